@@ -1,0 +1,294 @@
+"""How do two arms differ, and how sure are we?
+
+Runs of one seed share their initial weights, batches and dropout masks, so arms are compared by the paired difference
+arm − baseline of each seed, d_s. Over n pairs the 95 % interval is Student's, mean(d) ± t_{0.975, n−1} · sd(d) / √n:
+a percentile bootstrap of five seeds covers 84 % where it says 95 %.
+
+Three rules keep the answer honest. A pair that has not run yet is unfinished, and is counted and named. A run that
+diverged or failed is neither dropped nor zero: it takes the unconditional interval away, and what remains is labelled
+as conditional on the pairs that finished. A run that never reached the target has no time to it: it is a miss.
+
+`figures` draws these tables and `report` prints their sentences.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from superpositional.records import Run, Sweep
+
+LEVEL = 0.95
+# What became of a planned run that gives no value. The first four say something about the arm, so leaving them out
+# would bias the rest; the last two only say that the sweep goes on.
+CENSORED = ("diverged", "failed", "missed the target", "gave no value")
+UNFINISHED = ("interrupted", "not run")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A summary metric and how to speak of it. ``requires`` tells a miss (set, but no value) from "not measured"."""
+
+    metric: str
+    name: str
+    unit: str
+    more: str
+    fewer: str
+    scale: float = 1.0
+    requires: str | None = None
+
+
+TEST_ACCURACY = Measure("test/accuracy", "test accuracy", "points", "higher", "lower", scale=100.0)
+EPOCHS_TO_TARGET = Measure(
+    "convergence/epochs_to_target", "epochs to target", "epochs", "more", "fewer", 1.0, "convergence/target"
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n values; ``sd``, ``low`` and ``high`` are None below two values, ``mean`` below one."""
+
+    n: int
+    mean: float | None
+    sd: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What every planned seed of an arm came to: a value, or the reason why there is none."""
+
+    arm: str
+    planned: int
+    values: Mapping[int, float]
+    without: Mapping[str, tuple[int, ...]]
+
+    @property
+    def estimate(self) -> Estimate:
+        return student_interval(list(self.values.values()))
+
+    def seeds(self, reasons: Iterable[str]) -> set[int]:
+        return {seed for reason in reasons for seed in self.without.get(reason, ())}
+
+    def losses(self) -> list[str]:
+        """``["2 of 30 diverged (seeds 3, 7)"]``: the runs that ended without a value."""
+        ended = {reason: self.without[reason] for reason in CENSORED if reason in self.without}
+        return [f"{len(seeds)} of {self.planned} {reason} ({name_seeds(seeds)})" for reason, seeds in ended.items()]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The paired differences arm − baseline of one measure; ``sentence`` says them in full."""
+
+    measure: Measure
+    arm: Outcomes
+    baseline: Outcomes
+    differences: Mapping[int, float]
+    estimate: Estimate
+    mixed: tuple[str, ...]
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the estimate stands only for the pairs that gave a value, because others ended without one."""
+        return bool(self._seeds(CENSORED))
+
+    @property
+    def unfinished(self) -> tuple[int, ...]:
+        """Seeds whose pair may still come; a pair with a run that is lost for good is not among them."""
+        return tuple(sorted(self._seeds(UNFINISHED) - self._seeds(CENSORED)))
+
+    @property
+    def counted(self) -> str:
+        """``28 finished pairs``: the pairs that the estimate is over."""
+        if self._seeds(["missed the target"]):
+            return f"{self.estimate.n} of {self.arm.planned} pairs where both reached the target"
+        if self._seeds(["gave no value"]):
+            return f"{self.estimate.n} of {self.arm.planned} pairs where both gave a value"
+        return f"{self.estimate.n} finished {'pair' if self.estimate.n == 1 else 'pairs'}"
+
+    @property
+    def verdict(self) -> str:
+        """What the interval allows to be said, and no more."""
+        estimate = self.estimate
+        if estimate.low is None:
+            return "No interval, so nothing is shown."
+        if estimate.sd == 0:
+            each = "exactly 0" if estimate.mean == 0 else "the same"
+            return f"All {estimate.n} differences are {each} (sd 0), so the interval has no width."
+        if estimate.low <= 0 <= estimate.high:
+            return "The interval contains 0: neither a difference nor equality is shown."
+        if self.conditional:
+            return "The interval excludes 0 over these pairs only; for all pairs nothing is shown."
+        word = self.measure.more if estimate.low > 0 else self.measure.fewer
+        if self.unfinished:
+            return f"So far the interval excludes 0 ({word}); an interim look is no verdict."
+        return f"The interval excludes 0: {word} than {label(self.baseline.arm)}."
+
+    @property
+    def sentence(self) -> str:
+        """``placebo vs adam, test accuracy: mean paired difference −0.15 points [−0.47, +0.17], n = 30 seeds. …``"""
+        notes = [f"{label(side.arm)}: {loss}" for side in (self.arm, self.baseline) for loss in side.losses()]
+        if waiting := self.unfinished:
+            notes.append(f"{len(waiting)} of {self.arm.planned} pairs unfinished ({name_seeds(waiting)})")
+        estimate = self.estimate
+        result = "no pair to compare."
+        if estimate.n:
+            result = f"over the {self.counted}: " if notes else ""
+            result += f"mean paired difference {bounds(estimate, self.measure.unit)}, "
+            result += f"n = {estimate.n} seed{'' if estimate.n == 1 else 's'}"
+            result += " (conditional; no unconditional interval exists). " if self.conditional else ". "
+            result += self.verdict
+        pair = f"{label(self.arm.arm)} vs {label(self.baseline.arm)}, {self.measure.name}"
+        cautions = [f" Caution, the runs compared differ in {words}." for words in self.mixed]
+        return f"{pair}: {'; '.join([*notes, result])}{''.join(cautions)}"
+
+    def _seeds(self, reasons: Iterable[str]) -> set[int]:
+        return self.arm.seeds(reasons) | self.baseline.seeds(reasons)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One arm's mean over its finished runs by epoch; ``low`` and ``high`` are NaN where n < 2 allows no interval."""
+
+    arm: str
+    n: int
+    planned: int
+    epochs: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def student_interval(values: Iterable[float]) -> Estimate:
+    """Mean, sd and the 95 % Student-t interval of the mean."""
+    array = np.asarray(list(values), dtype=float)
+    if not np.isfinite(array).all():
+        raise ValueError(f"values must be finite, got {array.tolist()}; a run without a value is counted, not averaged")
+    if array.size == 0:
+        return Estimate(0, None, None, None, None)
+    if array.size == 1:
+        return Estimate(1, float(array[0]), None, None, None)
+    # Equal values differ by rounding once two accuracies are subtracted; that is no spread.
+    same = np.ptp(array) <= 1e-9 * np.abs(array).max()
+    mean = float(array[0] if same else array.mean())
+    sd = 0.0 if same else float(array.std(ddof=1))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, array.size - 1)) * sd / math.sqrt(array.size)
+    return Estimate(array.size, mean, sd, mean - half, mean + half)
+
+
+def outcomes(sweep: Sweep, arm: str, measure: Measure) -> Outcomes:
+    """Every planned seed of an arm, sorted into values (scaled to the measure's unit) and reasons for having none.
+
+    Raises:
+        ValueError: the sweep has no such arm.
+    """
+    if arm not in sweep.arms:
+        raise ValueError(f"no arm {arm!r} in sweep {sweep.name}; it has {', '.join(sweep.arms)}")
+    runs = {run.seed: run for run in sweep.runs if run.arm == arm}
+    values, without = {}, {}
+    for seed in sweep.seeds:
+        run = runs.get(seed)
+        reason = "not run" if run is None else run.status
+        if reason == "done":
+            if (value := run.summary(measure.metric)) is not None:
+                values[seed] = measure.scale * value
+                continue
+            measured = measure.requires and run.summary(measure.requires) is not None
+            reason = "missed the target" if measured else "gave no value"
+        without[reason] = (*without.get(reason, ()), seed)
+    return Outcomes(arm, len(sweep.seeds), values, without)
+
+
+def compare(sweep: Sweep, arm: str, measure: Measure) -> Comparison:
+    """The paired differences of an arm to the sweep's baseline, its first arm."""
+    sides = outcomes(sweep, arm, measure), outcomes(sweep, sweep.arms[0], measure)
+    values, reference = sides[0].values, sides[1].values
+    differences = {seed: values[seed] - reference[seed] for seed in values if seed in reference}
+    compared = [run for run in sweep.runs if run.arm in (arm, sweep.arms[0]) and run.seed in differences]
+    return Comparison(measure, *sides, differences, student_interval(differences.values()), mixed_versions(compared))
+
+
+def mixed_versions(runs: Iterable[Run]) -> tuple[str, ...]:
+    """In words, what differs between finished runs that ought to share it: the code, a package's version, the target."""
+    stamps = []
+    for run in runs:
+        if run.status == "done":
+            stamp = {"code version": run.record.get("code"), "target accuracy": run.summary("convergence/target")}
+            stamps.append(stamp | run.record.get("versions", {}))
+    words = []
+    for name in sorted({name for stamp in stamps for name in stamp}):
+        counts = Counter(str(stamp.get(name)) for stamp in stamps)
+        if len(counts) > 1:
+            listed = ", ".join(f"{value} ({n} of {len(stamps)} runs)" for value, n in sorted(counts.items()))
+            words.append(f"{name}: {listed}")
+    return tuple(words)
+
+
+def learning_curves(sweep: Sweep, metric: str = "val/accuracy", scale: float = 100.0) -> list[Curve]:
+    """Mean and 95 % interval of a metric by epoch, over each arm's finished runs; an arm without any has n = 0.
+
+    A run that diverged part-way is not averaged in: the mean would jump where it leaves. The curve's n shows it.
+    """
+    curves = []
+    for arm in sweep.arms:
+        series = [_by_epoch(run, metric) for run in sweep.runs if run.arm == arm and run.status == "done"]
+        series = [points for points in series if points]
+        # Only epochs that every run has: a mean whose members change along the way shows a step that no run took.
+        epochs = sorted(set.intersection(*map(set, series))) if series else []
+        estimates = [student_interval(scale * points[epoch] for points in series) for epoch in epochs]
+        bands = [np.array([getattr(e, key) for e in estimates], dtype=float) for key in ("mean", "low", "high")]
+        curves.append(Curve(arm, len(series), len(sweep.seeds), np.array(epochs), *bands))
+    return curves
+
+
+def progress(sweep: Sweep) -> str:
+    """``150 of 150 runs done``, or how far the sweep is and what ended otherwise, in words."""
+    planned, counts = len(sweep.arms) * len(sweep.seeds), Counter(run.status for run in sweep.runs)
+    ended = [f"{counts[status]} {status}" for status in ("diverged", "failed", "interrupted") if counts[status]]
+    text = ", ".join([f"{counts['done']} of {planned} runs done", *ended])
+    if sweep.missing or counts["interrupted"]:
+        return f"unfinished: {len(sweep.missing)} of {planned} runs missing; {text}"
+    return text
+
+
+def bounds(estimate: Estimate, unit: str = "") -> str:
+    """``−0.15 points [−0.47, +0.17]``; without an interval the mean alone, and it says so."""
+    if estimate.mean is None:
+        return "–"
+    mean = f"{signed(estimate.mean)} {unit}".rstrip()
+    if estimate.low is None:
+        return f"{mean} (no interval)"
+    return f"{mean} [{signed(estimate.low)}, {signed(estimate.high)}]"
+
+
+def signed(value: float) -> str:
+    """Two decimals with a sign, a true minus; exactly 0 has no sign."""
+    return "0.00" if value == 0 else f"{value:+.2f}".replace("-", "−")
+
+
+def name_seeds(seeds: Iterable[int]) -> str:
+    """``seeds 3, 7, 20–29``."""
+    seeds, spans = sorted(seeds), []
+    for seed in seeds:
+        if spans and seed == spans[-1][-1] + 1:
+            spans[-1].append(seed)
+        else:
+            spans.append([seed])
+    words = [f"{span[0]}–{span[-1]}" if len(span) > 2 else ", ".join(map(str, span)) for span in spans]
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(words)}"
+
+
+def label(arm: str) -> str:
+    """An arm's name for readers: ``lambda_0.5`` is "λ = 0.5", ``quantum_moments`` is "quantum moments"."""
+    return re.sub(r"(?<![^_])lambda_(-?\d[\d.]*(?:e-?\d+)?)(?![^_])", r"λ = \1", arm).replace("_", " ")
+
+
+def _by_epoch(run: Run, metric: str) -> dict[float, float]:
+    steps, values = run.curves.get(metric, ((), ()))
+    per_epoch = run.record["steps_per_epoch"]
+    return {round(int(s) / per_epoch, 6): float(v) for s, v in zip(steps, values, strict=True) if math.isfinite(v)}

@@ -1,0 +1,51 @@
+"""Is it the circuit, or would any tiny change have done that?
+
+Training is chaotic: one weight moved by its last bit ends about as far away as another seed does. A control is an optimizer
+arm without the quantum term, against which a claimed effect has to stand. Read by sweeps through Hydra's targets.
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import AdamW
+
+from superpositional.scope import leading
+
+# As in optimizer: torch would run the step hooks twice.
+_adamw_step = inspect.unwrap(AdamW.step)
+
+
+class PlaceboAdamW(AdamW):
+    """AdamW, but for one weight that is moved by one unit in the last place, once, after the first step.
+
+    The weight is the first that eq. (2) of Pamuk et al. 2025 would touch and that is not 0: the least perturbation floating
+    point can express, and a meaningless one. What this arm differs from AdamW by is the noise floor of a paired comparison.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one AdamW step; the first one also moves the weight."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        first = all(not self.state[parameter] for group in self.param_groups for parameter in group["params"])
+        _adamw_step(self)
+        if first:
+            self._move_one_weight()
+        return loss
+
+    def _move_one_weight(self) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                # A zero's neighbour is a denormal, which the next step would swallow.
+                flat = torch.cat([view.reshape(-1) for view in leading(parameter, 1024)])
+                nonzero = flat.nonzero()
+                if len(nonzero):
+                    view = leading(parameter, int(nonzero[0]) + 1)[-1].view(-1)[-1]
+                    view.copy_(torch.nextafter(view, torch.full_like(view, math.inf)))
+                    return
+        raise ValueError("PlaceboAdamW found no weight to move: the first 1,024 scalars of every parameter are 0")

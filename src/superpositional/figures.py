@@ -1,0 +1,193 @@
+"""What does it look like?
+
+A figure function takes ``ax`` and a table that `analysis` prepared and returns ``ax``; it neither loads nor averages
+nor saves. The style is made for an IEEE column (3.5 in wide, 8 pt) without TeX. Colours are Okabe and Ito's; every
+arm also has its own dashes and marker, so a grey print or a colour-blind reader loses nothing. `report` calls these.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from superpositional.analysis import Comparison, Curve, bounds, label
+
+COLUMN_INCHES = 3.5
+STYLE = {
+    # STIX is drawn like IEEE's Times and ships with matplotlib, so a laptop without fonts draws the same bytes.
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
+    "text.usetex": False,
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "pdf.fonttype": 42,  # TrueType, which IEEE's checker asks for; the default (3) is refused
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "legend.frameon": False,
+    "legend.handlelength": 2.8,
+    "savefig.dpi": 400,
+}
+# Neighbours differ in luminance too: black, mid blue, light orange, dark green, light sky blue, vermillion, pink.
+COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7")
+DASHES = ("-", (0, (5, 1.5)), (0, (4, 1.2, 1, 1.2)), (0, (1, 1)), (0, (7, 1.5, 1, 1.5, 1, 1.5)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+INSET_EPOCHS = 3
+INSET_BOX = (0.46, 0.13, 0.52, 0.50)  # axes fractions: left, bottom, width, height
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """This module's style on matplotlib's own defaults, whatever the reader's matplotlibrc says; undone on leaving."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def column_figure(height: float) -> tuple[Figure, Axes]:
+    """A figure of one column's width, outside of pyplot's global list of figures."""
+    figure = Figure(figsize=(COLUMN_INCHES, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def learning_curves(
+    ax: Axes, table: Sequence[Curve], quantity: str = "validation accuracy (%)", note: str = ""
+) -> Axes:
+    """Mean over seeds by epoch with a 95 % Student-t band, one line per arm (Pamuk et al. 2025, Fig. 1).
+
+    Arms a fraction of a point apart lie on each other at this scale, so an inset shows the last epochs with the arms
+    side by side. There is no epoch 0: nothing is measured before training.
+    """
+    for index, curve in enumerate(table):
+        look = _look(index)
+        # Staggered markers: on shared epochs the last arm would hide the others'.
+        every = (index % max(1, min(len(table), len(curve.epochs))), max(1, min(len(table), len(curve.epochs))))
+        ax.plot(curve.epochs, curve.mean, label=_name(curve, table), markevery=every, **look)
+        ax.fill_between(curve.epochs, curve.low, curve.high, color=look["color"], alpha=0.18, linewidth=0)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(quantity)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ns, longest = {curve.n for curve in table}, max(len(_name(curve, table)) for curve in table)
+    seeds = f"$n$ = {ns.pop()} seeds" if len(ns) == 1 else f"($n$) of {table[0].planned} seeds"
+    ax.legend(
+        title="\n".join(filter(None, [note, f"mean and 95 % $t$ interval over {seeds}"])),
+        loc="lower left",
+        bbox_to_anchor=(-0.14, 1.0),
+        ncols=1 if longest > 24 else 2 if longest > 17 or len(table) < 5 else 3,
+        columnspacing=1.0,
+        borderpad=0.1,
+        alignment="left",
+    )
+    _last_epochs(ax, table)
+    return ax
+
+
+def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "") -> Axes:
+    """Forest plot: each arm's mean paired difference to the baseline with its 95 % interval, and the zero line.
+
+    An open marker is conditional: some pairs ended without a value. A row without a pair says so instead of a point.
+    """
+    ax.axvline(0, color="0.45", linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
+    for row, comparison in enumerate(table):
+        estimate, look = comparison.estimate, _look(row + 1)
+        if estimate.low is not None:
+            ax.plot([estimate.low, estimate.high], [row, row], color=look["color"], linewidth=1.4, marker="|")
+        if estimate.mean is not None:
+            face = "white" if comparison.conditional else look["color"]
+            ax.plot(estimate.mean, row, marker=look["marker"], color=look["color"], markerfacecolor=face, markersize=5)
+        words = bounds(estimate) if estimate.n else "no finished pair"
+        ax.annotate(
+            f"{words}, $n$ = {estimate.n}{'†' if comparison.conditional else ''}",
+            (1, row),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=7,
+        )
+    ax.set_yticks(range(len(table)), [label(comparison.arm.arm) for comparison in table])
+    ax.set_ylim(len(table) - 0.5, -0.75)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    # Zero and air around the outermost interval, the same on both sides so that the eye compares fairly.
+    ends = [abs(v) for c in table for v in (c.estimate.low, c.estimate.high, c.estimate.mean) if v is not None]
+    reach = 1.15 * max(ends, default=0) or 1.0
+    ax.set_xlim(-reach, reach)
+    measure, baseline = table[0].measure, label(table[0].baseline.arm)
+    dagger = "\n† conditional on the pairs that gave a value" if any(c.conditional for c in table) else ""
+    ax.set_xlabel(f"{measure.name}, difference to {baseline} ({measure.unit}){dagger}")
+    ax.set_title("\n".join(filter(None, [note, "mean paired difference, 95 % $t$ interval, $n$ seeds"])), loc="left")
+    return ax
+
+
+def save(figure: Figure, path: Path, provenance: Mapping[str, str]) -> list[Path]:
+    """Write ``path`` as .pdf and .png. No dates and no versions go in, so the same table gives the same bytes."""
+    words = "; ".join(f"{key}: {value}" for key, value in provenance.items())
+    files = [path.with_suffix(".pdf"), path.with_suffix(".png")]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nothing = {"Creator": None, "Producer": None, "CreationDate": None}
+    figure.savefig(files[0], metadata={**nothing, "Title": path.stem, "Subject": words})
+    figure.savefig(files[1], metadata={"Software": None, "Title": path.stem, "Description": words})
+    return files
+
+
+def _look(index: int) -> dict:
+    """Colour, dashes and marker of the index-th arm; the same in every figure. 7 × 5 lines before any two agree."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": DASHES[index % len(DASHES)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "markeredgewidth": 0.7,
+    }
+
+
+def _name(curve: Curve, table: Sequence[Curve]) -> str:
+    """The arm, and its n where the legend cannot give one n for all."""
+    return label(curve.arm) + (f" ({curve.n})" if len({c.n for c in table}) > 1 else "")
+
+
+def _last_epochs(ax: Axes, table: Sequence[Curve]) -> None:
+    """Zoom on the last epochs in the corner that rising curves leave empty; nothing where there is no room for it."""
+    drawn = [curve for curve in table if curve.n]
+    epochs = sorted(set.intersection(*(set(curve.epochs) for curve in drawn)))
+    left, bottom, _, height = INSET_BOX
+    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
+    top = y0 + (bottom + height + 0.1) * (y1 - y0)
+    under = [
+        value
+        for curve in drawn
+        for value in np.interp(np.linspace(x0 + left * (x1 - x0), x1, 50), curve.epochs, np.fmin(curve.mean, curve.low))
+    ]
+    if len(epochs) <= INSET_EPOCHS + 1 or min(under) < top:
+        return
+    inset = ax.inset_axes(INSET_BOX)
+    shown = epochs[-INSET_EPOCHS:]
+    for index, curve in enumerate(table):
+        at = np.isin(curve.epochs, shown)
+        mean, low, high = curve.mean[at], curve.low[at], curve.high[at]
+        # Side by side within an epoch's slot; the epoch is the slot's middle.
+        dodge = 0.7 * (shown[-1] - shown[-2]) * ((index + 0.5) / len(table) - 0.5)
+        spread = np.nan_to_num([mean - low, high - mean])
+        look = {**_look(index), "linestyle": "none", "markersize": 3}
+        inset.errorbar(np.array(shown) + dodge, mean, yerr=spread, elinewidth=0.8, **look)
+    for before, after in pairwise(shown):
+        inset.axvline((before + after) / 2, color="0.85", linewidth=0.6, zorder=0)
+    inset.set_xticks(shown, [f"{epoch:g}" for epoch in shown])
+    inset.tick_params(labelsize=7, pad=2, length=2)
+    inset.tick_params(axis="x", length=0)
+    inset.set_title("last epochs, arms side by side", fontsize=7, pad=2)

@@ -1,0 +1,81 @@
+"""What maps a sequence to its class?
+
+The small transformer of the paper's Table II (Pamuk et al. 2025): embedding 64, 4 heads, feed-forward 128, 2 layers,
+dropout 0.1. Where the paper is silent: learned positions, post-norm layers, ReLU, class read at the class token. Read
+by tasks.
+
+Shapes: B batch, N tokens, D embed, C classes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class SequenceTransformer(nn.Module):
+    """Token sequences ``tokens_BN`` to class scores ``logits_BC``; position 0 holds the class token, id 0.
+
+    ``embedding.weight`` is the net's first Parameter and its row 0 the class token, so "the first n scalars of the
+    model" are four numbers that every batch trains. Keep it first: a module's own Parameters come before its
+    children's, hence learned positions are an ``nn.Embedding`` after it and not a bare Parameter here.
+
+    Example:
+        >>> net = SequenceTransformer(vocabulary_size=200, n_classes=4, max_length=17)
+        >>> net(torch.zeros(2, 17, dtype=torch.int64)).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        n_classes: int,
+        max_length: int,
+        embed_dim: int = 64,
+        num_heads: int = 4,
+        feedforward_dim: int = 128,
+        num_layers: int = 2,
+        dropout: float = 0.1,
+    ) -> None:
+        sizes = {
+            "vocabulary_size": (vocabulary_size, 1, "count the class token, id 0"),
+            "n_classes": (n_classes, 2, "one class leaves nothing to learn"),
+            "max_length": (max_length, 1, "count the class token"),
+            "embed_dim": (embed_dim, 1, "the paper's is 64"),
+            "num_heads": (num_heads, 1, "the paper's is 4"),
+            "feedforward_dim": (feedforward_dim, 1, "the paper's is 128"),
+            "num_layers": (num_layers, 1, "the paper's is 2"),
+        }
+        wrong = [
+            f"{name} must be an integer >= {least}, got {value!r}; {cure}"
+            for name, (value, least, cure) in sizes.items()
+            if isinstance(value, bool) or not isinstance(value, int) or value < least
+        ]
+        if not wrong and embed_dim % num_heads:
+            wrong.append(f"embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}; try 64 and 4")
+        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+            wrong.append(f"dropout must be in [0, 1), got {dropout!r}; 0 switches it off")
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        super().__init__()
+        self.max_length = max_length
+        self.embedding = nn.Embedding(vocabulary_size, embed_dim)  # the first Parameter: see the class docstring
+        self.positions = nn.Embedding(max_length, embed_dim)
+        # A plain list: nn.TransformerEncoder would start all layers from copies of one layer's weights.
+        # activation=torch.relu, not "relu": with the latter, torch's fused evaluation path reads self_attn's weights
+        # and never calls self_attn, so an attention put in its place would train and then silently not be evaluated.
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                embed_dim, num_heads, feedforward_dim, dropout, activation=torch.relu, batch_first=True
+            )
+            for _ in range(num_layers)
+        )
+        self.head = nn.Linear(embed_dim, n_classes)
+
+    def forward(self, tokens_BN: Tensor) -> Tensor:
+        n_tokens = tokens_BN.shape[1]
+        if n_tokens > self.max_length:
+            raise ValueError(f"sequences must have <= {self.max_length} tokens, got {n_tokens}; raise max_length")
+        hidden_BND = self.embedding(tokens_BN) + self.positions.weight[:n_tokens]
+        for layer in self.layers:
+            hidden_BND = layer(hidden_BND)
+        return self.head(hidden_BND[:, 0])

@@ -1,0 +1,381 @@
+"""How does a step of superpositional gradient descent go?
+
+Pamuk et al. 2025, eq. (1), with decoupled weight decay as in AdamW::
+
+    theta <- theta - lr * (m / (sqrt(v) + eps) + quantum_weight * Q) - lr * weight_decay * theta
+
+The AdamW part is torch's own step, so all its fast paths stay; this module adds what is ours. Q comes from
+``perturbation``, the scalars it touches from ``scope``. Read by tasks; ``SuperpositionalAdamWReference`` in
+``optimizer_reference`` is the same method in twenty plain lines.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.optimizer import ParamsT
+
+from superpositional.perturbation import PERTURBATIONS
+from superpositional.scope import SCOPES, leading, scalars, scoped
+
+INJECTIONS = ("update", "moments")
+
+# torch wraps a class's step with its hooks once an instance exists, so super().step() would run ours twice.
+_adamw_step = inspect.unwrap(AdamW.step)
+
+
+class SuperpositionalAdamW(AdamW):
+    """AdamW whose update gains a quantum-circuit perturbation (Pamuk et al. 2025, eqs. 1 and 2).
+
+    A drop-in for :class:`torch.optim.AdamW`: same arguments, same state, its fast paths; checkpoints of either load into
+    the other. ``quantum_weight=0`` is AdamW bit for bit.
+
+    Args:
+        params: parameters, named parameters or groups, as for any torch optimizer.
+        lr, betas, eps, weight_decay, amsgrad, maximize, foreach, capturable, fused: as in AdamW. (The paper's
+            classification uses ``weight_decay=0``, its LLM runs 0.01.)
+        quantum_weight: lambda of eq. (1), >= 0. A 0-dim tensor on the parameters' device may be changed between steps
+            under ``capturable`` or ``torch.compile``.
+        n_qubits: how many scalars make a register, and how many of the first are touched (see ``scope``).
+        scope: which parameters are the ``i < n_qubits`` of eq. (2): ``"model"``, the first n scalars of all groups;
+            ``"tensor"``, the first n of each tensor; ``"all"``, every scalar.
+        perturbation: a key of ``superpositional.perturbation.PERTURBATIONS``; ``"sine"`` is eq. (2).
+        inject: ``"update"``, eq. (1); ``"moments"``, the gradient ``(1 + quantum_weight * sin(pi theta)) * g`` enters
+            both moments ("Adam with quantum-inspired moment updates"), and ``p.grad`` is left as found.
+        bias_correction: off is eq. (1) as printed, whose first step is about 3.16 lr; on is AdamW.
+        stats_every: on every so many steps the size of the whole AdamW step is measured too (see below).
+
+    All but ``quantum_weight=0`` groups carry ``group["statistics"]`` after a step: 0-dim tensors on the parameters'
+    device, so that nothing waits for a GPU until somebody reads them.
+
+    =====================  ============================================================================================
+    ``step``               steps taken (int)
+    ``touched``            scalars in scope that had a gradient (int)
+    ``nonzero_gradient``   how many of them had one that is not 0
+    ``changed``            how many of them the term really changed in floating point (weights, or for ``moments``
+                           gradients)
+    ``perturbation_norm``  ``||quantum_weight * Q||``
+    ``step_norm``          on sampled steps: norm of the group's whole AdamW step, weight decay included
+    ``ratio``, ``cosine``  on sampled steps: the term against what it is added to, the AdamW step (``update``) or the
+                           gradient (``moments``); of the group, and of this rank's part under sharding
+    =====================  ============================================================================================
+
+    Raises:
+        ValueError: naming every argument that is out of range, with its cure.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        amsgrad: bool = False,
+        *,
+        quantum_weight: float | Tensor = 0.5,
+        n_qubits: int = 4,
+        scope: str = "model",
+        perturbation: str = "sine",
+        inject: str = "update",
+        bias_correction: bool = True,
+        stats_every: int = 100,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        ours = {
+            "quantum_weight": quantum_weight,
+            "n_qubits": n_qubits,
+            "scope": scope,
+            "perturbation": perturbation,
+            "inject": inject,
+            "bias_correction": bias_correction,
+            "stats_every": stats_every,
+        }
+        _check({"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, **ours})
+        self._ours = ours
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            maximize=maximize,
+            foreach=foreach,
+            capturable=capturable,
+            fused=fused,
+        )
+        del self._ours
+        # In defaults, so that groups added later and checkpoints of a plain AdamW find them.
+        self.defaults.update(ours)
+        self._check_size()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        under_construction = "_ours" in self.__dict__
+        # While torch's constructor runs, its defaults lack our keys.
+        for key, value in (self._ours if under_construction else {}).items():
+            param_group.setdefault(key, value)
+        _check({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+        self.param_groups[-1].setdefault("statistics", {})
+        if not under_construction:
+            self._check_size()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        # A checkpoint of torch.optim.AdamW brings groups without our keys.
+        for group in self.param_groups:
+            for key in ("quantum_weight", "n_qubits", "scope", "perturbation", "inject", "bias_correction", "stats_every"):
+                group.setdefault(key, self.defaults[key])
+            group.setdefault("statistics", {})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step.
+
+        Args:
+            closure: re-evaluates the model and returns the loss, which is returned.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        # A weight of exactly 0 skips the term: adding 0 * Q would turn -0.0 into +0.0 and 0 * inf into NaN.
+        terms = [term for group in self.param_groups if (term := self._term(group)) is not None]
+        steps = self._hide_step_counts()
+        for term in terms:
+            term.enter_moments()
+        # Set by GradScaler for fused steps alone. Those meet scaled gradients, unscale them in place, and do nothing at
+        # all where the scaler found an inf.
+        scale, overflow = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        taken = False
+        try:
+            _adamw_step(self)
+            taken = True
+        finally:
+            for term in terms:
+                term.leave_moments(scale, overflow)
+            for step, before in steps:
+                step.copy_(before + (taken if overflow is None else overflow.reshape(()) == 0))
+        for term in terms:
+            term.enter_update(overflow, self._adamw_displacements(term.group) if term.sampled else None)
+        return loss
+
+    def _term(self, group: dict[str, Any]) -> "_Term | None":
+        weight = group["quantum_weight"]
+        if not isinstance(weight, Tensor) and weight == 0:
+            return None
+        touched = [(parameter, n) for parameter, n in scoped(self.param_groups, group) if parameter.grad is not None]
+        if any(parameter.grad.is_sparse for parameter, _ in touched):
+            raise RuntimeError(
+                "SuperpositionalAdamW does not support sparse gradients, got one; use torch.nn.Embedding(sparse=False)"
+            )
+        # Nothing where no parameter in scope has a gradient, and on ranks that hold none of the scalars.
+        return _Term(group, touched) if any(leading(parameter, n) for parameter, n in touched) else None
+
+    def _hide_step_counts(self) -> list[tuple[Tensor, Tensor]]:
+        """Make torch's step skip the bias correction of the groups that want none.
+
+        torch divides by 1 - beta ** step; at step = inf that is exactly 1 in every one of its implementations.
+        """
+        steps = []
+        for group in self.param_groups:
+            if not group["bias_correction"]:
+                # Creates the state of parameters that are new, as torch's step would do a line later.
+                self._init_group(group, [], [], [], [], [], [])
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        step = self.state[parameter]["step"]
+                        steps.append((step, step.clone()))
+                        step.fill_(math.inf)
+        return steps
+
+    def _adamw_displacements(self, group: dict[str, Any]) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        """AdamW's own step of each parameter of a group, weight decay included, a tensor at a time.
+
+        Worked out from the state after the step: keeping the weights from before it would cost a copy of the model and
+        2.6-3.4 times a fused step.
+        """
+        (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            state = self.state[parameter]
+            second = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
+            step = state["step"] if group["bias_correction"] else torch.full_like(state["step"], math.inf)
+            displacements = []
+            for theta, m, v in zip(_whole(parameter), _whole(state["exp_avg"]), _whole(second), strict=True):
+                denominator = v.sqrt() / _one_minus_power(beta2, step).sqrt() + group["eps"]
+                adam = lr * (m / _one_minus_power(beta1, step)) / denominator
+                before = (theta + adam) / (1 - lr * decay)
+                displacements.append(-adam - lr * decay * before)
+            yield parameter, displacements
+
+    def _check_size(self) -> None:
+        total = sum(scalars(parameter) for group in self.param_groups for parameter in group["params"])
+        for group in self.param_groups:
+            if group["n_qubits"] > total:
+                raise ValueError(
+                    f"n_qubits must be at most the number of scalars to optimize, {total}, got {group['n_qubits']}; "
+                    f"the usual register is 4"
+                )
+
+
+class _Term:
+    """One group's ``quantum_weight * Q`` within one step.
+
+    Lists of views of the scalars in scope, this rank's part; all lists are aligned.
+    """
+
+    def __init__(self, group: dict[str, Any], touched: list[tuple[Tensor, int]]) -> None:
+        self.group = group
+        self.touched = touched
+        self.thetas = [view for parameter, n in touched for view in leading(parameter, n)]
+        self.grads = [view for parameter, n in touched for view in leading(parameter.grad, n)]
+        # Half precision cannot hold an angle. The weights are read here, before any of them moves.
+        exact = [theta.float() if theta.dtype.itemsize < 4 else theta for theta in self.thetas]
+        self.modulation = PERTURBATIONS[group["perturbation"]](exact, group["n_qubits"])
+        self.steps = group["statistics"].get("step", 0)
+        self.sampled = self.steps % group["stats_every"] == 0
+
+    def weighted(self) -> list[Tensor]:
+        """``quantum_weight * s * g``, of the gradients as they stand."""
+        weighted = torch._foreach_mul(torch._foreach_mul(self.modulation, self.grads), self.group["quantum_weight"])
+        if isinstance(self.group["quantum_weight"], Tensor):
+            # As for a float 0: the term is absent, not multiplied by 0.
+            return [torch.where(self.group["quantum_weight"] == 0, 0.0, term) for term in weighted]
+        return list(weighted)
+
+    def enter_moments(self) -> None:
+        if self.group["inject"] == "moments":
+            self.found = [grad.clone() for grad in self.grads]
+            self.extra = self.weighted()
+            self.changed = _subtract(self.grads, torch._foreach_neg(self.extra))
+
+    def leave_moments(self, scale: Tensor | None, overflow: Tensor | None) -> None:
+        """Leave the gradients as torch's own step would have: as found, or unscaled by a fused step."""
+        if self.group["inject"] == "moments":
+            if scale is not None:
+                divisor = torch.where(overflow.reshape(()) == 0, scale.reshape(()), 1.0)
+                self.found = [found / divisor for found in self.found]
+                self.extra = [extra / divisor for extra in self.extra]
+            for grad, found in zip(self.grads, self.found, strict=True):
+                grad.copy_(found)
+
+    def enter_update(
+        self, overflow: Tensor | None, displacements: Iterator[tuple[Tensor, list[Tensor]]] | None
+    ) -> None:
+        """Subtract ``lr * quantum_weight * Q`` from the weights, where the term goes there, and leave the numbers."""
+        group = self.group
+        if group["inject"] == "update":
+            self.extra = self.weighted()
+            if group["maximize"]:
+                torch._foreach_neg_(self.extra)
+            deltas = torch._foreach_mul(self.extra, group["lr"])
+            if overflow is not None:
+                deltas = [torch.where(overflow.reshape(()) == 0, delta, 0.0) for delta in deltas]
+            comparison = self.compare(displacements, torch._foreach_neg(deltas)) if displacements else {}
+            self.changed = _subtract(self.thetas, deltas)
+        else:
+            comparison = self.compare(displacements, self.extra) if displacements else {}
+        group["statistics"] = {
+            **group["statistics"],
+            "step": self.steps + 1,
+            "touched": sum(theta.numel() for theta in self.thetas),
+            "nonzero_gradient": sum(torch.count_nonzero(grad) for grad in self.grads),
+            "changed": self.changed,
+            "perturbation_norm": _norm_of(torch._foreach_norm(self.extra)),
+            **comparison,
+        }
+
+    def compare(
+        self, displacements: Iterator[tuple[Tensor, list[Tensor]]], term: list[Tensor]
+    ) -> dict[str, int | Tensor]:
+        """The whole AdamW step's norm; ratio and cosine of the term to that step, or to the gradient for moments."""
+        counts = {id(parameter): sum(view.numel() for view in leading(parameter, n)) for parameter, n in self.touched}
+        parts = iter(term)
+        step_norms, norms, products = [], [], []
+        for parameter, displacement in displacements:
+            step_norms += torch._foreach_norm(displacement)
+            against = displacement if self.group["inject"] == "update" else _whole(parameter.grad)
+            norms += torch._foreach_norm(against)
+            for whole in against:
+                for view in leading(whole, counts.get(id(parameter), 0)):
+                    products.append((view * next(parts)).sum())
+        norm, size = _norm_of(norms), _norm_of(torch._foreach_norm(term))
+        return {
+            "sampled_step": self.steps + 1,
+            "step_norm": _norm_of(step_norms),
+            "ratio": size / norm,
+            "cosine": sum(products) / (size * norm),
+        }
+
+
+def _whole(tensor: Tensor) -> list[Tensor]:
+    """All real scalars of this rank's part of a tensor, as one view (none where the part is empty)."""
+    return leading(tensor, scalars(tensor))
+
+
+def _one_minus_power(beta: float, step: Tensor) -> Tensor:
+    """``1 - beta ** step`` with every digit: the step count is float32, and 1 - 0.999 in it is off by 6e-5."""
+    return -torch.expm1(step * (math.log(beta) if beta > 0 else -math.inf))
+
+
+def _norm_of(norms: Sequence[Tensor]) -> Tensor:
+    """The norm of tensors whose norms these are; a group may live on several devices."""
+    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device, torch.float32) for norm in norms]))
+
+
+def _subtract(targets: list[Tensor], deltas: Sequence[Tensor]) -> Tensor:
+    """``target -= delta`` in place; returns how many scalars changed in floating point."""
+    changed = []
+    for target, delta in zip(targets, deltas, strict=True):
+        before = target.clone()
+        target.sub_(delta)
+        changed.append(torch.count_nonzero(target != before))
+    return sum(changed)
+
+
+def _check(group: dict[str, Any]) -> None:
+    """Every argument out of range, with its cure, in one error."""
+
+    def number(value: Any) -> bool:
+        if isinstance(value, Tensor):
+            # The value of a tensor on an accelerator is not read: that would wait for the device.
+            return value.numel() == 1 and not value.is_complex()
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+    def at_least_zero(value: Any) -> bool:
+        # Written so that NaN fails.
+        return number(value) and (isinstance(value, Tensor) or 0 <= value < math.inf)
+
+    mistakes = []
+    for key, cure in (
+        ("lr", "the paper's values are 1e-3 and 2e-5"),
+        ("eps", "Adam's usual value is 1e-8"),
+        ("weight_decay", "0 decays nothing"),
+        ("quantum_weight", "0 recovers AdamW"),
+    ):
+        if not at_least_zero(group[key]):
+            mistakes.append(f"{key} must be a finite number >= 0, got {group[key]!r}; {cure}")
+    betas = group["betas"]
+    pair = isinstance(betas, Sequence) and not isinstance(betas, str) and len(betas) == 2
+    if not pair or not all(number(beta) and (isinstance(beta, Tensor) or 0 <= beta < 1) for beta in betas):
+        mistakes.append(f"betas must be two numbers in [0, 1), got {betas!r}; Adam's usual ones are (0.9, 0.999)")
+    for key, cure in (("n_qubits", "the paper has 4"), ("stats_every", "100 costs next to nothing")):
+        if isinstance(group[key], bool) or not isinstance(group[key], int) or group[key] < 1:
+            mistakes.append(f"{key} must be an integer >= 1, got {group[key]!r}; {cure}")
+    for key, choices in (("scope", SCOPES), ("perturbation", tuple(PERTURBATIONS)), ("inject", INJECTIONS)):
+        if group[key] not in choices:
+            mistakes.append(f"{key} must be one of {', '.join(choices)}, got {group[key]!r}")
+    if not isinstance(group["bias_correction"], bool):
+        mistakes.append(f"bias_correction must be true or false, got {group['bias_correction']!r}")
+    if mistakes:
+        raise ValueError("\n".join(mistakes))

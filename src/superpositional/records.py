@@ -1,0 +1,239 @@
+"""What is left of a run?
+
+A folder of plain files, the one seam between the bank that trains (torch, Lightning, Hydra) and the bank that judges
+(NumPy, SciPy, matplotlib). The left bank writes through this module, the right bank reads through it, and neither
+imports the other::
+
+    <sweep>/sweep.json                  what was planned: arms, seeds, the question
+    <sweep>/<arm>/seed-<n>/record.json  status, identity, seeds, versions, summary; written last and atomically
+                           curves.csv   every logged scalar: step, metric, value
+                           config.yaml  the resolved config
+                           run.log, error.txt
+
+A published sweep is the same content in two files, ``sweep.json`` and ``runs.jsonl`` (a JSON line per run, curves
+thinned). No torch here: records are read on any laptop.
+"""
+
+import csv
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SCHEMA = 1
+STATUSES = ("done", "diverged", "failed", "interrupted")
+# What judges or speaks but never trains: editing these files leaves every number of a run as it was.
+RIGHT_BANK = ("analysis.py", "figures.py", "report.py", "cli.py", "__main__.py")
+# Config keys that name, place or show a run but cannot change its numbers.
+PRESENTATION = ("sweep", "arm", "question", "logger", "resume")
+THINNED_POINTS = 64
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as the right bank sees it. ``curves[metric]`` is ``(steps, values)``, two arrays of equal length."""
+
+    sweep: str
+    arm: str
+    seed: int
+    status: str
+    record: Mapping[str, Any]
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(repr=False)
+
+    def summary(self, metric: str) -> float | None:
+        """The run's final value of a metric, or None where the run has none; a missing value is never zero."""
+        return self.record["summary"].get(metric)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All runs of a sweep beside what was planned. ``missing`` lists (arm, seed) pairs with no record yet."""
+
+    name: str
+    question: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def missing(self) -> list[tuple[str, int]]:
+        have = {(run.arm, run.seed) for run in self.runs}
+        return [(arm, seed) for arm in self.arms for seed in self.seeds if (arm, seed) not in have]
+
+
+# Writing -----------------------------------------------------------------------------------------------------------
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of either.
+
+    A number that is not finite has no JSON; it becomes null, which readers take as "no value".
+    """
+    text = json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Close a run folder. The status is out of ``STATUSES``; the summary holds only values that exist."""
+    if record["status"] not in STATUSES:
+        raise ValueError(f"status must be one of {', '.join(STATUSES)}, got {record['status']!r}")
+    write_json(folder / "record.json", {"schema": SCHEMA, **record})
+
+
+def append_curves(path: Path, rows: Iterable[tuple[int, str, float]]) -> None:
+    """Append (step, metric, value) rows to a ``curves.csv``; values keep every digit."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(("step", "metric", "value"))
+        writer.writerows((step, metric, repr(float(value))) for step, metric, value in rows)
+
+
+def truncate_curves(path: Path, step: int) -> None:
+    """Drop the rows at or after ``step``: a run resumed from a checkpoint writes them again."""
+    if not path.exists():
+        return
+    header, *lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) < step]
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text("".join([header, *kept]))
+    os.replace(temporary, path)
+
+
+# Identity ----------------------------------------------------------------------------------------------------------
+
+
+def code_version() -> str:
+    """Hash of the sources that train and of the versions of torch, lightning and qiskit.
+
+    Not the git commit: an edit of the README, of a figure or of a test must not invalidate a finished run.
+    """
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        if path.name not in RIGHT_BANK:
+            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for name in ("torch", "lightning", "qiskit"):
+        # The local label (+cpu, +cu130) names a build of the same version; the device is recorded on its own.
+        digest.update(f"{name}=={importlib.metadata.version(name).split('+')[0]}".encode())
+    return digest.hexdigest()[:16]
+
+
+def identity(config: Mapping[str, Any], code: str) -> str:
+    """Hash of all that determines a run's numbers: resolved config (data and execution mode within) and code version."""
+    kept = {key: value for key, value in config.items() if key not in PRESENTATION}
+    text = json.dumps(_plain(kept), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(f"{code}\n{text}".encode()).hexdigest()[:16]
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and dirty flag of the checkout this package runs from; None for both outside of one (a wheel)."""
+    package = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", package, *arguments], capture_output=True, text=True, check=False)
+        except FileNotFoundError:  # no git on this machine
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # A package installed into some other project's checkout must not report that project's commit.
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return {"commit": None, "dirty": None}
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+
+
+# Reading -----------------------------------------------------------------------------------------------------------
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record of a run folder, or None while the run has not ended."""
+    path = folder / "record.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def read_curves(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """``curves.csv`` as ``{metric: (steps, values)}``; a run that logged nothing has none."""
+    points: dict[str, tuple[list[int], list[float]]] = {}
+    if path.exists():
+        with path.open(newline="") as file:
+            for step, metric, value in list(csv.reader(file))[1:]:
+                steps, values = points.setdefault(metric, ([], []))
+                steps.append(int(step))
+                values.append(float(value))
+    return {metric: (np.array(steps), np.array(values)) for metric, (steps, values) in points.items()}
+
+
+def load_sweep(folder: str | Path) -> Sweep:
+    """Read a sweep's folder, finished, unfinished or published.
+
+    Raises:
+        FileNotFoundError: the folder is not a sweep's (it holds no ``sweep.json``).
+    """
+    folder = Path(folder)
+    if not (folder / "sweep.json").exists():
+        raise FileNotFoundError(
+            f"no sweep in {folder}: it holds no sweep.json; give the folder that `superpositional sweep` wrote"
+        )
+    plan = json.loads((folder / "sweep.json").read_text())
+    if (folder / "runs.jsonl").exists():
+        runs = [_published_run(json.loads(line)) for line in (folder / "runs.jsonl").read_text().splitlines()]
+    else:
+        paths = [path.parent for path in folder.glob("*/seed-*/record.json")]
+        runs = [_run(json.loads((path / "record.json").read_text()), read_curves(path / "curves.csv")) for path in paths]
+    order = {arm: index for index, arm in enumerate(plan["arms"])}
+    # A record of an arm that the plan no longer holds stays on disk but is not part of this sweep.
+    runs = sorted((run for run in runs if run.arm in order and run.seed in plan["seeds"]), key=lambda r: (order[r.arm], r.seed))
+    return Sweep(plan["sweep"], plan["question"], tuple(plan["arms"]), tuple(plan["seeds"]), tuple(runs))
+
+
+def publish(sweep: Sweep, folder: Path) -> None:
+    """Write a sweep's records as ``sweep.json`` and ``runs.jsonl``, curves thinned to ``THINNED_POINTS`` points."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for run in sweep.runs:
+        curves = {name: _thin(steps, values) for name, (steps, values) in run.curves.items()}
+        lines.append(json.dumps(_plain({"record": run.record, "curves": curves}), allow_nan=False) + "\n")
+    (folder / "runs.jsonl").write_text("".join(lines))
+    plan = {"sweep": sweep.name, "question": sweep.question, "arms": sweep.arms, "seeds": sweep.seeds}
+    write_json(folder / "sweep.json", plan)
+
+
+def _run(record: dict[str, Any], curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> Run:
+    return Run(record["sweep"], record["arm"], record["seed"], record["status"], record, curves)
+
+
+def _published_run(line: dict[str, Any]) -> Run:
+    curves = {
+        name: (np.array(steps), np.array([math.nan if value is None else value for value in values], dtype=float))
+        for name, (steps, values) in line["curves"].items()
+    }
+    return _run(line["record"], curves)
+
+
+def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[list[int], list[float]]:
+    """At most ``THINNED_POINTS`` points of a curve, first and last included, seven significant digits (float32's)."""
+    index = np.unique(np.linspace(0, len(steps) - 1, THINNED_POINTS).round().astype(int)) if len(steps) else []
+    return [int(steps[i]) for i in index], [float(f"{values[i]:.7g}") for i in index]
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own types: mappings, lists, strings, finite numbers; a number that is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,239 @@
+"""What does a reader get?
+
+From a sweep's folder (running, finished or published) two figures, one table in three formats, and one sentence per
+arm and measure. Everything is rebuilt from records alone: same records, same bytes. Tables use the runs' summaries,
+which publishing keeps exact; only Fig. 1 reads curves, which publishing thins.
+
+The command line prints ``Report.text``; `update_readme` puts the same words where readers look first.
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from superpositional import analysis, figures
+from superpositional.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, Comparison, Estimate, Outcomes
+from superpositional.records import Sweep, load_sweep
+
+HEADER = ("arm", "n", "test accuracy (%)", "difference (points)", "epochs to target", "difference (epochs)")
+STATUS = "ended otherwise"
+TEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "λ": r"$\lambda$",
+    "−": "$-$",
+    "+": "$+$",
+    "±": r"$\pm$",
+    "–": "--",
+    "†": r"$^\dagger$",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """A sweep's results in words, and the files that show them. ``table`` is Markdown."""
+
+    name: str
+    caption: str
+    table: str
+    sentences: tuple[str, ...]
+    files: tuple[Path, ...]
+
+    @property
+    def markdown(self) -> str:
+        sentences = "".join(f"- {sentence}\n" for sentence in self.sentences)
+        return f"{self.caption}\n\n{self.table}\n{sentences}"
+
+    @property
+    def text(self) -> str:
+        """What a terminal shows."""
+        return self.markdown + "\n" + "".join(f"{path}\n" for path in self.files)
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> Report:
+    """Write figures and tables of a sweep to ``out`` (default: ``<folder>/report``) and return them in words.
+
+    An unfinished sweep is reported as unfinished, on every figure and table.
+
+    Raises:
+        FileNotFoundError: the folder is not a sweep's.
+        ValueError: no run has finished, or none has what the figures show; nothing is written then.
+    """
+    sweep = load_sweep(folder)
+    out = Path(folder) / "report" if out is None else Path(out)
+    curves = analysis.learning_curves(sweep)
+    _check(sweep, curves, folder)
+    arms = {
+        measure: [analysis.outcomes(sweep, arm, measure) for arm in sweep.arms]
+        for measure in (TEST_ACCURACY, EPOCHS_TO_TARGET)
+    }
+    comparisons = {measure: [analysis.compare(sweep, arm, measure) for arm in sweep.arms[1:]] for measure in arms}
+    caption = _caption(sweep, comparisons)
+    rows = _rows(arms, comparisons)
+    table = _markdown(rows)
+    files = _write_figures(sweep, curves, comparisons[TEST_ACCURACY], out / "figures")
+    texts = {"md": f"{caption}\n\n{table}", "csv": _csv(arms, comparisons), "tex": _tex(sweep, caption, rows)}
+    for suffix, text in texts.items():
+        path = out / "tables" / f"results.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        files.append(path)
+    sentences = tuple(comparison.sentence for measure in comparisons for comparison in comparisons[measure])
+    return Report(sweep.name, caption, table, sentences, tuple(files))
+
+
+def update_readme(readme: str | Path, report: Report) -> None:
+    """Replace what stands between ``<!-- results:NAME -->`` and ``<!-- /results:NAME -->`` by the report's words.
+
+    Raises:
+        ValueError: the file does not hold exactly one such pair of markers.
+    """
+    readme = Path(readme)
+    text = readme.read_text(encoding="utf-8")
+    start, end = f"<!-- results:{report.name} -->", f"<!-- /results:{report.name} -->"
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(end) < text.index(start):
+        raise ValueError(f"{readme} must hold the line {start} once and after it {end} once; add them where results go")
+    before, rest = text.split(start)
+    after = rest.split(end)[1]
+    readme.write_text(f"{before}{start}\n{report.markdown}{end}{after}", encoding="utf-8", newline="\n")
+
+
+def _check(sweep: Sweep, curves: list, folder: str | Path) -> None:
+    if not any(run.status == "done" for run in sweep.runs):
+        raise ValueError(
+            f"nothing to show in {folder}: {analysis.progress(sweep)}; start or resume it with "
+            f"`superpositional sweep {sweep.name}` and report again once a run has finished"
+        )
+    if not any(curve.n for curve in curves):
+        raise ValueError(
+            f"nothing to draw in {folder}: no finished run logged val/accuracy; "
+            "report a sweep of a task that validates its accuracy at each epoch's end"
+        )
+
+
+def _write_figures(sweep: Sweep, curves: list, comparisons: list[Comparison], out: Path) -> list[Path]:
+    codes = sorted({str(run.record.get("code")) for run in sweep.runs if run.status == "done"})
+    provenance = {"sweep": sweep.name, "runs": analysis.progress(sweep), "code": ", ".join(codes)}
+    complete = not sweep.missing and all(run.status == "done" for run in sweep.runs)
+    note = "" if complete else analysis.progress(sweep).replace("; ", "\n")
+    with figures.style():
+        figure, ax = figures.column_figure(2.6 + 0.06 * len(curves) + 0.15 * (note.count("\n") + bool(note)))
+        figures.learning_curves(ax, curves, note=note)
+        files = figures.save(figure, out / "fig1", provenance)
+        if comparisons:
+            figure, ax = figures.column_figure(0.9 + 0.33 * len(comparisons) + 0.15 * note.count("\n"))
+            figures.paired_differences(ax, comparisons, note=note)
+            files += figures.save(figure, out / "paired_differences", provenance)
+    return files
+
+
+def _caption(sweep: Sweep, comparisons: dict) -> str:
+    every = [comparison for table in comparisons.values() for comparison in table]
+    question = " ".join(sweep.question.split())
+    parts = [f"Sweep {sweep.name}: {question}{'' if question.endswith(('?', '.')) else '.'}"]
+    parts.append(f"{analysis.progress(sweep).capitalize()}. Mean ± sd over finished runs.")
+    if every:
+        baseline, n = analysis.label(sweep.arms[0]), len(every)
+        parts.append(f"Differences to {baseline} are paired by seed; brackets are Student-t 95 % intervals,")
+        parts.append(f"not corrected for multiple comparisons ({n} of them).")
+    if targets := sorted({run.summary("convergence/target") for run in sweep.runs if run.status == "done"} - {None}):
+        listed = ", ".join(f"{100 * target:g} %" for target in targets)
+        parts.append(f"Target: {listed} validation accuracy.")
+    if any(comparison.conditional for comparison in every):
+        parts.append("†: conditional, over the pairs that gave a value; others ended without one, as listed.")
+    if mixed := analysis.mixed_versions(sweep.runs):
+        parts.append(f"Caution, the runs differ in {'; '.join(mixed)}.")
+    return " ".join(parts)
+
+
+def _rows(arms: dict, comparisons: dict) -> list[tuple[str, ...]]:
+    """The table's cells as readers see them; the last column exists only if some run did not simply end well."""
+    rows = []
+    for index, (accuracy, epochs) in enumerate(zip(*arms.values(), strict=True)):
+        differences = (
+            ["baseline"] * 2 if index == 0 else [_difference(table[index - 1]) for table in comparisons.values()]
+        )
+        reasons = {**accuracy.without, **{k: v for k, v in epochs.without.items() if k not in accuracy.without}}
+        ended = ", ".join(f"{len(seeds)} {reason}" for reason, seeds in reasons.items())
+        n = f"{_done(accuracy)} of {accuracy.planned}"
+        means = _mean(accuracy.estimate), _mean(epochs.estimate) + _reached(epochs)
+        rows.append((analysis.label(accuracy.arm), n, means[0], differences[0], means[1], differences[1], ended))
+    if not any(row[-1] for row in rows):
+        return [HEADER, *(row[:-1] for row in rows)]
+    return [(*HEADER, STATUS), *(row[:-1] + (row[-1] or "–",) for row in rows)]
+
+
+def _done(outcomes: Outcomes) -> int:
+    return outcomes.planned - len(outcomes.seeds(("diverged", "failed", *analysis.UNFINISHED)))
+
+
+def _mean(estimate: Estimate) -> str:
+    if estimate.mean is None:
+        return "–"
+    return f"{estimate.mean:.2f}" + (" (one run)" if estimate.sd is None else f" ± {estimate.sd:.2f}")
+
+
+def _reached(epochs: Outcomes) -> str:
+    """A mean over the runs that reached the target is not the arm's mean: say how many those are."""
+    if "missed the target" not in epochs.without:
+        return ""
+    return f" ({len(epochs.values)} of {_done(epochs)} reached it)"
+
+
+def _difference(comparison: Comparison) -> str:
+    n, dagger = comparison.estimate.n, "†" if comparison.conditional else ""
+    if n == comparison.arm.planned:
+        return analysis.bounds(comparison.estimate)
+    return f"{analysis.bounds(comparison.estimate)}{dagger} ({n} pair{'' if n == 1 else 's'})"
+
+
+def _markdown(rows: list[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows]
+    return "".join([lines[0], f"|{' --- |' * len(rows[0])}\n", *lines[1:]])
+
+
+def _csv(arms: dict, comparisons: dict) -> str:
+    """One row per arm and measure with every digit, for machines; an empty cell is "no value"."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    estimate = ("n", "mean", "sd", "low", "high")
+    reasons = (*analysis.CENSORED, *analysis.UNFINISHED)
+    columns = [f"{prefix}_{key}" for prefix in ("arm", "difference") for key in estimate]
+    writer.writerow(("metric", "unit", "arm", "baseline", "planned", *columns, "conditional", *reasons))
+    for measure, table in arms.items():
+        for index, outcomes in enumerate(table):
+            comparison = comparisons[measure][index - 1] if index else None
+            cells = [getattr(outcomes.estimate, key) for key in estimate]
+            cells += [getattr(comparison.estimate, key) if comparison else None for key in estimate]
+            cells.append(comparison.conditional if comparison else None)
+            cells += [len(outcomes.without.get(reason, ())) for reason in reasons]
+            writer.writerow((measure.metric, measure.unit, outcomes.arm, table[0].arm, outcomes.planned, *cells))
+    return file.getvalue()
+
+
+def _tex(sweep: Sweep, caption: str, rows: list[tuple[str, ...]]) -> str:
+    """A two-column table for IEEEtran with booktabs; every cell is escaped, so no arm's name can break the paper."""
+    head, *body = [" & ".join(_escape(cell) for cell in row) + r" \\" for row in rows]
+    lines = [
+        "% Written by `superpositional report`; needs \\usepackage{booktabs}.",
+        r"\begin{table*}",
+        r"\centering",
+        rf"\caption{{{_escape(caption)}}}",
+        rf"\label{{tab:{sweep.name}}}",
+        rf"\begin{{tabular}}{{{'l' * len(rows[0])}}}",
+        r"\toprule",
+        head,
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table*}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _escape(text: str) -> str:
+    return "".join(TEX.get(character, character) for character in text)

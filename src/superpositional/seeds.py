@@ -1,0 +1,51 @@
+"""Where does randomness come from?
+
+From one integer, through named streams. A stream is a 64-bit seed derived from ``(seed, name, *counters)``, so drawing
+from one stream never shifts another: an optimizer that needs random numbers cannot change the batches of the arm it is
+compared with. Read by data, nets, tasks and the run record.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+STREAMS = ("init", "data", "order", "dropout", "circuit")
+
+
+def stream(seed: int, name: str, *counters: int) -> int:
+    """The seed of one named stream, an integer in [0, 2**63).
+
+    ``counters`` index within a stream (an epoch, a step): the batches of epoch 7 are ``stream(seed, "order", 7)`` whether
+    or not the epochs before it were run, which is what makes a resumed run the same run.
+    """
+    if name not in STREAMS:
+        raise ValueError(f"stream must be one of {', '.join(STREAMS)}, got {name!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    text = "/".join([str(seed), name, *(str(int(counter)) for counter in counters)])
+    # 63 bits: torch.manual_seed takes a signed 64-bit integer.
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, name: str, *counters: int) -> "torch.Generator":
+    """A CPU generator at the start of one named stream."""
+    import torch
+
+    return torch.Generator().manual_seed(stream(seed, name, *counters))
+
+
+@contextlib.contextmanager
+def drawing_from(seed: int, name: str, *counters: int) -> Iterator[None]:
+    """Let torch's global CPU generator draw from one stream inside the block, and leave it as found.
+
+    For code that takes no generator, such as the initialisers of ``torch.nn``.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(stream(seed, name, *counters))
+        yield

@@ -1,0 +1,619 @@
+"""Does SuperpositionalAdamW keep torch's optimizer contract and the paper's equations?
+
+One table of inputs and one of error inputs drive every test, in the manner of torch's own OptimizerInfo.
+"""
+
+import copy
+import io
+import math
+import pickle
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from superpositional import SuperpositionalAdamW
+from superpositional.controls import PlaceboAdamW
+from superpositional.optimizer_reference import SuperpositionalAdamWReference
+from superpositional.schedules import QuantumWeightScheduler, WarmupDecay
+
+OURS = ("quantum_weight", "n_qubits", "scope", "perturbation", "inject", "bias_correction", "stats_every")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One row of the table: keyword arguments under a name."""
+
+    name: str
+    kwargs: dict = field(default_factory=dict)
+
+
+INPUTS = [
+    Input("default"),
+    Input("lambda_0.1", {"quantum_weight": 0.1, "lr": 0.01}),
+    Input("scope_tensor", {"scope": "tensor"}),
+    Input("scope_all", {"scope": "all"}),
+    Input("one_qubit", {"n_qubits": 1}),
+    Input("across_tensors", {"n_qubits": 9}),
+    Input("moments", {"inject": "moments"}),
+    Input("moments_all", {"inject": "moments", "scope": "all"}),
+    Input("no_bias_correction", {"bias_correction": False}),
+    Input("no_bias_correction_beta_0", {"bias_correction": False, "betas": (0.0, 0.999)}),
+    Input("moments_no_bias_correction", {"inject": "moments", "bias_correction": False, "scope": "tensor"}),
+    Input("weight_decay", {"weight_decay": 0.3, "scope": "all"}),
+    Input("amsgrad", {"amsgrad": True}),
+    Input("maximize", {"maximize": True}),
+    Input("maximize_moments", {"maximize": True, "inject": "moments", "scope": "tensor"}),
+    Input("everything", {"amsgrad": True, "maximize": True, "bias_correction": False, "scope": "all", "weight_decay": 0.1}),
+]
+IMPLEMENTATIONS = [{"foreach": False}, {"foreach": True}, {"fused": True}]
+
+ERROR_INPUTS = [
+    ({"quantum_weight": -1}, "quantum_weight must be a finite number >= 0, got -1; 0 recovers AdamW"),
+    ({"quantum_weight": math.nan}, "quantum_weight must be a finite number >= 0, got nan"),
+    ({"quantum_weight": "high"}, "quantum_weight must be a finite number >= 0, got 'high'"),
+    ({"quantum_weight": True}, "quantum_weight must be a finite number >= 0, got True"),
+    ({"lr": -0.1}, "lr must be a finite number >= 0, got -0.1"),
+    ({"eps": -1e-8}, "eps must be a finite number >= 0, got -1e-08"),
+    ({"weight_decay": -1}, "weight_decay must be a finite number >= 0, got -1"),
+    ({"betas": (1.0, 0.9)}, "betas must be two numbers in [0, 1), got (1.0, 0.9)"),
+    ({"betas": (0.9,)}, "betas must be two numbers in [0, 1), got (0.9,)"),
+    ({"betas": 0.9}, "betas must be two numbers in [0, 1), got 0.9"),
+    ({"n_qubits": 0}, "n_qubits must be an integer >= 1, got 0"),
+    ({"n_qubits": 2.0}, "n_qubits must be an integer >= 1, got 2.0"),
+    ({"n_qubits": 12}, "n_qubits must be at most the number of scalars to optimize, 11, got 12"),
+    ({"n_qubits": 12, "scope": "tensor"}, "n_qubits must be at most the number of scalars to optimize, 11, got 12"),
+    ({"scope": "layer"}, "scope must be one of model, tensor, all, got 'layer'"),
+    ({"perturbation": "cosine"}, "perturbation must be one of sine, got 'cosine'"),
+    ({"inject": "gradient"}, "inject must be one of update, moments, got 'gradient'"),
+    ({"bias_correction": "yes"}, "bias_correction must be true or false, got 'yes'"),
+    ({"stats_every": 0}, "stats_every must be an integer >= 1, got 0"),
+]
+
+
+def parameters(dtype: torch.dtype = torch.float64) -> list[Parameter]:
+    """Two tensors of 6 and 5 scalars, whose rows are shorter than some registers."""
+    numbers = torch.Generator().manual_seed(0)
+    return [Parameter(torch.randn(shape, generator=numbers, dtype=torch.float64).to(dtype)) for shape in ((2, 3), (5,))]
+
+
+def set_gradients(weights: list[Parameter], t: int) -> None:
+    """A gradient that depends on the weights, so that a difference in one step shows in the next."""
+    for index, weight in enumerate(weights):
+        weight.grad = torch.cos(3 * weight.detach() + t + index)
+
+
+def train(optimizer: torch.optim.Optimizer, weights: list[Parameter], steps: int, start: int = 0) -> None:
+    for t in range(start, start + steps):
+        set_gradients(weights, t)
+        optimizer.step()
+
+
+def bits(tensor: Tensor) -> Tensor:
+    """The integer view: tells -0.0 from +0.0 and one NaN from another."""
+    return tensor.detach().contiguous().view({8: torch.int64, 4: torch.int32, 2: torch.int16}[tensor.dtype.itemsize])
+
+
+def assert_same_bits(one: list[Tensor], other: list[Tensor]) -> None:
+    for a, b in zip(one, other, strict=True):
+        assert torch.equal(bits(a), bits(b))
+
+
+def state_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [tensor for state in optimizer.state.values() for _, tensor in sorted(state.items())]
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=str)
+@pytest.mark.parametrize("row", INPUTS, ids=lambda row: row.name)
+def test_equals_the_readable_reference(row: Input, implementation: dict) -> None:
+    fast, plain = parameters(), parameters()
+    train(SuperpositionalAdamW(fast, **row.kwargs, **implementation), fast, 50)
+    train(SuperpositionalAdamWReference(plain, **row.kwargs), plain, 50)
+    # float64 throughout: 50 steps of a few roundings each on weights of order 1.
+    torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"amsgrad": True}, {"maximize": True}, {"weight_decay": 0.1}, {"lr": 0.3}], ids=str
+)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=str)
+@pytest.mark.parametrize("inject", ["update", "moments"])
+def test_quantum_weight_0_is_torch_adamw_bit_for_bit(inject: str, implementation: dict, kwargs: dict, dtype) -> None:
+    ours, theirs = parameters(dtype), parameters(dtype)
+    for weights in (ours, theirs):
+        # What an added 0 * Q would destroy.
+        weights[0].data[0, 0] = -0.0
+        weights[0].data[0, 1] = math.inf
+    groups = lambda weights: [{"params": weights[:1]}, {"params": weights[1:], "lr": 0.01}]  # noqa: E731
+    a = SuperpositionalAdamW(groups(ours), quantum_weight=0, scope="all", inject=inject, **kwargs, **implementation)
+    b = torch.optim.AdamW(groups(theirs), **kwargs, **implementation)
+    train(a, ours, 100)
+    train(b, theirs, 100)
+    assert_same_bits(ours, theirs)
+    assert_same_bits(state_tensors(a), state_tensors(b))
+
+
+def test_a_tensor_quantum_weight_of_0_is_torch_adamw_bit_for_bit() -> None:
+    for inject in ("update", "moments"):
+        ours, theirs = parameters(), parameters()
+        for weights in (ours, theirs):
+            weights[0].data[0, 0] = -0.0
+            weights[0].data[0, 1] = math.inf
+        train(SuperpositionalAdamW(ours, quantum_weight=torch.tensor(0.0), scope="all", inject=inject), ours, 20)
+        train(torch.optim.AdamW(theirs), theirs, 20)
+        assert_same_bits(ours, theirs)
+
+
+def test_the_first_step_without_bias_correction_is_sqrt_10_times_lr() -> None:
+    weight = Parameter(torch.zeros(1, dtype=torch.float64))
+    weight.grad = torch.ones_like(weight)
+    SuperpositionalAdamW([weight], lr=1e-3, eps=0, n_qubits=1, bias_correction=False).step()
+    # (1 - .9) / sqrt(1 - .999), paper.md: "its first step is about 3.16 lr". A zero weight has sin(0) = 0.
+    torch.testing.assert_close(weight.item(), -1e-3 * 0.1 / math.sqrt(0.001), rtol=1e-12, atol=0)
+
+
+def test_one_step_is_equation_1() -> None:
+    weight = Parameter(torch.tensor([0.25, 0.5, -1.5, 0.1], dtype=torch.float64))
+    weight.grad = torch.tensor([1.0, -2.0, 3.0, 4.0], dtype=torch.float64)
+    before = weight.detach().clone()
+    SuperpositionalAdamW([weight], lr=0.1, eps=0, weight_decay=0, quantum_weight=0.5, n_qubits=3).step()
+    # Adam's first bias-corrected step is lr * sign(g); sin(pi theta) = 1/sqrt(2), 1, 1 and the fourth is out of scope.
+    q = torch.tensor([1 / math.sqrt(2) * 1, 1 * -2, 1 * 3, 0], dtype=torch.float64)
+    sign = torch.tensor([1.0, -1.0, 1.0, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(weight.detach(), before - 0.1 * (sign + 0.5 * q), rtol=1e-12, atol=0)
+
+
+def test_moments_leave_the_gradient_as_found() -> None:
+    weights = parameters()
+    set_gradients(weights, 0)
+    found = [weight.grad.clone() for weight in weights]
+    optimizer = SuperpositionalAdamW(weights, inject="moments", scope="all")
+    optimizer.step()
+    assert_same_bits([weight.grad for weight in weights], found)
+    g, theta = found[1], parameters()[1].detach()
+    # m after one step: (1 - beta1) of the modulated gradient; two roundings.
+    torch.testing.assert_close(
+        optimizer.state[weights[1]]["exp_avg"], 0.1 * (1 + 0.5 * torch.sin(math.pi * theta)) * g, rtol=1e-14, atol=1e-16
+    )
+
+
+def test_moments_restore_the_gradient_when_the_step_raises() -> None:
+    weights = parameters()
+    set_gradients(weights, 0)
+    found = [weight.grad.clone() for weight in weights]
+    optimizer = SuperpositionalAdamW(weights, inject="moments", scope="all", bias_correction=False)
+    optimizer.param_groups[0]["betas"] = None
+    with pytest.raises(TypeError):
+        optimizer.step()
+    assert_same_bits([weight.grad for weight in weights], found)
+
+
+@pytest.mark.parametrize("row", INPUTS, ids=lambda row: row.name)
+def test_a_state_dict_round_trip_continues_bit_for_bit(row: Input) -> None:
+    straight, stopped = parameters(), parameters()
+    whole = SuperpositionalAdamW(straight, **row.kwargs)
+    train(whole, straight, 30)
+    first = SuperpositionalAdamW(stopped, **row.kwargs)
+    train(first, stopped, 10)
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second = SuperpositionalAdamW(stopped, lr=7.0, quantum_weight=7.0)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    train(second, stopped, 20, start=10)
+    assert_same_bits(straight, stopped)
+    assert_same_bits(state_tensors(whole), state_tensors(second))
+    assert whole.param_groups[0]["statistics"]["step"] == second.param_groups[0]["statistics"]["step"] == 30
+
+
+def test_takes_over_a_checkpoint_of_torch_adamw() -> None:
+    weights = parameters()
+    theirs = torch.optim.AdamW(weights, lr=0.02)
+    train(theirs, weights, 5)
+    ours = SuperpositionalAdamW(weights, quantum_weight=0.25, scope="tensor")
+    ours.load_state_dict(theirs.state_dict())
+    assert {key: ours.param_groups[0][key] for key in OURS} == {key: ours.defaults[key] for key in OURS}
+    assert ours.param_groups[0]["lr"] == 0.02
+    before = [weight.detach().clone() for weight in weights]
+    train(ours, weights, 1, start=5)
+    assert all(not torch.equal(a, b) for a, b in zip(before, weights, strict=True))
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
+def test_a_copy_steps_as_the_original_does(clone) -> None:
+    weights = parameters()
+    optimizer = SuperpositionalAdamW(weights, scope="tensor", bias_correction=False)
+    train(optimizer, weights, 3)
+    other = clone(optimizer)
+    copied = other.param_groups[0]["params"]
+    train(optimizer, weights, 3, start=3)
+    train(other, copied, 3, start=3)
+    assert_same_bits(weights, copied)
+
+
+def test_groups_added_later_have_their_own_settings_and_never_move_the_scope_of_the_first() -> None:
+    weights = parameters()
+    optimizer = SuperpositionalAdamW(weights[:1], quantum_weight=0.5)
+    optimizer.add_param_group({"params": weights[1:], "lr": 0.5})
+    train(optimizer, weights, 1)
+    assert optimizer.param_groups[0]["statistics"]["touched"] == 4
+    assert optimizer.param_groups[1]["statistics"] == {}
+    assert {key: optimizer.param_groups[1][key] for key in OURS} == {key: optimizer.defaults[key] for key in OURS}
+    with pytest.raises(ValueError, match="quantum_weight must be a finite number >= 0, got -2"):
+        optimizer.add_param_group({"params": [Parameter(torch.ones(2))], "quantum_weight": -2})
+
+
+def test_each_group_has_its_own_weight_and_scope() -> None:
+    ours, plain = parameters(), parameters()
+    groups = lambda w: [  # noqa: E731
+        {"params": w[:1], "quantum_weight": 0.9, "scope": "all"},
+        {"params": w[1:], "quantum_weight": 0.1, "scope": "tensor", "inject": "moments"},
+    ]
+    train(SuperpositionalAdamW(groups(ours)), ours, 20)
+    train(SuperpositionalAdamWReference(groups(plain)), plain, 20)
+    torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("scope", "expected"), [("model", [3, 1]), ("tensor", [3, 2]), ("all", [3, 2])])
+def test_scope_counts_the_first_scalars_of_the_model_of_each_tensor_or_all(scope: str, expected: list[int]) -> None:
+    weights = [Parameter(torch.full((size,), 0.5)) for size in (3, 2)]
+    before = [weight.detach().clone() for weight in weights]
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    optimizer = SuperpositionalAdamW(weights, lr=1.0, weight_decay=0, eps=0, quantum_weight=0.5, scope=scope, n_qubits=4)
+    optimizer.step()
+    # Adam moves each by exactly lr = 1, the term by another 0.5 * sin(pi / 2).
+    moved = [int((before - after.detach() > 1.25).sum()) for before, after in zip(before, weights, strict=True)]
+    assert moved == expected
+    assert optimizer.param_groups[0]["statistics"]["touched"] == sum(expected)
+
+
+def test_the_first_scalars_are_logical_whatever_the_memory_layout() -> None:
+    for layout in (torch.channels_last, torch.contiguous_format):
+        weight = Parameter(torch.full((2, 3, 2, 2), 0.5).to(memory_format=layout))
+        weight.grad = torch.ones_like(weight)
+        SuperpositionalAdamW([weight], lr=1.0, weight_decay=0, n_qubits=7).step()
+        moved = (0.5 - weight.detach() > 1.25).reshape(-1)
+        assert moved.nonzero().reshape(-1).tolist() == list(range(7))
+
+
+def test_zero_and_missing_gradients_are_counted_and_skipped() -> None:
+    weights = parameters()
+    set_gradients(weights, 0)
+    weights[0].grad = None
+    weights[1].grad[0] = 0
+    optimizer = SuperpositionalAdamW(weights, scope="tensor")
+    before = weights[0].detach().clone()
+    optimizer.step()
+    statistics = optimizer.param_groups[0]["statistics"]
+    assert torch.equal(weights[0], before)
+    assert statistics["touched"] == 4
+    assert statistics["nonzero_gradient"] == 3
+    for weight in weights:
+        weight.grad = None
+    optimizer.step()
+    assert optimizer.param_groups[0]["statistics"]["step"] == 1
+
+
+def test_a_closure_is_evaluated_once_with_gradients_and_its_loss_returned() -> None:
+    weights = parameters()
+    optimizer = SuperpositionalAdamW(weights)
+    calls = []
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = sum((weight**2).sum() for weight in weights)
+        loss.backward()
+        calls.append(loss)
+        return loss
+
+    assert optimizer.step(closure) is calls[0]
+    assert len(calls) == 1
+
+
+def test_step_hooks_run_once_even_after_torch_has_wrapped_adamw() -> None:
+    torch.optim.AdamW([Parameter(torch.ones(1))])
+    for make in (SuperpositionalAdamW, PlaceboAdamW):
+        weights = parameters()
+        optimizer = make(weights)
+        calls = []
+        optimizer.register_step_pre_hook(lambda *_, calls=calls: calls.append("pre"))
+        optimizer.register_step_post_hook(lambda *_, calls=calls: calls.append("post"))
+        train(optimizer, weights, 1)
+        assert calls == ["pre", "post"]
+
+
+def test_sparse_gradients_are_refused_by_name() -> None:
+    weight = Parameter(torch.ones(4, 2))
+    weight.grad = torch.sparse_coo_tensor([[0], [1]], [1.0], (4, 2), check_invariants=True)
+    with pytest.raises(RuntimeError, match="does not support sparse gradients"):
+        SuperpositionalAdamW([weight]).step()
+    with pytest.raises(RuntimeError, match="does not support sparse gradients"):
+        SuperpositionalAdamW([weight], quantum_weight=0).step()
+
+
+@pytest.mark.parametrize("inject", ["update", "moments"])
+def test_a_complex_parameter_is_two_real_ones(inject: str) -> None:
+    real = Parameter(torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    compound = Parameter(torch.view_as_complex(real.detach().clone()))
+    a = SuperpositionalAdamW([real], n_qubits=3, inject=inject, stats_every=1)
+    b = SuperpositionalAdamW([compound], n_qubits=3, inject=inject, stats_every=1)
+    for t in range(10):
+        real.grad = torch.cos(real.detach() + t)
+        compound.grad = torch.view_as_complex(torch.cos(torch.view_as_real(compound.detach()) + t))
+        a.step()
+        b.step()
+    # The same arithmetic on the same numbers; Adam's complex kernels may contract multiply-adds differently.
+    torch.testing.assert_close(torch.view_as_real(compound), real, rtol=1e-14, atol=1e-14)
+    for key in ("ratio", "cosine", "step_norm", "perturbation_norm"):
+        one, other = (optimizer.param_groups[0]["statistics"][key] for optimizer in (a, b))
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+def test_a_tensor_lr_equals_the_same_float() -> None:
+    one, other = parameters(), parameters()
+    train(SuperpositionalAdamW(one, lr=torch.tensor(0.01, dtype=torch.float64), foreach=False), one, 20)
+    train(SuperpositionalAdamW(other, lr=0.01, foreach=False), other, 20)
+    # A 0-dim tensor takes part in the same float64 products.
+    torch.testing.assert_close(one, other, rtol=1e-14, atol=1e-14)
+
+
+def test_torch_schedulers_drive_lr_and_ours_drives_quantum_weight() -> None:
+    weights = parameters()
+    optimizer = SuperpositionalAdamW(
+        [{"params": weights[:1]}, {"params": weights[1:], "quantum_weight": torch.tensor(0.25)}], lr=0.1, quantum_weight=0.5
+    )
+    lr = torch.optim.lr_scheduler.LambdaLR(optimizer, WarmupDecay(total_steps=4))
+    schedule = QuantumWeightScheduler(optimizer, WarmupDecay(warmup_steps=2, total_steps=4))
+    seen = [schedule.get_last_weight()]
+    for t in range(4):
+        train(optimizer, weights, 1, start=t)
+        lr.step()
+        schedule.step()
+        seen.append(schedule.get_last_weight())
+    assert seen == [[0, 0], [0.25, 0.125], [0.5, 0.25], [0.25, 0.125], [0, 0]]
+    assert optimizer.param_groups[0]["lr"] == 0
+    state = schedule.state_dict()
+    again = QuantumWeightScheduler(optimizer, WarmupDecay(warmup_steps=2, total_steps=5))
+    again.load_state_dict(state)
+    assert again.get_last_weight() == [pytest.approx(0.5 / 3), pytest.approx(0.25 / 3)]
+    with pytest.raises(ValueError, match="needs an optimizer with a quantum_weight, got AdamW"):
+        QuantumWeightScheduler(torch.optim.AdamW(weights), WarmupDecay())
+    with pytest.raises(ValueError, match="warmup_steps must be >= 0 and below total_steps, got 5 and 5"):
+        WarmupDecay(5, 5)
+
+
+@pytest.mark.parametrize(("kwargs", "message"), ERROR_INPUTS, ids=lambda value: str(value)[:50])
+def test_bad_input_is_refused_with_value_and_cure(kwargs: dict, message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        SuperpositionalAdamW(parameters(), **kwargs)
+    assert message in str(error.value)
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    with pytest.raises(ValueError) as error:
+        SuperpositionalAdamW(parameters(), lr=-1, quantum_weight=-2, scope="rows", n_qubits=0)
+    assert [line.split()[0] for line in str(error.value).splitlines()] == ["lr", "quantum_weight", "n_qubits", "scope"]
+
+
+def test_half_precision_weights_take_the_term_of_a_float32_angle() -> None:
+    for dtype in (torch.bfloat16, torch.float16):
+        half = Parameter(torch.tensor([0.3, 0.7, 1.1, -0.4], dtype=dtype))
+        half.grad = torch.tensor([1.0, -2.0, 0.5, 4.0], dtype=dtype)
+        twin = Parameter(half.detach().float())
+        twin.grad = half.grad.float()
+        SuperpositionalAdamW([half], lr=0.1, stats_every=1).step()
+        SuperpositionalAdamW([twin], lr=0.1).step()
+        # Two roundings to half precision, of AdamW's step and of the term, to weights below 2.
+        torch.testing.assert_close(half.detach().float(), twin.detach(), rtol=0, atol=2 * torch.finfo(dtype).eps)
+
+
+# Statistics --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=str)
+@pytest.mark.parametrize("row", INPUTS, ids=lambda row: row.name)
+def test_statistics_equal_what_copies_of_the_weights_show(row: Input, implementation: dict) -> None:
+    weights, shadow = parameters(), parameters()
+    optimizer = SuperpositionalAdamW(weights, **{"weight_decay": 0.05, "stats_every": 1, **row.kwargs}, **implementation)
+    for t in range(3):
+        set_gradients(weights, t)
+        before = copy.deepcopy(optimizer)
+        for original, clone, twin in zip(weights, before.param_groups[0]["params"], shadow, strict=True):
+            clone.grad = original.grad.clone()
+            twin.data.copy_(original.data)
+        optimizer.step()
+        pure = before
+        group = pure.param_groups[0]
+        update = group["inject"] == "update"
+        if update:
+            group["quantum_weight"] = 0.0
+        pure.step()
+        statistics = optimizer.param_groups[0]["statistics"]
+        gradient = torch.cat([weight.grad.reshape(-1) for weight in weights])
+        start = torch.cat([twin.detach().reshape(-1) for twin in shadow])
+        adamw = torch.cat([clone.detach().reshape(-1) for clone in group["params"]]) - start
+        count = {"model": group["n_qubits"], "all": 11, "tensor": None}[group["scope"]]
+        mask = (torch.arange(11) < count) if count else torch.cat([torch.arange(6) < 4, torch.arange(5) < 4])
+        q = group_weight(row) * torch.sin(math.pi * start) * gradient * mask
+        if update:
+            term, against = -group["lr"] * q * (-1 if group["maximize"] else 1), adamw
+        else:
+            term, against = q, gradient
+        # Norms are float32 sums of a few float64 numbers; the displacement is worked back through one division.
+        close = {"rtol": 2e-6, "atol": 1e-9}
+        assert statistics["touched"] == int(mask.sum())
+        assert statistics["nonzero_gradient"] == int(mask.sum())
+        assert statistics["changed"] == int(mask.sum())
+        torch.testing.assert_close(float(statistics["perturbation_norm"]), float(q.norm()), **close)
+        torch.testing.assert_close(float(statistics["step_norm"]), float(adamw.norm()), **close)
+        torch.testing.assert_close(float(statistics["ratio"]), float(term.norm() / against.norm()), **close)
+        cosine = torch.dot(term, against) / (term.norm() * against.norm())
+        torch.testing.assert_close(float(statistics["cosine"]), float(cosine), **close)
+
+
+def group_weight(row: Input) -> float:
+    return row.kwargs.get("quantum_weight", 0.5)
+
+
+def test_a_term_below_the_rounding_of_the_weights_is_seen_to_change_none() -> None:
+    weight = Parameter(torch.full((4,), 0.5))
+    weight.grad = torch.full((4,), 1e-12)
+    optimizer = SuperpositionalAdamW([weight], lr=1e-3)
+    optimizer.step()
+    statistics = optimizer.param_groups[0]["statistics"]
+    # lr * lambda * g = 5e-16 against a float32 spacing of 6e-8 at 0.5.
+    assert (statistics["nonzero_gradient"], statistics["changed"]) == (4, 0)
+
+
+def test_the_whole_step_is_measured_every_stats_every_steps() -> None:
+    weights = parameters()
+    optimizer = SuperpositionalAdamW(weights, stats_every=3)
+    sampled = []
+    for t in range(7):
+        train(optimizer, weights, 1, start=t)
+        sampled.append(optimizer.param_groups[0]["statistics"]["sampled_step"])
+    assert sampled == [1, 1, 1, 4, 4, 4, 7]
+
+
+def test_statistics_stay_on_the_device_as_tensors() -> None:
+    weights = parameters()
+    optimizer = SuperpositionalAdamW(weights)
+    train(optimizer, weights, 1)
+    statistics = optimizer.param_groups[0]["statistics"]
+    tensors = {key for key, value in statistics.items() if isinstance(value, Tensor) and value.device == weights[0].device}
+    assert tensors == {"nonzero_gradient", "changed", "perturbation_norm", "step_norm", "ratio", "cosine"}
+
+
+# Mixed precision and compilation -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inject", ["update", "moments"])
+@pytest.mark.parametrize("bias_correction", [True, False])
+@pytest.mark.parametrize("maximize", [True, False])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=str)
+def test_under_grad_scaler_q_uses_unscaled_gradients_and_skips_overflows(
+    implementation: dict, maximize: bool, bias_correction: bool, inject: str
+) -> None:
+    kwargs = {"bias_correction": bias_correction, "inject": inject, "scope": "all", "stats_every": 1, "maximize": maximize}
+    scaled, plain = parameters(torch.float32), parameters(torch.float32)
+    a = SuperpositionalAdamW(scaled, **kwargs, **implementation)
+    b = SuperpositionalAdamW(plain, **kwargs, **implementation)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=1000)
+    for t in range(12):
+        overflow = t == 5
+        for weights in (scaled, plain):
+            set_gradients(weights, t)
+        # A loss whose gradient is the one just set, scaled as GradScaler scales it.
+        loss = scaler.scale(sum((weight * weight.grad).sum() for weight in scaled))
+        gradients = torch.autograd.grad(loss, scaled)
+        for weight, gradient in zip(scaled, gradients, strict=True):
+            weight.grad = torch.full_like(gradient, math.inf) if overflow else gradient
+        scaler.step(a)
+        scaler.update()
+        if not overflow:
+            b.step()
+            assert_same_bits([weight.grad for weight in scaled], [weight.grad for weight in plain])
+    # Scaling by a power of two is exact.
+    assert_same_bits(scaled, plain)
+    assert_same_bits(state_tensors(a), state_tensors(b))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", INPUTS, ids=lambda row: row.name)
+def test_a_compiled_step_equals_the_eager_one(row: Input) -> None:
+    torch.compiler.reset()
+    compiled, eager = parameters(), parameters()
+    a = SuperpositionalAdamW(compiled, **row.kwargs, stats_every=4)
+    b = SuperpositionalAdamW(eager, **row.kwargs, stats_every=4)
+    step = torch.compile(a.step)
+    for t in range(10):
+        set_gradients(compiled, t)
+        step()
+        train(b, eager, 1, start=t)
+    # The compiler may fuse multiply-adds and reorder within a step: a few roundings of float64 a step.
+    torch.testing.assert_close(compiled, eager, rtol=1e-12, atol=1e-12)
+    for key, value in b.param_groups[0]["statistics"].items():
+        torch.testing.assert_close(float(a.param_groups[0]["statistics"][key]), float(value), rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_follows_a_tensor_weight_and_a_tensor_lr_without_recompiling() -> None:
+    torch.compiler.reset()
+    compiled, eager = parameters(), parameters()
+    weight, lr = torch.tensor(0.5, dtype=torch.float64), torch.tensor(0.01, dtype=torch.float64)
+    a = SuperpositionalAdamW(compiled, lr=lr, quantum_weight=weight, foreach=False)
+    b = SuperpositionalAdamW(eager, lr=0.01, foreach=False)
+    step = torch.compile(a.step)
+    for t in range(6):
+        weight.fill_(0.1 * t)
+        lr.fill_(0.01 * (t + 1))
+        b.param_groups[0].update(quantum_weight=0.1 * t, lr=0.01 * (t + 1))
+        set_gradients(compiled, t)
+        if t < 3:
+            step()
+        else:
+            with torch.compiler.set_stance("fail_on_recompile"):
+                step()
+        train(b, eager, 1, start=t)
+    torch.testing.assert_close(compiled, eager, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="capturable needs a CUDA device")
+def test_a_captured_graph_equals_the_eager_step() -> None:
+    captured = [Parameter(weight.detach().cuda()) for weight in parameters()]
+    eager = [Parameter(weight.detach().cuda()) for weight in parameters()]
+    a = SuperpositionalAdamW(captured, capturable=True)
+    b = SuperpositionalAdamW(eager, capturable=True)
+    set_gradients(captured, 0)
+    fixed = [weight.grad.clone() for weight in captured]
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        a.step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        a.step()
+    for _ in range(3):
+        graph.replay()
+    for weight, gradient in zip(eager, fixed, strict=True):
+        weight.grad = gradient.clone()
+    # One eager step and three replays; capturing itself runs nothing.
+    for _ in range(4):
+        b.step()
+    torch.testing.assert_close(captured, eager, rtol=1e-12, atol=1e-12)
+
+
+def test_capturable_on_a_device_that_cannot_capture_is_torchs_own_error() -> None:
+    weights = parameters()
+    set_gradients(weights, 0)
+    with pytest.raises(AssertionError, match="capturable=True"):
+        SuperpositionalAdamW(weights, capturable=True).step()
+
+
+# The placebo -------------------------------------------------------------------------------------------------------
+
+
+def test_the_placebo_moves_one_weight_by_one_unit_in_the_last_place_once() -> None:
+    placebo, plain = parameters(torch.float32), parameters(torch.float32)
+    for weights in (placebo, plain):
+        weights[0].data[0, 0] = 0
+    a, b = PlaceboAdamW(placebo), torch.optim.AdamW(plain)
+    for t in range(2):
+        for weights in (placebo, plain):
+            for index, weight in enumerate(weights):
+                weight.grad = torch.zeros_like(weight) if t == 0 else torch.full_like(weight, float(index))
+            if t == 0:
+                weights[0].grad[0, 0] = 0
+        a.step()
+        b.step()
+        difference = [(bits(one) - bits(other)).abs() for one, other in zip(placebo, plain, strict=True)]
+        if t == 0:
+            # The first weight is 0 and stays so; the second is the one that moves.
+            assert difference[0].reshape(-1).tolist() == [0, 1, 0, 0, 0, 0]
+            assert difference[1].sum() == 0
+    assert difference[0].reshape(-1)[2:].sum() == 0
+    assert difference[1].sum() == 0

@@ -1,0 +1,235 @@
+"""Does a reader get the same files from the same records, and never more than the records hold?"""
+
+import csv
+import subprocess
+import sys
+import time
+
+import matplotlib
+import numpy as np
+import pytest
+from test_analysis import write_sweep
+
+from superpositional import analysis, figures, records
+from superpositional.report import update_readme, write_report
+
+ARMS = {"adam": [0.90, 0.91, 0.92], "quantum_moments": [0.91, 0.93, 0.90], "lambda_0.5": [0.92, 0.92, 0.95]}
+EPOCHS = {"adam": [7, 8, 7], "quantum_moments": [7, 7, 6], "lambda_0.5": [5, 4, 5]}
+FILES = {
+    *(f"figures/{name}.{suffix}" for name in ("fig1", "paired_differences") for suffix in ("pdf", "png")),
+    *(f"tables/results.{suffix}" for suffix in ("md", "csv", "tex")),
+}
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rising(arm, seed):
+    return [0.3 + 0.6 * (1 - 0.5**epoch) + 0.001 * seed for epoch in range(10)]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    write_sweep(folder, ARMS, epochs=EPOCHS, curves=rising)
+    return folder, write_report(folder)
+
+
+def test_a_report_writes_exactly_its_files_and_lists_them(built):
+    folder, report = built
+    assert set(contents(folder / "report")) == FILES
+    assert {path.relative_to(folder / "report").as_posix() for path in report.files} == FILES
+
+
+def test_a_rebuild_gives_the_same_bytes_at_a_later_time(built, tmp_path, monkeypatch):
+    folder, _ = built
+    clock = time.time
+    # A PDF or a font subset that stamps the time would differ: a day passes between the builds.
+    monkeypatch.setattr(time, "time", lambda: clock() + 86400)
+    write_report(folder, tmp_path)
+    assert contents(tmp_path) == contents(folder / "report")
+
+
+def test_published_records_give_the_same_tables_and_themselves_rebuild_to_the_same_bytes(built, tmp_path):
+    folder, report = built
+    records.publish(records.load_sweep(folder), tmp_path / "published")
+    again = write_report(tmp_path / "published")
+    assert (again.table, again.caption, again.sentences) == (report.table, report.caption, report.sentences)
+    first = contents(tmp_path / "published" / "report")
+    tables = {path for path in FILES if path.startswith("tables")}
+    assert {path: first[path] for path in tables} == {path: contents(folder / "report")[path] for path in tables}
+    write_report(tmp_path / "published")
+    assert contents(tmp_path / "published" / "report") == first
+
+
+def test_the_table_has_a_row_per_arm_with_known_numbers(built):
+    _, report = built
+    lines = report.table.splitlines()
+    assert len(lines) == 2 + len(ARMS)
+    assert lines[2] == "| adam | 3 of 3 | 91.00 ± 1.00 | baseline | 7.33 ± 0.58 | baseline |"
+    # differences 2, 1, 3: mean 2, sd 1, half width 4.302653 / sqrt(3) = 2.484
+    assert lines[4].startswith("| λ = 0.5 | 3 of 3 | 93.00 ± 1.73 | +2.00 [−0.48, +4.48] | 4.67 ± 0.58 | −2.67 [")
+
+
+def test_the_csv_keeps_every_digit(built):
+    folder, _ = built
+    rows = list(csv.DictReader((folder / "report/tables/results.csv").read_text().splitlines()))
+    row = next(row for row in rows if row["arm"] == "lambda_0.5" and row["metric"] == "test/accuracy")
+    estimate = analysis.compare(records.load_sweep(folder), "lambda_0.5", analysis.TEST_ACCURACY).estimate
+    assert [float(row[f"difference_{key}"]) for key in ("mean", "low", "high")] == [
+        estimate.mean,
+        estimate.low,
+        estimate.high,
+    ]
+
+
+def test_the_caption_says_that_nothing_is_corrected_for_multiple_comparisons(built):
+    assert "not corrected for multiple comparisons (4 of them)" in built[1].caption
+    assert "Target: 90 %" in built[1].caption
+
+
+def test_the_tex_table_escapes_what_latex_would_read(built):
+    text = (built[0] / "report/tables/results.tex").read_text()
+    assert r"Sweep made\_up: Does it work? 9 of 9 runs done." in text
+    assert r"$\lambda$ = 0.5 & 3 of 3 & 93.00 $\pm$ 1.73 & $+$2.00 [$-$0.48, $+$4.48]" in text
+    assert text.isascii()
+
+
+def test_an_unfinished_sweep_says_so_in_words_everywhere(tmp_path):
+    arms = {**ARMS, "placebo": [0.9, None, None]}
+    write_sweep(tmp_path, arms, statuses={("adam", 2): "interrupted"}, curves=rising)
+    report = write_report(tmp_path)
+    words = "2 of 12 runs missing; 9 of 12 runs done, 1 interrupted"
+    assert f"Unfinished: {words}" in report.caption
+    for suffix in ("md", "tex"):
+        assert words in (tmp_path / f"report/tables/results.{suffix}").read_text()
+    for name in ("fig1", "paired_differences"):
+        assert words.encode() in (tmp_path / f"report/figures/{name}.png").read_bytes()
+    assert "| placebo | 1 of 3 | 90.00 (one run) | 0.00 (no interval) (1 pair) |" in report.table
+    assert "2 not run" in report.table
+
+
+def test_a_figure_of_an_unfinished_sweep_shows_its_note(tmp_path):
+    sweep = write_sweep(tmp_path, {"adam": [0.5, 0.6], "x": [0.5, None]}, curves=rising)
+    _, ax = figures.column_figure(3)
+    figures.learning_curves(ax, analysis.learning_curves(sweep), note="unfinished: 1 run missing")
+    legend = ax.get_legend()
+    assert legend.get_title().get_text().startswith("unfinished: 1 run missing\n")
+    assert [text.get_text() for text in legend.get_texts()] == ["adam (2)", "x (1)"]
+    _, ax = figures.column_figure(3)
+    comparison = analysis.compare(sweep, "x", analysis.TEST_ACCURACY)
+    figures.paired_differences(ax, [comparison], note="unfinished: 1 run missing")
+    assert ax.get_title(loc="left").startswith("unfinished: 1 run missing\n")
+
+
+def test_diverged_runs_and_misses_stand_in_the_table(tmp_path):
+    epochs = {**EPOCHS, "lambda_0.5": [5, None, 5]}
+    write_sweep(tmp_path, ARMS, epochs=epochs, statuses={("quantum_moments", 1): "diverged"}, curves=rising)
+    report = write_report(tmp_path)
+    rows = {line.split(" | ")[0].strip("| "): line for line in report.table.splitlines()}
+    assert "† (2 pairs)" in rows["quantum moments"]
+    assert rows["quantum moments"].endswith("| 1 diverged |")
+    assert "5.00 ± 0.00 (2 of 3 reached it)" in rows["λ = 0.5"]
+    assert rows["λ = 0.5"].endswith("| 1 missed the target |")
+    assert "†: conditional" in report.caption
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed", "interrupted"])
+def test_a_sweep_without_a_finished_run_is_refused_before_anything_is_written(tmp_path, status):
+    write_sweep(tmp_path, {"adam": [0.5, None]}, statuses={("adam", 0): status})
+    with pytest.raises(ValueError, match=f"nothing to show.*1 {status}.*superpositional sweep made_up"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_sweep_without_the_curves_of_figure_one_is_refused_before_anything_is_written(tmp_path):
+    write_sweep(tmp_path, {"adam": [0.5]}, curves=lambda arm, seed: [])
+    with pytest.raises(ValueError, match="no finished run logged val/accuracy"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report").exists()
+
+
+def test_one_arm_or_one_epoch_or_one_seed_is_enough_for_a_report(tmp_path):
+    write_sweep(tmp_path / "arm", {"adam": [0.5, 0.6]}, curves=rising)
+    assert write_report(tmp_path / "arm").sentences == ()
+    write_sweep(tmp_path / "short", {"adam": [0.5], "x": [0.6]}, curves=lambda arm, seed: [0.5])
+    assert "n = 1 seed" in write_report(tmp_path / "short").text
+
+
+def test_an_arm_without_any_finished_run_is_shown_as_such(tmp_path):
+    write_sweep(tmp_path, {"adam": [0.5, 0.6], "x": [0.1, 0.1]}, statuses={("x", s): "diverged" for s in (0, 1)})
+    report = write_report(tmp_path)
+    assert "| x | 0 of 2 | – | –† (0 pairs) |" in report.table
+    assert "x: 2 of 2 diverged (seeds 0, 1); no pair to compare." in report.sentences[0]
+
+
+def test_the_inset_is_left_out_where_it_would_cover_a_curve(tmp_path):
+    falling = write_sweep(tmp_path / "down", {"adam": [0.5, 0.5]}, curves=lambda arm, seed: rising(arm, seed)[::-1])
+    up = write_sweep(tmp_path / "up", {"adam": [0.5, 0.5]}, curves=rising)
+    for sweep, insets in ((up, 1), (falling, 0)):
+        _, ax = figures.column_figure(3)
+        assert figures.learning_curves(ax, analysis.learning_curves(sweep)) is ax
+        assert len(ax.child_axes) == insets
+
+
+def test_a_conditional_row_of_the_forest_plot_has_an_open_marker(tmp_path):
+    sweep = write_sweep(tmp_path, ARMS, statuses={("lambda_0.5", 1): "diverged"})
+    _, ax = figures.column_figure(2)
+    figures.paired_differences(ax, [analysis.compare(sweep, arm, analysis.TEST_ACCURACY) for arm in sweep.arms[1:]])
+    means = [line for line in ax.lines if len(line.get_xdata()) == 1]
+    assert [line.get_markerfacecolor() == "white" for line in means] == [False, True]
+
+
+def test_neighbouring_arms_differ_in_grey_and_the_first_eight_in_shape():
+    grey = [np.dot(matplotlib.colors.to_rgb(colour), (0.299, 0.587, 0.114)) for colour in figures.COLOURS]
+    assert min(abs(a - b) for a, b in zip(grey, grey[1:], strict=False)) > 0.08  # 20 of 255 steps, seen side by side
+    assert len(set(figures.MARKERS)) == 8
+
+
+def test_the_style_leaves_matplotlibs_settings_as_they_were():
+    before = dict(matplotlib.rcParams)
+    with figures.style():
+        assert matplotlib.rcParams["pdf.fonttype"] == 42
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_the_readme_gets_the_words_between_its_markers_and_nothing_else(built, tmp_path):
+    _, report = built
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- results:made_up -->\nold\n<!-- /results:made_up -->\nafter\n")
+    update_readme(readme, report)
+    text = readme.read_text()
+    assert text.startswith("before\n<!-- results:made_up -->\n")
+    assert text.endswith("<!-- /results:made_up -->\nafter\n")
+    assert "old" not in text
+    assert report.table in text
+    assert all(sentence in text for sentence in report.sentences)
+    update_readme(readme, report)
+    assert readme.read_text() == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "none",
+        "<!-- results:made_up -->",
+        "<!-- /results:made_up --> <!-- results:made_up -->",
+        "<!-- results:made_up --><!-- results:made_up --><!-- /results:made_up -->",
+    ],
+)
+def test_a_readme_without_one_pair_of_markers_is_refused_and_untouched(built, tmp_path, text):
+    readme = tmp_path / "README.md"
+    readme.write_text(text)
+    with pytest.raises(ValueError, match="<!-- results:made_up --> once"):
+        update_readme(readme, built[1])
+    assert readme.read_text() == text
+
+
+def test_the_right_bank_never_imports_the_left_one():
+    program = (
+        "import sys, superpositional.report\n"
+        "print([name for name in ('torch', 'lightning', 'hydra', 'qiskit', 'matplotlib.pyplot') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
