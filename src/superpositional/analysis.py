@@ -214,7 +214,7 @@ def compare(sweep: Sweep, arm: str, measure: Measure) -> Comparison:
 
 
 def mixed_versions(runs: Iterable[Run]) -> tuple[str, ...]:
-    """In words, what differs between finished runs that ought to share it: the code, a package's version, the target."""
+    """In words, what differs between finished runs and ought not to: the code, a package's version, the target."""
     stamps = []
     for run in runs:
         if run.status == "done":

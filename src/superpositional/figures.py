@@ -131,7 +131,9 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "") ->
     measure, baseline = table[0].measure, label(table[0].baseline.arm)
     dagger = "\n† conditional on the pairs that gave a value" if any(c.conditional for c in table) else ""
     ax.set_xlabel(f"{measure.name}, difference to {baseline} ({measure.unit}){dagger}")
-    ax.set_title("\n".join(filter(None, [note, "mean paired difference, 95 % $t$ interval, $n$ seeds"])), loc="left")
+    title = "\n".join(filter(None, [note, "mean paired difference, 95 % $t$ interval, $n$ seeds"]))
+    # Held at the right so that a long note runs over the arms' labels instead of off the page.
+    ax.set_title(title, loc="right", multialignment="left")
     return ax
 
 

@@ -163,7 +163,7 @@ def _rows(arms: dict, comparisons: dict) -> list[tuple[str, ...]]:
         rows.append((analysis.label(accuracy.arm), n, means[0], differences[0], means[1], differences[1], ended))
     if not any(row[-1] for row in rows):
         return [HEADER, *(row[:-1] for row in rows)]
-    return [(*HEADER, STATUS), *(row[:-1] + (row[-1] or "–",) for row in rows)]
+    return [(*HEADER, STATUS), *((*row[:-1], row[-1] or "–") for row in rows)]
 
 
 def _done(outcomes: Outcomes) -> int:
