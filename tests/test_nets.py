@@ -1,5 +1,7 @@
 """Is the net the paper's, and can the rest of the house rely on its layout?"""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -108,7 +110,8 @@ def test_evaluation_is_the_same_function_with_and_without_gradients():
     net = build().eval()
     with torch.no_grad():
         without = net(tokens())
-    torch.testing.assert_close(net(tokens()), without, rtol=0, atol=0)
+    # nn.MultiheadAttention has a fused kernel for evaluation, which rounds differently: some float32 ulps of about 1.
+    torch.testing.assert_close(net(tokens()), without, rtol=1e-5, atol=1e-5)
 
 
 WRONG = [
@@ -127,12 +130,10 @@ WRONG = [
 
 @pytest.mark.parametrize(("changes", "message"), WRONG)
 def test_a_wrong_setting_is_an_error_that_names_value_and_cure(changes, message):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         build(**changes)
-    assert str(caught.value) == message
 
 
 def test_all_mistakes_are_reported_at_once():
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=r"^n_classes must .*\nnum_layers must .*\ndropout must .*$"):
         build(n_classes=0, num_layers=-2, dropout=2)
-    assert [line.split()[0] for line in str(caught.value).splitlines()] == ["n_classes", "num_layers", "dropout"]

@@ -101,11 +101,11 @@ def append_curves(path: Path, rows: Iterable[tuple[int, str, float]]) -> None:
 
 
 def truncate_curves(path: Path, step: int) -> None:
-    """Drop the rows at or after ``step``: a run resumed from a checkpoint writes them again."""
+    """Keep the rows of the first ``step`` steps: a run resumed from that step writes the later ones again."""
     if not path.exists():
         return
     header, *lines = path.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) < step]
+    kept = [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) <= step]
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text("".join([header, *kept]))
     os.replace(temporary, path)

@@ -1,0 +1,297 @@
+"""What happened during training?
+
+Callbacks that measure and never steer: the curves of a run, the numbers of the quantum term (Pamuk et al. 2025, eq. 2) and
+the convergence metrics (claims C1, C2 and C6 of the paper). All go through Lightning's loggers, so the record on disk and
+W&B see the same. A step costs what it must: values stay tensors on their device and are read once per interval.
+Read by train; a callback's ``summary`` goes to the record.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers.logger import Logger
+from torch import Tensor
+
+from superpositional.records import append_curves
+from superpositional.scope import describe, scoped
+
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+class Diverged(RuntimeError):
+    """A logged value is not finite: the run ends here, as ``diverged``, with all it measured."""
+
+
+class RecordLogger(Logger):
+    """Lightning's way into ``curves.csv``. ``step`` is the number of optimizer steps done."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.rows: list[tuple[int, str, float]] = []
+
+    @property
+    def name(self) -> str:
+        return "record"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the resolved config lies in ``config.yaml``."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if step is None:
+            raise ValueError(f"a curve needs a step, got none for {', '.join(metrics)}")
+        # Lightning adds the epoch to what a module logs itself; it follows from the step.
+        self.rows += [(step, name, float(value)) for name, value in metrics.items() if name != "epoch"]
+
+    def save(self) -> None:
+        append_curves(self.path, self.rows)
+        self.rows = []
+
+    def finalize(self, status: str) -> None:
+        self.save()
+
+
+class Curves(Callback):
+    """Hands every scalar to the loggers: each step's loss per interval, ``val/`` and ``test/`` metrics after evaluations.
+
+    A task logs those two with ``logger=False``: Lightning would put them at one step less than were done.
+
+    Args:
+        every_n_steps: how often losses are read from the device, and checked.
+
+    Raises:
+        Diverged: at the end of the interval, or after the evaluation, in which a value was not finite.
+    """
+
+    def __init__(self, *, every_n_steps: int = 50) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be >= 1, got {every_n_steps}; 50 costs next to nothing")
+        self.every_n_steps = every_n_steps
+        self.losses: list[tuple[int, Tensor]] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.losses.append((trainer.global_step, outputs["loss"].detach()))
+        if len(self.losses) >= self.every_n_steps or trainer.is_last_batch:
+            self._flush(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._log_evaluation(trainer, "val/")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._log_evaluation(trainer, "test/")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if not isinstance(exception, Diverged):
+            self._flush(trainer)
+
+    def _log_evaluation(self, trainer: Trainer, prefix: str) -> None:
+        if trainer.sanity_checking:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
+        _log(trainer, {trainer.global_step: metrics})
+
+    def _flush(self, trainer: Trainer) -> None:
+        if not self.losses:
+            return
+        steps = [step for step, _ in self.losses]
+        values = torch.stack([loss for _, loss in self.losses]).tolist()
+        self.losses = []
+        rows = {step: {"train/loss": value} for step, value in zip(steps, values, strict=True)}
+        rows[steps[-1]]["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        _log(trainer, rows)
+
+
+class PerturbationStatistics(Callback):
+    """The numbers that ``SuperpositionalAdamW`` leaves on its groups; silent for an optimizer that leaves none.
+
+    Logs ``perturbation/{norm,touched,nonzero_gradient,changed,step_norm,ratio,cosine}`` (a suffix ``/group<i>`` where
+    several groups have them). Summary: in how many steps the term met a gradient, and changed a number; mean ratio and
+    cosine over the sampled steps. ``notes`` names the touched scalars.
+
+    Args:
+        every_n_steps: how often the numbers are read from the device.
+    """
+
+    def __init__(self, *, every_n_steps: int = 50) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be >= 1, got {every_n_steps}; 50 costs next to nothing")
+        self.every_n_steps = every_n_steps
+        self.steps = 0
+        self.with_gradient: Tensor | int = 0
+        self.with_change: Tensor | int = 0
+        self.samples: dict[str, list[float]] = {"ratio": [], "cosine": []}
+        self.last_sample = -1
+        self.touched: list[str] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        self.touched = [
+            describe(name, parameter.shape, count)
+            for group in groups
+            if "quantum_weight" in group and float(group["quantum_weight"]) != 0
+            for parameter, count in scoped(groups, group)
+            for name, named in pl_module.named_parameters()
+            if named is parameter
+        ]
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        found = [statistics for group in groups if (statistics := group.get("statistics"))]
+        if not found:
+            return
+        self.steps += 1
+        self.with_gradient = self.with_gradient + sum(each["nonzero_gradient"] for each in found).sign()
+        self.with_change = self.with_change + sum(each["changed"] for each in found).sign()
+        if found[0]["sampled_step"] != self.last_sample:
+            self.last_sample = found[0]["sampled_step"]
+            for name, values in self.samples.items():
+                values.append(float(found[0][name]))
+        if self.steps % self.every_n_steps == 0 or trainer.is_last_batch:
+            _log(trainer, {trainer.global_step: _perturbation_metrics(found)}, check=False)
+
+    def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int) -> dict[str, float]:
+        """Empty for an optimizer without the term."""
+        if not self.steps:
+            return {}
+        if not int(self.with_gradient):
+            warnings.warn(
+                f"the quantum term never met a gradient: {', '.join(self.touched)} had none in {self.steps} steps, "
+                f"so this run is AdamW; choose optimizer.scope=tensor or all",
+                stacklevel=2,
+            )
+        means = {f"perturbation/{name}": float(np.mean(values)) for name, values in self.samples.items() if values}
+        return {
+            "perturbation/steps": self.steps,
+            "perturbation/steps_with_gradient": int(self.with_gradient),
+            "perturbation/steps_with_change": int(self.with_change),
+            **means,
+        }
+
+    def notes(self) -> dict[str, Any]:
+        """``touched``: the scalars in scope, in NumPy's notation."""
+        return {"touched": self.touched} if self.touched else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "steps": self.steps,
+            "with_gradient": int(self.with_gradient),
+            "with_change": int(self.with_change),
+            "samples": self.samples,
+            "last_sample": self.last_sample,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        vars(self).update(state_dict)
+
+
+class Convergence(Callback):
+    """How fast a validation metric rises, and how restless the loss is.
+
+    Logs ``time/train_seconds`` at every validation (training and validation, without setup). Summary, under
+    ``convergence/``:
+
+    - ``target``, and ``epochs_to_target``, ``steps_to_target``, ``seconds_to_target``: where the metric first reaches it,
+      by linear interpolation between validations; the first validation counts as it stands. Missing when never reached.
+    - ``area``: mean height of the curve over the epochs validated (trapezoids, divided by the width).
+    - ``mean_last_k``: mean of the last ``last_k`` validations.
+    - ``loss_variance``: variance of the change of the training loss from one step to the next.
+
+    Args:
+        metric: the metric to follow, larger is better.
+        target: the value to reach.
+        last_k: how many last validations to average.
+    """
+
+    def __init__(self, *, metric: str = "val/accuracy", target: float = 0.9, last_k: int = 3) -> None:
+        if last_k < 1:
+            raise ValueError(f"last_k must be >= 1, got {last_k}; 3 evens out the last epochs")
+        if not math.isfinite(target):
+            raise ValueError(f"target must be a finite number, got {target}; the paper's is 0.9")
+        self.metric, self.target, self.last_k = metric, target, last_k
+        self.seconds_before = 0.0
+        self.started = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking and self.started:
+            _log(trainer, {trainer.global_step: {"time/train_seconds": self._seconds()}})
+
+    def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int) -> dict[str, float]:
+        """From the curves on disk, so that a resumed run is judged whole."""
+        found: dict[str, float] = {"target": self.target}
+        if self.metric in curves:
+            steps, values = curves[self.metric]
+            reached = np.flatnonzero(values >= self.target)
+            if len(reached):
+                found["steps_to_target"] = _crossing(steps, values, self.target, int(reached[0]))
+                at = np.interp(found["steps_to_target"], steps, _at(curves["time/train_seconds"], steps))
+                found["seconds_to_target"] = float(at)
+                found["epochs_to_target"] = found["steps_to_target"] / steps_per_epoch
+            if len(steps) > 1:
+                found["area"] = float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
+            found["mean_last_k"] = float(values[-self.last_k :].mean())
+        losses = curves.get("train/loss", (np.empty(0), np.empty(0)))[1]
+        if len(losses) > 2:
+            found["loss_variance"] = float(np.diff(losses).var(ddof=1))
+        return {f"convergence/{name}": value for name, value in found.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self._seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds_before = state_dict["seconds"]
+
+    def _seconds(self) -> float:
+        return self.seconds_before + (time.perf_counter() - self.started if self.started else 0.0)
+
+
+def _crossing(steps: np.ndarray, values: np.ndarray, target: float, index: int) -> float:
+    """The step at which the line from the validation before ``index`` to it meets the target."""
+    if index == 0:
+        return float(steps[0])
+    return float(np.interp(target, values[index - 1 : index + 1], steps[index - 1 : index + 1]))
+
+
+def _at(curve: Curve, steps: np.ndarray) -> np.ndarray:
+    """A curve's values at the given steps, all of which it has."""
+    found = dict(zip(*(array.tolist() for array in curve), strict=True))
+    return np.array([found[step] for step in steps.tolist()])
+
+
+def _perturbation_metrics(found: list[dict[str, Any]]) -> dict[str, float]:
+    names = {"perturbation_norm": "norm"}
+    keys = ("perturbation_norm", "touched", "nonzero_gradient", "changed", "step_norm", "ratio", "cosine")
+    return {
+        f"perturbation/{names.get(key, key)}" + (f"/group{index}" if len(found) > 1 else ""): float(statistics[key])
+        for index, statistics in enumerate(found)
+        for key in keys
+    }
+
+
+def _log(trainer: Trainer, rows: Mapping[int, Mapping[str, float]], *, check: bool = True) -> None:
+    """Give rows of ``{step: {metric: value}}`` to every logger, then see that all is finite."""
+    for logger in trainer.loggers:
+        for step, metrics in rows.items():
+            logger.log_metrics(dict(metrics), step=step)
+        logger.save()
+    for step, metrics in rows.items() if check else ():
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise Diverged(f"{name} is {value} at step {step}")

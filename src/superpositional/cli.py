@@ -1,0 +1,111 @@
+"""What can be asked of superpositional?
+
+The console script. It only chooses who answers: nothing heavy is imported before that is known, so ``--help`` is quick.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from superpositional import __version__
+
+EXAMPLES = """examples:
+  superpositional train optimizer=superpositional optimizer.quantum_weight=0.1 seed=7
+  superpositional train --help                  every group, setting and default
+  superpositional sweep smoke                   two arms, two seeds, three steps: does it run?
+  superpositional sweep paper_classification    the paper's four arms and a placebo, 30 paired seeds
+  superpositional report paper_classification   figures and tables of it, finished or not
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of all commands."""
+    top = argparse.ArgumentParser(
+        prog="superpositional",
+        description="Superpositional gradient descent (arXiv 2511.01918), implemented faithfully and measured honestly: "
+        "is it real, by how much, at what cost, and is it the circuit?",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"superpositional {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands.add_parser("train", help="one training run; what follows are Hydra overrides", add_help=False)
+    sweep = commands.add_parser(
+        "sweep",
+        help="a comparison: arms times seeds, from sweeps/NAME.yaml",
+        description="Run a sweep: arms times seeds, each run recorded in outputs/NAME/<arm>/seed-<n>/. Finished runs are "
+        "left alone, so calling it again goes on where it stopped.",
+        epilog="Everything after NAME is Hydra overrides: seed=0,1 or seed=range(5), trainer.max_epochs=3, logger=none.",
+    )
+    sweep.add_argument("name", help="a file of sweeps/, or the path of one of your own")
+    sweep.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: 2)")
+    sweep.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides for every run")
+    report = commands.add_parser(
+        "report",
+        help="figures and tables from records",
+        description="Write figures (PDF and PNG) and tables (Markdown, CSV, LaTeX) of a sweep, finished or not. Needs no "
+        "torch.",
+    )
+    report.add_argument("sweep", help="a sweep's name under outputs/, or its folder")
+    report.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: the sweep's report/)")
+    report.add_argument(
+        "--publish", type=Path, metavar="FOLDER", help="also copy thinned records there; report FOLDER rebuilds all"
+    )
+    report.add_argument("--readme", type=Path, metavar="FILE", help="also put the result between FILE's markers")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exits with 2 on bad input and with 1 if a run did not end as ``done``."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["train"]:
+        # Hydra has a grammar and a --help of its own.
+        from superpositional.train import main as train
+
+        sys.argv[0] = "superpositional train"
+        return train(given[1:])
+    options, unknown = parser().parse_known_args(given)
+    if options.command == "sweep":
+        return _sweep(options, unknown)
+    if unknown:
+        parser().error(f"unrecognized arguments: {' '.join(unknown)}")
+    return _report(options)
+
+
+def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
+    from superpositional.config import directory
+    from superpositional.train import main as train
+
+    path = Path(options.name)
+    if path.suffix != ".yaml":
+        path = directory("sweeps") / f"{options.name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in directory("sweeps").glob("*.yaml")))
+        parser().error(f"sweep must be one of {known}, or the path of a .yaml file, got {options.name!r}")
+    jobs = [] if options.jobs is None else [f"hydra.launcher.jobs={options.jobs}"]
+    sys.argv[0] = "superpositional sweep"
+    train(["--config-dir", str(path.parent), "--config-name", path.stem, *jobs, *options.overrides, *unknown])
+
+
+def _report(options: argparse.Namespace) -> None:
+    from superpositional import records
+    from superpositional.report import update_readme, write_report
+
+    folder = Path(options.sweep)
+    if not folder.is_dir():
+        folder = Path("outputs") / options.sweep
+    try:
+        report = write_report(folder, options.out)
+        if options.publish is not None:
+            records.publish(records.load_sweep(folder), options.publish)
+        if options.readme is not None:
+            update_readme(options.readme, report)
+    except (FileNotFoundError, ValueError) as error:
+        sys.stderr.write(f"superpositional: {error}\n")
+        sys.exit(2)
+    sys.stdout.write(report.text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What is trained, towards what, and with which dice?
+
+A LightningModule per task. It owns the pairing: weights come from the seed's ``init`` stream and dropout masks from its
+``dropout`` stream, one start per step, so that every arm of a seed sees the same ones whatever else draws random numbers.
+Read by train.
+
+Shapes: B batch, N tokens, C classes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from superpositional.schedules import QuantumWeightScheduler
+from superpositional.seeds import drawing_from, stream
+
+
+class ClassificationTask(LightningModule):
+    """Sequence classification by cross-entropy (Pamuk et al. 2025, Table II).
+
+    Computes ``val/loss``, ``val/accuracy`` after each epoch and ``test/loss``, ``test/accuracy`` at the end. Neither these
+    nor the loss of a training step are sent to loggers from here: ``callbacks.Curves`` gathers them, without waiting for
+    the device at every step.
+
+    Args:
+        net: makes the net; called once, on the ``init`` stream. ``tokens_BN`` to ``logits_BC``.
+        optimizer: makes the optimizer from the net's named parameters; any of torch.optim's kind.
+        n_classes: number of classes.
+        seed: the run's seed.
+        lr_schedule: makes the multiplier of lr from nothing, called by step, as for LambdaLR; None keeps lr.
+        quantum_weight_schedule: the same for the optimizer's quantum_weight.
+    """
+
+    def __init__(
+        self,
+        *,
+        net: Callable[[], nn.Module],
+        optimizer: Callable[..., Optimizer],
+        n_classes: int,
+        seed: int,
+        lr_schedule: Callable[[int], float] | None = None,
+        quantum_weight_schedule: Callable[[int], float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.seed = seed
+        with drawing_from(seed, "init"):
+            self.net = net()
+        self.make_optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.quantum_weight_schedule = quantum_weight_schedule
+        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+        self.val_accuracy = MulticlassAccuracy(n_classes, average="micro")
+        self.test_accuracy = MulticlassAccuracy(n_classes, average="micro")
+
+    def configure_optimizers(self) -> dict[str, Any] | Optimizer:
+        optimizer = self.make_optimizer(list(self.net.named_parameters()))
+        if self.quantum_weight_schedule is not None:
+            self.quantum_weight_scheduler = QuantumWeightScheduler(optimizer, self.quantum_weight_schedule)
+        if self.lr_schedule is None:
+            return optimizer
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Dropout can only draw from torch's global generator. Starting it anew from (seed, step) gives every arm, and a
+        # resumed run, the same masks, even if an arm's optimizer draws too.
+        torch.manual_seed(stream(self.seed, "dropout", self.global_step))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        tokens_BN, labels_B = batch
+        return cross_entropy(self.net(tokens_BN), labels_B)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.quantum_weight_schedule is not None:
+            self.quantum_weight_scheduler.step()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, "val", self.val_loss, self.val_accuracy)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, "test", self.test_loss, self.test_accuracy)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.quantum_weight_schedule is not None:
+            checkpoint["quantum_weight_schedule"] = self.quantum_weight_scheduler.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._saved_schedule = checkpoint.get("quantum_weight_schedule")
+
+    def on_train_start(self) -> None:
+        # Lightning restores the optimizer after configure_optimizers and before this hook.
+        if getattr(self, "_saved_schedule", None) is not None:
+            self.quantum_weight_scheduler.load_state_dict(self._saved_schedule)
+
+    def _evaluate(
+        self, batch: tuple[Tensor, Tensor], stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy
+    ) -> None:
+        tokens_BN, labels_B = batch
+        logits_BC = self.net(tokens_BN)
+        loss.update(cross_entropy(logits_BC, labels_B), weight=len(labels_B))
+        accuracy.update(logits_BC, labels_B)
+        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, logger=False)
+        self.log(f"{stage}/accuracy", accuracy, on_step=False, on_epoch=True, logger=False)

@@ -1,0 +1,301 @@
+"""How does one run go, from a config to a closed record?
+
+``python -m superpositional.train`` is ``superpositional train``: Hydra composes, ``config.check`` refuses, ``run`` trains,
+tests once at the end, and writes the record last. Importing this module is light; torch and Lightning come with the run.
+"""
+
+import datetime
+import os
+import platform
+import resource
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from superpositional import config as configs
+from superpositional import records
+from superpositional.seeds import STREAMS, stream
+
+CHECKPOINT = Path("checkpoints/last.ckpt")
+PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "wandb", "qiskit", "qiskit-aer")
+
+
+def run(config: Mapping[str, Any], folder: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Train one resolved, checked config into ``folder`` and return its record.
+
+    With ``resume`` the run goes on from the folder's checkpoint, to the same end as if it had never stopped.
+
+    Whatever ends the run, the record says so: ``done``, ``diverged`` (a value was not finite), ``interrupted``, or
+    ``failed``, with the traceback in ``error.txt``.
+    """
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in ("record.json", "error.txt"):
+        (folder / stale).unlink(missing_ok=True)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+    torch.set_num_threads(config["threads"])
+    record = opening(config)
+    status, error, measured = "failed", None, {"summary": {}}
+    started = time.perf_counter()
+    tracking = None
+    try:
+        parts = configs.build(config)
+        tracking = parts.tracking
+        status, error = _train(parts, folder, record, measured, resume)
+    except KeyboardInterrupt:
+        status, error = "interrupted", "interrupted"
+    except Exception:
+        # Recorded, and shown by whoever called: a failed run must leave its traceback and not take a sweep down.
+        error = traceback.format_exc()
+    finally:
+        record |= measured | {
+            "status": status,
+            "error": error and error.strip().splitlines()[-1],
+            "wall_seconds": time.perf_counter() - started,
+            # Kilobytes on Linux, bytes on macOS.
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            * (1 if sys.platform == "darwin" else 1024),
+        }
+        if torch.cuda.is_available():
+            record["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
+        if error:
+            (folder / "error.txt").write_text(error)
+        if tracking is not None:
+            tracking.close(status, record["summary"])
+        records.write_record(folder, record)
+    return record
+
+
+def opening(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a run before it starts."""
+    import importlib.metadata
+
+    import torch
+
+    code = records.code_version()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return {
+        "sweep": config["sweep"],
+        "arm": config["arm"],
+        "seed": config["seed"],
+        "question": config["question"],
+        "identity": records.identity(config, code),
+        "code": code,
+        "execution": "eager",
+        "seeds": {name: stream(config["seed"], name) for name in STREAMS},
+        "config": config,
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "git": records.git_state(),
+        "device": f"{device}, {config['threads']} thread(s) of {os.cpu_count()} cores",
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _train(
+    parts: configs.Parts, folder: Path, record: Mapping[str, Any], measured: dict[str, Any], resume: bool
+) -> tuple[str, str | None]:
+    """Fit, test once, and leave in ``measured`` what was measured, however far it got."""
+    import torch
+    from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+
+    from superpositional.callbacks import Diverged, RecordLogger
+
+    configs.quieten_lightning()
+    curves = folder / "curves.csv"
+    callbacks = list(parts.callbacks.values())
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = str(folder / CHECKPOINT.parent)
+    if resume:
+        done = torch.load(folder / CHECKPOINT, weights_only=True, map_location="cpu")["global_step"]
+        records.truncate_curves(curves, done)
+    else:
+        curves.unlink(missing_ok=True)
+    loggers = [RecordLogger(curves)]
+    if parts.tracking is not None:
+        logger, where = parts.tracking.open(folder, record, record["config"])
+        loggers.append(logger)
+        _say(where)
+    interactive = sys.stdout.isatty()
+    with warnings.catch_warnings():
+        # The data lies in memory and a batch is one indexing: a worker process would only slow it down.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Lightning's own use of torch.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        trainer = parts.trainer(
+            logger=loggers,
+            callbacks=[*callbacks, *([RichProgressBar()] if interactive else [])],
+            default_root_dir=folder,
+            enable_progress_bar=interactive,
+            enable_model_summary=False,
+            # Seconds matter in sweeps: without it, a second pass over the validation set.
+            num_sanity_val_steps=0,
+            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+        )
+        status, error = "done", None
+        started = time.perf_counter()
+        try:
+            checkpoint = folder / CHECKPOINT if resume else None
+            trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
+            measured["fit_seconds"] = time.perf_counter() - started
+            # The one use of the test set: the weights at the end of the completed schedule.
+            trainer.test(parts.task, parts.data, verbose=False)
+        except Diverged as divergence:
+            status, error = "diverged", str(divergence)
+        except SystemExit:
+            # Lightning turns Ctrl-C into this after its own shutdown.
+            if not trainer.interrupted:
+                raise
+            status, error = "interrupted", "interrupted"
+        finally:
+            _measure(trainer, callbacks, curves, measured)
+    return status, error
+
+
+def _measure(trainer: Any, callbacks: Sequence[Any], curves: Path, measured: dict[str, Any]) -> None:
+    points = records.read_curves(curves)
+    summary: dict[str, float] = {}
+    for name, (_, values) in points.items():
+        if name.startswith("test/"):
+            summary[name] = float(values[-1])
+        elif name.startswith("val/"):
+            summary[f"{name}/last"] = float(values[-1])
+    steps_per_epoch = trainer.num_training_batches
+    measured |= {"steps_per_epoch": steps_per_epoch, "steps": trainer.global_step}
+    if "train/loss" in points and isinstance(steps_per_epoch, int):
+        summary["train/loss/last_epoch"] = float(points["train/loss"][1][-steps_per_epoch:].mean())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for callback in callbacks:
+            if hasattr(callback, "summary"):
+                summary |= callback.summary(points, steps_per_epoch)
+            if hasattr(callback, "notes"):
+                measured |= callback.notes()
+    measured["warnings"] = [str(warning.message) for warning in caught]
+    for text in measured["warnings"]:
+        _say(f"Warning: {text}")
+    measured["summary"] = summary
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def job(cfg: DictConfig) -> dict[str, Any]:
+    """Hydra's task function: one run."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if cfg.resume is None:
+        record = run(configs.compose_job(cfg), folder)
+    else:
+        record = run(OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")), folder, resume=True)
+    shown = [f"{name} {value:.4g}" for name, value in record["summary"].items() if name.startswith(("test/", "convergence/epochs"))]
+    _say(f"{record['status']} in {record['wall_seconds']:.1f} s: {', '.join(shown) or record['error']}\n{folder}")
+    return record
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Both doors: the console script's ``train`` and ``sweep``, and ``python -m superpositional.train``.
+
+    Exits with 2 on bad input, before anything is written, and with 1 if a run did not end as ``done``.
+    """
+    import hydra
+    from hydra._internal.utils import get_args_parser
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = get_args_parser()
+    options, unknown = parser.parse_known_args(given)
+    try:
+        if unknown:
+            raise configs.ConfigError([f"{word} is no option; see superpositional train --help" for word in unknown])
+        overrides = _checked(options)
+    except configs.ConfigError as error:
+        refuse(error)
+    kept = list(given)
+    for text in options.overrides:
+        kept.remove(text)
+    sys.argv = [sys.argv[0], *kept, *overrides]
+    outcome: list[dict[str, Any]] = []
+
+    def task(cfg: DictConfig) -> None:
+        outcome.append(job(cfg))
+
+    hydra.main(version_base="1.3", config_path=str(configs.directory("conf")), config_name="train")(task)()
+    if any(record["status"] != "done" for record in outcome):
+        sys.exit(1)
+
+
+def refuse(error: configs.ConfigError) -> None:
+    """Say all that is wrong and leave with 2."""
+    count = len(error.mistakes)
+    lines = "\n".join(f"  - {mistake}" for mistake in error.mistakes)
+    sys.stderr.write(f"superpositional: {'one mistake' if count == 1 else f'{count} mistakes'}, nothing was run\n{lines}\n")
+    sys.exit(2)
+
+
+def _checked(options: Any) -> list[str]:
+    """The overrides as Hydra shall see them, after all that can be said against them has been."""
+    from hydra._internal.hydra import Hydra
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.config_search_path import SearchPathQuery
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from hydra.types import RunMode
+    from omegaconf.errors import OmegaConfBaseException
+
+    search_path = create_config_search_path(str(configs.directory("conf")))
+    if options.config_dir is not None:
+        if not Path(options.config_dir).is_dir():
+            raise configs.ConfigError([f"--config-dir must be a folder, got {options.config_dir!r}"])
+        # As hydra.main does it.
+        path = f"file://{Path(options.config_dir).resolve()}"
+        search_path.prepend("command-line", path, anchor=SearchPathQuery(provider="schema", path=None))
+    GlobalHydra.instance().clear()
+    app = Hydra.create_main_hydra2(task_name="train", config_search_path=search_path)
+    loader = app.config_loader
+    try:
+        overrides = configs.lift(options.overrides, loader)
+        if options.help or options.hydra_help or options.cfg or options.info or options.shell_completion:
+            return overrides
+        name = options.config_name or "train"
+        # Of a sweep there is no single config to check; the launcher checks every job's.
+        if not options.multirun and app.get_mode(config_name=name, overrides=overrides) != RunMode.MULTIRUN:
+            cfg = loader.load_configuration(name, overrides, RunMode.RUN)
+            if cfg.resume is not None:
+                return [*overrides, f"hydra.run.dir={_resumable(cfg.resume, overrides)}"]
+            configs.check(cfg, loader)
+        return overrides
+    except (HydraException, OmegaConfBaseException) as error:
+        raise configs.ConfigError([" ".join(str(error).split("\n")[:2])]) from None
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
+    """A run folder that can be taken up again: it brings its own config, so nothing else may be set."""
+    folder = Path(str(folder))
+    mistakes = []
+    if not (folder / CHECKPOINT).is_file() or not (folder / "config.yaml").is_file():
+        mistakes.append(f"resume must be a run's folder with {CHECKPOINT} in it, got {str(folder)!r}")
+    elif len(overrides) > 1:
+        mistakes.append(f"resume takes up the run's own config; drop all but resume={folder}")
+    elif (record := records.read_record(folder)) is not None and record["status"] == "done":
+        mistakes.append(f"resume={folder}: that run is done; start another to train longer")
+    elif record is not None and record["code"] != records.code_version():
+        mistakes.append(f"resume={folder}: the code has changed since ({record['code']}); start the run anew")
+    if mistakes:
+        raise configs.ConfigError(mistakes)
+    return folder
+
+
+if __name__ == "__main__":
+    main()
