@@ -39,9 +39,7 @@ def test_the_interval_is_the_one_computed_by_hand():
     # mean 2, sd 1, t(0.975, 2) = 4.302653 from the printed table, half width 4.302653 / sqrt(3)
     estimate = student_interval([1.0, 2.0, 3.0])
     assert (estimate.n, estimate.mean, estimate.sd) == (3, 2.0, 1.0)
-    assert estimate.high - estimate.mean == pytest.approx(
-        4.302653 / math.sqrt(3), abs=1e-6
-    )  # six decimals in the table
+    assert estimate.high - estimate.mean == pytest.approx(4.302653 / math.sqrt(3), abs=1e-6)  # six decimals in the table
 
 
 def test_a_comparison_agrees_with_scipys_paired_t_test(tmp_path):

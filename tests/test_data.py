@@ -2,7 +2,6 @@
 
 import math
 import re
-import time
 import warnings
 
 import lightning
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from superpositional import data as module
-from superpositional.data import PAIRS, EpochBatches, SyntheticSequences, decode, true_pairs
+from superpositional.data import PAIRS, EpochBatches, SyntheticSequences, decode
 
 SPLITS = ("train", "validation", "test")
 
@@ -68,7 +67,7 @@ def test_the_draw_neither_reads_nor_moves_the_global_generators():
 
 def test_no_sequence_occurs_twice_over_the_splits(plain):
     everything = np.concatenate([arrays(plain, split)[0] for split in SPLITS])
-    assert len(np.unique(everything, axis=0)) == len(everything) == 4000 + 1000 + 5000
+    assert len(np.unique(everything, axis=0)) == len(everything) == 900 + 1000 + 5000
 
 
 def test_no_sequence_occurs_twice_even_where_most_draws_repeat():
@@ -83,16 +82,10 @@ def test_more_sequences_than_exist_is_an_error_not_a_hang():
 
 
 def test_a_bigger_training_set_extends_the_smaller_one_and_keeps_the_others(plain):
-    bigger = drawn(n_train=12000)
+    bigger = drawn(n_train=9000)
     for split in SPLITS:
         for small, large in zip(arrays(plain, split), arrays(bigger, split), strict=True):
             np.testing.assert_array_equal(small, large[: len(small)])
-
-
-def test_ten_thousand_sequences_take_well_under_a_second():
-    start = time.perf_counter()
-    drawn()
-    assert time.perf_counter() - start < 1  # 0.06 s on one 2024 core; the rest is for a machine that is busy
 
 
 def test_sequences_are_a_class_token_and_then_none(plain):
@@ -109,79 +102,55 @@ def test_the_four_labels_are_balanced(big):
     assert np.abs(counts / 20000 - 0.25).max() < four_errors(0.25, 20000)
 
 
-def test_signatures_are_of_the_own_class_and_as_frequent_as_stated(big):
+def test_signatures_of_the_own_and_of_other_classes_are_as_frequent_as_stated(big):
     tokens_BN, labels_B = arrays(big, "test")
     owner_BN = (tokens_BN - module.FIRST_SIGNATURE) // module.SIGNATURES_PER_CLASS
     is_signature_BN = (tokens_BN >= module.FIRST_SIGNATURE) & (tokens_BN < module.FIRST_BACKGROUND)
-    assert (owner_BN == labels_B[:, None])[is_signature_BN].all()
-    assert abs(is_signature_BN.sum() / (20000 * 14) - 0.05) < four_errors(0.05, 20000 * 14)
-
-
-def test_distractors_do_occur(big):
-    motifs_B = ((arrays(big, "test")[0] >= 1) & (arrays(big, "test")[0] <= 4)).sum(axis=1)
-    assert motifs_B.min() == 2  # the pair
-    # 14 other tokens at 0.10 give 1.4; dropping sequences with a second pair and signatures leave fewer.
-    assert 0.5 < motifs_B.mean() - 2 < 1.4
+    n = 20000 * 14
+    for offset, share in ((0, 0.05 + 0.10 / 4), (1, 0.10 / 4), (2, 0.10 / 4), (3, 0.10 / 4)):
+        found = (is_signature_BN & (owner_BN == (labels_B[:, None] + offset) % 4)).sum()
+        assert abs(found / n - share) < four_errors(share, n)
 
 
 # The rule ----------------------------------------------------------------------------------------------------------
 
 
-def slow_classes(sequence: list[int], max_distance: int) -> list[int]:
-    """The rule as a sentence: every motif pair in its order, no further apart than the limit."""
-    return [
-        PAIRS.index((first, second))
-        for i, first in enumerate(sequence)
-        for j, second in enumerate(sequence)
-        if i < j <= i + max_distance and (first, second) in PAIRS
-    ]
-
-
-def test_every_sequence_holds_exactly_one_true_pair_and_it_is_the_label():
-    data = drawn(label_noise=0.0, distractor_rate=0.3, n_train=300)
-    for tokens_N, label in zip(*arrays(data, "train"), strict=True):
-        assert slow_classes(tokens_N.tolist(), data.max_distance) == [label]
-
-
-def test_the_vectorised_count_of_pairs_is_the_readable_one():
-    tokens_BN = np.random.default_rng(0).integers(0, 6, (200, 12))  # mostly motifs: none, one and many pairs
-    for max_distance in (1, 4, 11):
-        slow_BC = [np.bincount(slow_classes(row.tolist(), max_distance), minlength=4) for row in tokens_BN]
-        np.testing.assert_array_equal(true_pairs(tokens_BN, max_distance), slow_BC)
+def test_every_sequence_holds_one_pair_within_the_distance_and_its_order_is_the_label(big):
+    distances = set()
+    for tokens_N, label in zip(*arrays(big, "validation"), strict=True):
+        places = [place for place, token in enumerate(tokens_N) if 1 <= token <= 4]
+        assert tuple(tokens_N[places]) == PAIRS[label]
+        distances.add(places[1] - places[0])
+    assert distances == set(range(1, 9))
 
 
 @pytest.mark.parametrize(
-    ("sequence", "label"),
-    [
-        ([0, 1, 50, 2, 50, 50, 50, 50], 0),
-        ([0, 2, 50, 50, 1, 50, 50, 50], 1),
-        ([0, 3, 4, 50, 50, 50, 50, 50], 2),
-        ([0, 50, 4, 1, 3, 50, 50, 50], 3),  # a lone motif between
-        ([0, 1, 2, 50, 50, 50, 2, 50], 0),  # the second b is 5 from a
-        ([0, 3, 50, 50, 50, 4, 2, 1], 1),  # c and d are 4 apart
-    ],
+    ("sequence", "label"), [([0, 1, 50, 2], 0), ([0, 2, 50, 1], 1), ([0, 3, 4, 5], 2), ([0, 50, 4, 3], 3)]
 )
-def test_the_decoder_follows_the_rule_at_distance_three(sequence, label):
-    assert decode(np.array([sequence]), max_distance=3).tolist() == [label]
+def test_the_decoder_follows_the_rule(sequence, label):
+    assert decode(np.array([sequence])).tolist() == [label]
 
 
-@pytest.mark.parametrize(("sequence", "n"), [([0, 1, 50, 50], 0), ([0, 1, 2, 1], 2), ([0, 1, 2, 2], 2)])
-def test_the_decoder_refuses_what_the_rule_does_not_decide(sequence, n):
-    with pytest.raises(ValueError, match=f"got {n} in sequence 0"):
-        decode(np.array([sequence]), max_distance=3)
+@pytest.mark.parametrize(
+    ("sequence", "message"),
+    [([0, 1, 50, 50], "got 1 in sequence 1"), ([0, 1, 2, 1], "got 3 in"), ([0, 1, 50, 3], r"got \(.*1.*3.*\) in")],
+)
+def test_the_decoder_refuses_what_the_rule_does_not_decide(sequence, message):
+    with pytest.raises(ValueError, match=message):
+        decode(np.array([[0, 1, 2, 50], sequence]))
 
 
 @pytest.mark.parametrize("changes", [{}, {"max_distance": 15}, {"distractor_rate": 0.5}, {"length": 40}])
 def test_the_decoder_is_always_right_on_noise_free_labels(changes):
     data = drawn(label_noise=0.0, n_train=100, n_validation=100, n_test=3000, **changes)
     tokens_BN, labels_B = arrays(data, "test")
-    np.testing.assert_array_equal(decode(tokens_BN, max_distance=data.max_distance), labels_B)
+    np.testing.assert_array_equal(decode(tokens_BN), labels_B)
 
 
 def test_the_label_depends_on_order(big):
     tokens_BN, labels_B = arrays(big, "test")
     backwards_BN = np.concatenate([tokens_BN[:, :1], tokens_BN[:, :0:-1]], axis=1)
-    np.testing.assert_array_equal(decode(backwards_BN, max_distance=big.max_distance), labels_B ^ 1)
+    np.testing.assert_array_equal(decode(backwards_BN), labels_B ^ 1)
 
 
 # The bounds --------------------------------------------------------------------------------------------------------
@@ -197,29 +166,22 @@ def test_a_perfect_model_scores_the_upper_bound_in_every_split(label_noise):
     data = drawn(label_noise=label_noise, n_train=5000, n_validation=5000, n_test=5000)
     for split in SPLITS:
         tokens_BN, labels_B = arrays(data, split)
-        accuracy = (decode(tokens_BN, max_distance=data.max_distance) == labels_B).mean()
+        accuracy = (decode(tokens_BN) == labels_B).mean()
         assert abs(accuracy - data.upper_bound) < four_errors(data.upper_bound, 5000)
 
 
-def has(tokens_BN: np.ndarray, token: int) -> np.ndarray:
-    return (tokens_BN == token).any(axis=1)
-
-
-def test_the_best_use_of_counts_reaches_the_order_blind_bound_and_no_more(big):
+def test_the_best_use_of_counts_reaches_the_order_blind_bound(big):
     tokens_BN, labels_B = arrays(big, "test")
-    both_ab_B, both_cd_B = has(tokens_BN, 1) & has(tokens_BN, 2), has(tokens_BN, 3) & has(tokens_BN, 4)
-    # Without a signature: the motifs that both occur, in either order.
-    guess_B = np.where(both_ab_B, 0, 2)
-    for label in range(4):
-        start = module.FIRST_SIGNATURE + label * module.SIGNATURES_PER_CLASS
-        guess_B[((tokens_BN >= start) & (tokens_BN < start + module.SIGNATURES_PER_CLASS)).any(axis=1)] = label
-    accuracy, error = (guess_B == labels_B).mean(), four_errors(big.order_blind_bound, 20000)
-    # All four motifs, no signature: half of these pick the wrong two motifs, and lose the half they would have won.
-    signed_B = ((tokens_BN >= module.FIRST_SIGNATURE) & (tokens_BN < module.FIRST_BACKGROUND)).any(axis=1)
-    undecided = (both_ab_B & both_cd_B & ~signed_B).mean()
-    assert undecided < 0.05
-    assert accuracy < big.order_blind_bound + error
-    assert accuracy > big.order_blind_bound - undecided / 4 - error
+    owner_BN = (tokens_BN - module.FIRST_SIGNATURE) // module.SIGNATURES_PER_CLASS
+    count_BC = np.stack(
+        [((owner_BN == label) & (tokens_BN >= module.FIRST_SIGNATURE)).sum(axis=1) for label in range(4)], 1
+    )
+    # Of the two classes that the motifs leave, the one with more signatures; the first of them on a tie, which is right
+    # half the time.
+    possible_BC = np.where((tokens_BN == 1).any(axis=1)[:, None], [True, True, False, False], [False, False, True, True])
+    guess_B = np.where(possible_BC, count_BC, -1).argmax(axis=1)
+    bound = big.order_blind_bound
+    assert abs((guess_B == labels_B).mean() - bound) < four_errors(bound, 20000)
 
 
 @pytest.mark.parametrize("signature_rate", [0.0, 0.05])
@@ -249,13 +211,14 @@ def test_a_bag_of_tokens_learned_on_20000_sequences_stays_below_the_order_blind_
 
 
 def test_an_order_blind_model_stays_20_points_below_a_perfect_one(plain):
-    # (1 - 0.95**14 / 2) without noise; noise takes 0.02 of it and gives 0.005 back.
-    assert plain.order_blind_bound == pytest.approx(0.98 * (1 - 0.95**14 / 2) + 0.005, abs=1e-12)
     assert plain.order_blind_bound < plain.upper_bound - 0.2
 
 
 def test_without_signatures_half_is_the_most_that_counts_can_give():
-    assert SyntheticSequences(seed=0, signature_rate=0.0, label_noise=0.0).order_blind_bound == 0.5
+    assert SyntheticSequences(seed=0, signature_rate=0.0, label_noise=0.0).order_blind_bound == pytest.approx(
+        0.5,
+        abs=1e-12,  # rounding of a sum of 120 terms
+    )
 
 
 # Batches -----------------------------------------------------------------------------------------------------------
@@ -380,12 +343,13 @@ WRONG = [
     ({"max_distance": 0}, "max_distance must be an integer >= 1, got 0; 1 means neighbours"),
     ({"max_distance": 16}, "max_distance must be < length, got 16 and 16; lower it or raise length"),
     ({"signature_rate": -0.1}, "signature_rate must be in [0, 1], got -0.1; 0 hides the class from token counts"),
+    ({"distractor_rate": 1.6}, "distractor_rate must be in [0, 1], got 1.6; 0 makes every signature the class's own"),
     (
-        {"distractor_rate": 0.6},
-        "distractor_rate must be in [0, 0.5], got 0.6; more and hardly a sequence holds one true pair only",
+        {"distractor_rate": 0.6, "signature_rate": 0.5},
+        "signature_rate + distractor_rate must be <= 1, got 0.5 + 0.6; lower one",
     ),
     ({"label_noise": float("nan")}, "label_noise must be in [0, 1], got nan; 0 leaves every label true"),
-    ({"n_train": 0}, "n_train must be an integer >= 1, got 0; 4000 trains to 91-95 % in 10 epochs"),
+    ({"n_train": 0}, "n_train must be an integer >= 1, got 0; 900 trains to about 92 % in 10 epochs"),
     ({"n_validation": 1e3}, "n_validation must be an integer >= 1, got 1000.0; 1000 tells 1 point apart"),
     ({"n_test": "5000"}, "n_test must be an integer >= 1, got '5000'; 5000 tells half a point apart"),
     ({"batch_size": True}, "batch_size must be an integer >= 1, got True; the paper's is 32"),

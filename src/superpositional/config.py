@@ -157,7 +157,8 @@ def _unknown_keys(config: DictConfig, baseline: DictConfig) -> Iterator[str]:
         yield from _suggest("circuit.", config.circuit, baseline.circuit)
     for name, node in (config.get("callbacks") or {}).items():
         if node is not None and "_target_" not in node:
-            yield f"callbacks.{name} has no _target_, so nothing reads it; did you mean {_closest(name, baseline.callbacks)}?"
+            closest = _closest(name, baseline.callbacks)
+            yield f"callbacks.{name} has no _target_, so nothing reads it; did you mean callbacks.{closest}?"
 
 
 def _unread_circuit(cfg: DictConfig, baseline: DictConfig, loader: ConfigLoader) -> Iterator[str]:
@@ -219,7 +220,11 @@ def _unbound(path: str, node: Mapping[str, Any]) -> Iterator[str]:
     keys = [key for key in node if key not in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")]
     supplied = SUPPLIED.get(path, ())
     parameters = dict(inspect.signature(target).parameters)
-    named = [name for name, parameter in parameters.items() if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)]
+    named = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     free = [name for name in named if name not in supplied]
     for key in keys:
@@ -229,12 +234,9 @@ def _unbound(path: str, node: Mapping[str, Any]) -> Iterator[str]:
             yield f"{path}.{key} is no argument of {target.__name__}; did you mean {path}.{_closest(key, free)}?"
     for name in supplied:
         if name not in named and not takes_any:
-            yield f"{path}: {node['_target_']} must take {name}, which the run hands it; it takes {', '.join(named) or 'nothing'}"
-    missing = [
-        name
-        for name in free
-        if parameters[name].default is inspect.Parameter.empty and name not in keys
-    ]
+            takes = ", ".join(named) or "nothing"
+            yield f"{path}: {node['_target_']} must take {name}, which the run hands it; it takes {takes}"
+    missing = [name for name in free if parameters[name].default is inspect.Parameter.empty and name not in keys]
     # A partial node awaits the rest from whoever calls it; for the run's own groups that is known.
     if missing and (path in SUPPLIED or not node.get("_partial_")):
         yield f"{path} lacks {', '.join(missing)}, which {target.__name__} needs"

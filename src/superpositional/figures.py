@@ -64,9 +64,7 @@ def column_figure(height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def learning_curves(
-    ax: Axes, table: Sequence[Curve], quantity: str = "validation accuracy (%)", note: str = ""
-) -> Axes:
+def learning_curves(ax: Axes, table: Sequence[Curve], quantity: str = "validation accuracy (%)", note: str = "") -> Axes:
     """Mean over seeds by epoch with a 95 % Student-t band, one line per arm (Pamuk et al. 2025, Fig. 1).
 
     Arms a fraction of a point apart lie on each other at this scale, so an inset shows the last epochs with the arms

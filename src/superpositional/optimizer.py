@@ -132,7 +132,15 @@ class SuperpositionalAdamW(AdamW):
         super().__setstate__(state)
         # A checkpoint of torch.optim.AdamW brings groups without our keys.
         for group in self.param_groups:
-            for key in ("quantum_weight", "n_qubits", "scope", "perturbation", "inject", "bias_correction", "stats_every"):
+            for key in (
+                "quantum_weight",
+                "n_qubits",
+                "scope",
+                "perturbation",
+                "inject",
+                "bias_correction",
+                "stats_every",
+            ):
                 group.setdefault(key, self.defaults[key])
             group.setdefault("statistics", {})
 
@@ -269,9 +277,7 @@ class _Term:
             for grad, found in zip(self.grads, self.found, strict=True):
                 grad.copy_(found)
 
-    def enter_update(
-        self, overflow: Tensor | None, displacements: Iterator[tuple[Tensor, list[Tensor]]] | None
-    ) -> None:
+    def enter_update(self, overflow: Tensor | None, displacements: Iterator[tuple[Tensor, list[Tensor]]] | None) -> None:
         """Subtract ``lr * quantum_weight * Q`` from the weights, where the term goes there, and leave the numbers."""
         group = self.group
         if group["inject"] == "update":
@@ -295,9 +301,7 @@ class _Term:
             **comparison,
         }
 
-    def compare(
-        self, displacements: Iterator[tuple[Tensor, list[Tensor]]], term: list[Tensor]
-    ) -> dict[str, int | Tensor]:
+    def compare(self, displacements: Iterator[tuple[Tensor, list[Tensor]]], term: list[Tensor]) -> dict[str, int | Tensor]:
         """The whole AdamW step's norm; ratio and cosine of the term to that step, or to the gradient for moments."""
         counts = {id(parameter): sum(view.numel() for view in leading(parameter, n)) for parameter, n in self.touched}
         parts = iter(term)

@@ -33,7 +33,9 @@ class SuperpositionalAdamWReference(Optimizer):
         maximize: bool = False,
     ) -> None:
         settings = dict(locals())
-        super().__init__(params, {key: value for key, value in settings.items() if key not in ("self", "params", "__class__")})
+        super().__init__(
+            params, {key: value for key, value in settings.items() if key not in ("self", "params", "__class__")}
+        )
 
     @torch.no_grad()
     def step(self) -> None:

@@ -194,7 +194,9 @@ def load_sweep(folder: str | Path) -> Sweep:
         runs = [_run(json.loads((path / "record.json").read_text()), read_curves(path / "curves.csv")) for path in paths]
     order = {arm: index for index, arm in enumerate(plan["arms"])}
     # A record of an arm that the plan no longer holds stays on disk but is not part of this sweep.
-    runs = sorted((run for run in runs if run.arm in order and run.seed in plan["seeds"]), key=lambda r: (order[r.arm], r.seed))
+    runs = sorted(
+        (run for run in runs if run.arm in order and run.seed in plan["seeds"]), key=lambda r: (order[r.arm], r.seed)
+    )
     return Sweep(plan["sweep"], plan["question"], tuple(plan["arms"]), tuple(plan["seeds"]), tuple(runs))
 
 

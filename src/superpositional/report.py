@@ -153,9 +153,7 @@ def _rows(arms: dict, comparisons: dict) -> list[tuple[str, ...]]:
     """The table's cells as readers see them; the last column exists only if some run did not simply end well."""
     rows = []
     for index, (accuracy, epochs) in enumerate(zip(*arms.values(), strict=True)):
-        differences = (
-            ["baseline"] * 2 if index == 0 else [_difference(table[index - 1]) for table in comparisons.values()]
-        )
+        differences = ["baseline"] * 2 if index == 0 else [_difference(table[index - 1]) for table in comparisons.values()]
         reasons = {**accuracy.without, **{k: v for k, v in epochs.without.items() if k not in accuracy.without}}
         ended = ", ".join(f"{len(seeds)} {reason}" for reason, seeds in reasons.items())
         n = f"{_done(accuracy)} of {accuracy.planned}"

@@ -38,7 +38,8 @@ from superpositional import config as configs
 from superpositional import records
 
 # Imported once, by the fork server; every run starts with them and with nothing done to them.
-PRELOADED = ["superpositional.train", "superpositional.callbacks", "superpositional.tasks", "superpositional.data", "superpositional.nets", "superpositional.optimizer", "superpositional.controls", "superpositional.tracking", "wandb"]  # fmt: skip
+MODULES = ("train", "callbacks", "tasks", "data", "nets", "optimizer", "controls", "tracking")
+PRELOADED = [*(f"superpositional.{name}" for name in MODULES), "wandb"]
 
 
 class ArmsSweeper(Sweeper):
@@ -91,9 +92,7 @@ class ArmsSweeper(Sweeper):
                 if slug in arms:
                     raise configs.ConfigError([f"two arms would share the folder {slug}; give one another name"])
                 arms[slug] = [*(f"++{choice}" if "." in choice else choice for choice in choices), *overrides]
-        return [
-            [*fixed, *overrides, f"arm='{slug}'", f"seed={seed}"] for seed in seeds for slug, overrides in arms.items()
-        ]
+        return [[*fixed, *overrides, f"arm='{slug}'", f"seed={seed}"] for seed in seeds for slug, overrides in arms.items()]
 
 
 def _key(override: Override) -> str:
@@ -165,7 +164,7 @@ class LocalLauncher(Launcher):
                 if not mistakes:
                     config = configs.compose_job(cfg)
                     run_folder = Path(cfg.hydra.sweep.dir) / cfg.hydra.sweep.subdir
-                    planned.append(_Job(config, run_folder, records.identity(config, code)))
+                    planned.append(_Job(config, run_folder, code))
         # What is wrong in every arm is said once.
         common = [text.split(": ", 1)[1] for text in mistakes]
         mistakes = [
@@ -179,8 +178,9 @@ class LocalLauncher(Launcher):
 class _Job:
     """One run of a sweep: its config, its folder and the identity it must have to count as done."""
 
-    def __init__(self, config: dict[str, Any], folder: Path, identity: str) -> None:
-        self.config, self.folder, self.identity = config, folder, identity
+    def __init__(self, config: dict[str, Any], folder: Path, code: str) -> None:
+        self.config, self.folder, self.code = config, folder, code
+        self.identity = records.identity(config, code)
 
     @property
     def name(self) -> str:
@@ -248,7 +248,7 @@ def _run_all(waiting: Sequence[_Job], at_once: int, console: Console) -> None:
                 while queue and len(running) < at_once:
                     job = queue.pop(0)
                     job.make_room()
-                    process = context.Process(target=_work, args=(job.config, str(job.folder), os.getpid()), name=job.name)
+                    process = context.Process(target=_work, args=(job.config, str(job.folder), job.code), name=job.name)
                     process.start()
                     running[process.sentinel] = (process, job)
                 for sentinel in wait(list(running)):
@@ -261,7 +261,9 @@ def _run_all(waiting: Sequence[_Job], at_once: int, console: Console) -> None:
                     record = job.record()
                     if record["status"] != "done" or not console.is_terminal:
                         times = f"{ended}/{len(waiting)}, about {left / 60:.0f} min left"
-                        progress.console.print(f"{job.name}: {record['status']} in {record['wall_seconds'] or 0:.0f} s ({times})")
+                        progress.console.print(
+                            f"{job.name}: {record['status']} in {record['wall_seconds'] or 0:.0f} s ({times})"
+                        )
         except KeyboardInterrupt:
             progress.console.print("stopping: the runs at work record where they are; call the sweep again to go on")
             for process, job in running.values():
@@ -270,7 +272,7 @@ def _run_all(waiting: Sequence[_Job], at_once: int, console: Console) -> None:
             raise SystemExit(1) from None
 
 
-def _work(config: dict[str, Any], folder: str, parent: int) -> None:
+def _work(config: dict[str, Any], folder: str, code: str) -> None:
     """A worker's whole life: one run, with its output in ``run.log``."""
     from superpositional.train import run
 
@@ -279,7 +281,7 @@ def _work(config: dict[str, Any], folder: str, parent: int) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     try:
-        record = run(config, Path(folder))
+        record = run(config, Path(folder), code=code)
     except Exception:
         traceback.print_exc()
         raise
@@ -296,9 +298,8 @@ def _close(job: _Job, exit_code: int | None) -> None:
     from superpositional.train import opening
 
     error = f"the process ended with exit code {exit_code} before its record was written; see run.log"
-    records.write_record(
-        job.folder, opening(job.config) | {"status": "failed", "error": error, "summary": {}, "wall_seconds": None}
-    )
+    lost = {"status": "failed", "error": error, "summary": {}, "wall_seconds": None}
+    records.write_record(job.folder, opening(job.config, job.code) | lost)
     (job.folder / "error.txt").write_text(error + "\n")
 
 

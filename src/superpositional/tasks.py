@@ -99,9 +99,7 @@ class ClassificationTask(LightningModule):
         if getattr(self, "_saved_schedule", None) is not None:
             self.quantum_weight_scheduler.load_state_dict(self._saved_schedule)
 
-    def _evaluate(
-        self, batch: tuple[Tensor, Tensor], stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy
-    ) -> None:
+    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy) -> None:
         tokens_BN, labels_B = batch
         logits_BC = self.net(tokens_BN)
         loss.update(cross_entropy(logits_BC, labels_B), weight=len(labels_B))

@@ -81,7 +81,7 @@ class WandbTracking:
             return self.mode, f"logger.mode={self.mode}"
         if "WANDB_MODE" in os.environ:
             return os.environ["WANDB_MODE"], f"WANDB_MODE={os.environ['WANDB_MODE']}"
-        # Looks in WANDB_API_KEY, the settings and the netrc file; asks nobody.
-        if wandb.api.api_key:
+        # Looks in WANDB_API_KEY, the settings and the netrc file; asks neither the user nor the server.
+        if wandb.login(prompt=False, verify=False):
             return "online", "a key is set"
         return "offline", "no key is set; `wandb login` sets one"

@@ -27,10 +27,12 @@ CHECKPOINT = Path("checkpoints/last.ckpt")
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "wandb", "qiskit", "qiskit-aer")
 
 
-def run(config: Mapping[str, Any], folder: Path, *, resume: bool = False) -> dict[str, Any]:
+def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = False) -> dict[str, Any]:
     """Train one resolved, checked config into ``folder`` and return its record.
 
-    With ``resume`` the run goes on from the folder's checkpoint, to the same end as if it had never stopped.
+    ``code`` is ``records.code_version()`` from when the process, or its fork server, imported the code: the files may
+    have been edited since. With ``resume`` the run goes on from the folder's checkpoint, to the same end as if it had
+    never stopped.
 
     Whatever ends the run, the record says so: ``done``, ``diverged`` (a value was not finite), ``interrupted``, or
     ``failed``, with the traceback in ``error.txt``.
@@ -42,7 +44,7 @@ def run(config: Mapping[str, Any], folder: Path, *, resume: bool = False) -> dic
         (folder / stale).unlink(missing_ok=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
     torch.set_num_threads(config["threads"])
-    record = opening(config)
+    record = opening(config, code)
     status, error, measured = "failed", None, {"summary": {}}
     started = time.perf_counter()
     tracking = None
@@ -74,13 +76,12 @@ def run(config: Mapping[str, Any], folder: Path, *, resume: bool = False) -> dic
     return record
 
 
-def opening(config: Mapping[str, Any]) -> dict[str, Any]:
+def opening(config: Mapping[str, Any], code: str) -> dict[str, Any]:
     """What is known of a run before it starts."""
     import importlib.metadata
 
     import torch
 
-    code = records.code_version()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return {
         "sweep": config["sweep"],
@@ -92,8 +93,7 @@ def opening(config: Mapping[str, Any]) -> dict[str, Any]:
         "execution": "eager",
         "seeds": {name: stream(config["seed"], name) for name in STREAMS},
         "config": config,
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
         "git": records.git_state(),
         "device": f"{device}, {config['threads']} thread(s) of {os.cpu_count()} cores",
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -194,11 +194,16 @@ def _say(text: str) -> None:
 def job(cfg: DictConfig) -> dict[str, Any]:
     """Hydra's task function: one run."""
     folder = Path(HydraConfig.get().runtime.output_dir)
+    code = records.code_version()
     if cfg.resume is None:
-        record = run(configs.compose_job(cfg), folder)
+        record = run(configs.compose_job(cfg), folder, code=code)
     else:
-        record = run(OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")), folder, resume=True)
-    shown = [f"{name} {value:.4g}" for name, value in record["summary"].items() if name.startswith(("test/", "convergence/epochs"))]
+        record = run(OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")), folder, code=code, resume=True)
+    shown = [
+        f"{name} {value:.4g}"
+        for name, value in record["summary"].items()
+        if name.startswith(("test/", "convergence/epochs"))
+    ]
     _say(f"{record['status']} in {record['wall_seconds']:.1f} s: {', '.join(shown) or record['error']}\n{folder}")
     return record
 
