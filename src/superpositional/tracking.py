@@ -6,6 +6,8 @@ truth; W&B mirrors them, offline where no key is set. Read by train; nothing of 
 """
 
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from lightning.pytorch.loggers import WandbLogger
 
 MODES = ("auto", "online", "offline")
+ANSWER_WITHIN = 5  # seconds
 
 
 class WandbTracking:
@@ -20,7 +23,8 @@ class WandbTracking:
 
     Args:
         project, entity: where the run goes; an entity of None is the key's own.
-        mode: ``online``, ``offline``, or ``auto``: as ``WANDB_MODE`` says, else online if a key is set, else offline.
+        mode: ``online``, ``offline``, or ``auto``: as ``WANDB_MODE`` says, else online if a key is set and the server
+            answers within 5 s, else offline.
         tags: tags of the run.
     """
 
@@ -82,6 +86,13 @@ class WandbTracking:
         if "WANDB_MODE" in os.environ:
             return os.environ["WANDB_MODE"], f"WANDB_MODE={os.environ['WANDB_MODE']}"
         # Looks in WANDB_API_KEY, the settings and the netrc file; asks neither the user nor the server.
-        if wandb.login(prompt=False, verify=False):
-            return "online", "a key is set"
-        return "offline", "no key is set; `wandb login` sets one"
+        if not wandb.login(prompt=False, verify=False):
+            return "offline", "no key is set; `wandb login` sets one"
+        server = wandb.setup().settings.base_url
+        try:
+            urllib.request.urlopen(server, timeout=ANSWER_WITHIN).close()
+        except urllib.error.HTTPError:
+            pass  # a refusal is an answer too
+        except OSError as error:
+            return "offline", f"{server} did not answer: {getattr(error, 'reason', error)}"
+        return "online", "a key is set"

@@ -1,0 +1,41 @@
+# make paper | demo | figures | test | test-slow: each sets itself up in .venv first, given Python >= 3.11.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/superpositional
+
+.PHONY: help paper demo figures test test-slow lint clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "superpositional needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+paper: $(VENV)/ready ## train the paper's four classification arms and a placebo, 30 seeds; Fig. 1 and the table
+	$(RUN) sweep paper_classification
+	$(RUN) report paper_classification
+
+demo: $(VENV)/ready ## the same with two seeds, in a minute
+	$(RUN) sweep paper_classification seed=0,1 hydra.sweep.dir=outputs/demo
+	$(RUN) report demo
+
+figures: $(VENV)/ready ## rebuild the published figures, tables and README's result from the published records
+	$(RUN) report outputs/published/paper_classification --readme README.md
+
+test: $(VENV)/ready lint ## the fast tests
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/ready ## the tests that take minutes: compiled steps, sharding, the wheel in a clean environment
+	$(VENV)/bin/python -m pytest -m slow
+
+lint: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean: ## remove the environment, not the records
+	rm -rf $(VENV)
