@@ -246,8 +246,8 @@ def locate(name: str) -> Callable[..., Any]:
     """The class a ``_target_`` names, if it may be built.
 
     Raises:
-        ConfigError: outside the allow-list, not there, or no class. Functions are refused but for this package's own:
-            the allowed packages hold some that load and run files.
+        ConfigError: outside the allow-list, not there, or no class. Functions are refused but for those of packages that
+            the user has named: ours and torch's hold some that load, write and run files.
     """
     from hydra.utils import get_object
 
@@ -267,8 +267,8 @@ def locate(name: str) -> Callable[..., Any]:
     # By where it is defined, not by the path that leads there: superpositional.records.os.system is not ours.
     if not inside(getattr(target, "__module__", None) or ""):
         raise ConfigError([refusal])
-    own = not any(target.__module__.split(".")[0] == package for package in PACKAGES[1:])
-    if not (isinstance(target, type) or (own and inspect.isfunction(target))):
+    trusted = target.__module__.split(".")[0] not in PACKAGES
+    if not (isinstance(target, type) or (trusted and inspect.isfunction(target))):
         raise ConfigError([f"_target_ {name} is no class"])
     return target
 

@@ -76,6 +76,9 @@ def learning_curves(ax: Axes, table: Sequence[Curve], quantity: str = "validatio
         every = (index % max(1, min(len(table), len(curve.epochs))), max(1, min(len(table), len(curve.epochs))))
         ax.plot(curve.epochs, curve.mean, label=_name(curve, table), markevery=every, **look)
         ax.fill_between(curve.epochs, curve.low, curve.high, color=look["color"], alpha=0.18, linewidth=0)
+    # Two seeds give bands beyond any accuracy; the axis need not follow them there.
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(low, 0), min(high, 100))
     ax.set_xlabel("epoch")
     ax.set_ylabel(quantity)
     ax.xaxis.get_major_locator().set_params(integer=True)

@@ -68,12 +68,11 @@ class ClassificationTask(LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        # Dropout can only draw from torch's global generator. Starting it anew from (seed, step) gives every arm, and a
-        # resumed run, the same masks, even if an arm's optimizer draws too.
-        torch.manual_seed(stream(self.seed, "dropout", self.global_step))
-
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        # Dropout can only draw from torch's global generator. Starting it anew from (seed, step) gives every arm, and a
+        # resumed run, the same masks. Here and no earlier: Lightning calls this from within optimizer.step, and an arm's
+        # optimizer may have drawn by then.
+        torch.manual_seed(stream(self.seed, "dropout", self.global_step))
         tokens_BN, labels_B = batch
         return cross_entropy(self.net(tokens_BN), labels_B)
 

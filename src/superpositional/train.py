@@ -129,6 +129,10 @@ def _train(
     with warnings.catch_warnings():
         # The data lies in memory and a batch is one indexing: a worker process would only slow it down.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Losses reach the loggers through callbacks.Curves, whatever Lightning's interval.
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        if resume:
+            warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
         # Lightning's own use of torch.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         trainer = parts.trainer(

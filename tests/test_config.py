@@ -1,0 +1,138 @@
+"""Is every mistake named at once, with value and cure, before anything is written?"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from superpositional import config as configs
+
+# Arguments of `superpositional train`, and a piece of each message they must bring, in any order and all at once.
+BAD_INPUT = [
+    (["sede=1"], ["sede is no setting; did you mean seed?"]),
+    (["optimzer=adam"], ["optimzer is no setting; did you mean optimizer?"]),
+    (["optimizer=adamm"], ["optimizer must be one of adam, adamw, placebo, sgd, superpositional, got 'adamm'"]),
+    (["optimizer=adamm", "trainer=slow"], ["got 'adamm'", "trainer must be one of default, smoke, got 'slow'"]),
+    (
+        ["optimizer.quantum_wieght=1"],
+        ["optimizer.quantum_wieght is no argument of SuperpositionalAdamW; did you mean optimizer.quantum_weight?"],
+    ),  # fmt: skip
+    (["trainer.max_epoch=1"], ["trainer.max_epoch is no argument of Trainer; did you mean trainer.max_epochs?"]),
+    (["data.lenght=1"], ["data.lenght is no argument of SyntheticSequences; did you mean data.length?"]),
+    (["net.dropuot=1"], ["net.dropuot is no argument of SequenceTransformer; did you mean net.dropout?"]),
+    (["task.classes=3"], ["task.classes is no argument of ClassificationTask; did you mean task.n_classes?"]),
+    (["logger.projekt=x"], ["logger.projekt is no argument of WandbTracking; did you mean logger.project?"]),
+    (["logger.mode=cloud"], ["logger: mode must be one of auto, online, offline, got 'cloud'; logger=none leaves W&B out"]),
+    (["callbacks.convergence.targit=1"], ["callbacks.convergence.targit is no argument of Convergence"]),
+    (["callbacks.konvergence.target=1"], ["callbacks.konvergence has no _target_, so nothing reads it"]),
+    (["circuit.n_qubit=3"], ["circuit.n_qubit is no setting; did you mean circuit.n_qubits?"]),
+    (["circuit.n_qubits=0"], ["optimizer: n_qubits must be an integer >= 1, got 0; the paper has 4"]),
+    (["circuit.n_qubits=100000"], ["n_qubits must be at most the number of scalars to optimize, 81092, got 100000"]),
+    (
+        ["optimizer=adam", "circuit.n_qubits=5"],
+        ["circuit.n_qubits=5 has no effect: nothing chosen reads it; optimizer=superpositional would"],
+    ),
+    (["optimizer.quantum_weight=-1"], ["optimizer: quantum_weight must be a finite number >= 0, got -1; 0 recovers AdamW"]),
+    (["optimizer.betas=[0.9,1.5]"], ["optimizer: betas must be two numbers in [0, 1), got [0.9, 1.5]"]),
+    (["optimizer=adam", "optimizer.betas=[2,0.9]"], ["optimizer: Invalid beta parameter at index 0: 2"]),
+    (["optimizer.lr=fast"], ["optimizer: lr must be a finite number >= 0, got 'fast'"]),
+    (["seed=-1"], ["seed must be an integer >= 0, got -1; 0 is a seed"]),
+    (["seed=null"], ["seed must be an integer >= 0, got None; 0 is a seed"]),
+    (["seed=true"], ["seed must be an integer >= 0, got True; 0 is a seed"]),
+    (["threads=0"], ["threads must be an integer >= 1, got 0"]),
+    (["data.seed=3"], ["data.seed is set by the run itself; remove it"]),
+    (["trainer.callbacks=[]"], ["trainer.callbacks is set by the run itself; remove it"]),
+    (["data.length=1"], ["data: length must be an integer >= 2, got 1"]),
+    (["trainer.accelerator=abacus"], ["trainer: You selected an invalid accelerator name"]),
+    (["hydra.run.dri=x"], ["dri"]),
+    (["optimizer.lr=["], ["'optimizer.lr=[' is no override"]),
+    (["--muiltirun"], ["--muiltirun is no option"]),
+    (["--config-dir", "nowhere"], ["--config-dir must be a folder, got 'nowhere'"]),
+    (["--config-name", "nothing"], ["nothing"]),
+    (["resume=nowhere"], ["resume must be a run's folder with checkpoints/last.ckpt in it, got 'nowhere'"]),
+    (
+        ["sede=1", "seed=-1", "net.dropout=3", "optimizer.quantum_weight=-1", "data.lenght=1", "circuit.n_qubits=0"],
+        ["sede is no", "seed must", "net: dropout must", "quantum_weight must", "data.lenght is no", "n_qubits must"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "messages"), BAD_INPUT, ids=lambda value: " ".join(value)[:60])
+def test_bad_input_is_refused_before_anything_is_written(door, workplace, arguments, messages) -> None:
+    code, out, err = door("train", *arguments)
+    assert code == 2
+    assert out == ""
+    assert "Traceback" not in err
+    assert [message for message in messages if message not in err] == []
+    assert len(err.splitlines()) == 1 + len(messages)
+    assert list(workplace.iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["superpositional.cli train", "superpositional.train"])
+def test_both_doors_refuse_alike(module: str, tmp_path: Path) -> None:
+    door, *command = module.split()
+    ran = subprocess.run(
+        [sys.executable, "-m", door, *command, "sede=1", "optimizer.quantum_weight=-1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(configs.directory("conf").parent / "src")},
+    )
+    assert ran.returncode == 2
+    assert ran.stdout == ""
+    assert ran.stderr == (
+        "superpositional: 2 mistakes, nothing was run\n"
+        "  - sede is no setting; did you mean seed?\n"
+        "  - optimizer: quantum_weight must be a finite number >= 0, got -1; 0 recovers AdamW\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "subprocess.run",
+        "superpositional.records.subprocess.run",
+        "superpositional.records.os.system",
+        "superpositional.cli.main",
+        "torch.hub.load",
+        "torch.load",
+        "torch",
+        "torch.os.system",
+        "hydra.utils.call",
+        "torchevil.Adam",
+    ],
+)
+def test_a_config_cannot_name_code_to_run(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(configs.ALLOW, raising=False)
+    with pytest.raises(configs.ConfigError):
+        configs.locate(target)
+
+
+def test_a_nested_target_is_held_to_the_list_too(door, workplace) -> None:
+    code, _, err = door("train", "task.lr_schedule={_target_:os.system,command:id}")
+    assert code == 2
+    assert "_target_ os.system is outside superpositional, torch, lightning, torchmetrics; if you trust it, set" in err
+
+
+def test_arguments_no_yaml_file_states_can_be_set_without_a_plus(door, workplace) -> None:
+    code, _, _ = door("train", "trainer=smoke", "logger=none", "optimizer.betas=[0.5,0.6]", "optimizer.scope=tensor")
+    assert code == 0
+    (config,) = workplace.glob("outputs/train/*/*/config.yaml")
+    assert "scope: tensor" in config.read_text()
+
+
+def test_conf_and_sweeps_are_found_from_the_file_that_asks() -> None:
+    assert (configs.directory("conf") / "train.yaml").is_file()
+    assert (configs.directory("sweeps") / "smoke.yaml").is_file()
+    with pytest.raises(FileNotFoundError, match="no nothing/ beside"):
+        configs.directory("nothing")
+
+
+@pytest.mark.parametrize("path", sorted([*configs.directory("conf").rglob("*.yaml"), *configs.directory("sweeps").glob("*.yaml")]), ids=lambda path: path.stem)  # fmt: skip
+def test_every_yaml_file_says_on_its_first_line_when_to_use_it(path: Path) -> None:
+    assert path.read_text().startswith("# ")
