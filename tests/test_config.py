@@ -133,6 +133,9 @@ def test_conf_and_sweeps_are_found_from_the_file_that_asks() -> None:
         configs.directory("nothing")
 
 
-@pytest.mark.parametrize("path", sorted([*configs.directory("conf").rglob("*.yaml"), *configs.directory("sweeps").glob("*.yaml")]), ids=lambda path: path.stem)  # fmt: skip
+FILES = [*configs.directory("conf").rglob("*.yaml"), *configs.directory("sweeps").glob("*.yaml")]
+
+
+@pytest.mark.parametrize("path", sorted(FILES), ids=lambda path: path.stem)
 def test_every_yaml_file_says_on_its_first_line_when_to_use_it(path: Path) -> None:
     assert path.read_text().startswith("# ")

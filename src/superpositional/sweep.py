@@ -248,7 +248,7 @@ def _run_all(waiting: Sequence[_Job], at_once: int, console: Console) -> None:
                 while queue and len(running) < at_once:
                     job = queue.pop(0)
                     job.make_room()
-                    process = context.Process(target=_work, args=(job.config, str(job.folder), job.code), name=job.name)
+                    process = context.Process(target=_work, args=(job, dict(os.environ)), name=job.name)
                     process.start()
                     running[process.sentinel] = (process, job)
                 for sentinel in wait(list(running)):
@@ -272,16 +272,19 @@ def _run_all(waiting: Sequence[_Job], at_once: int, console: Console) -> None:
             raise SystemExit(1) from None
 
 
-def _work(config: dict[str, Any], folder: str, code: str) -> None:
+def _work(job: _Job, environment: dict[str, str]) -> None:
     """A worker's whole life: one run, with its output in ``run.log``."""
     from superpositional.train import run
 
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    log = os.open(Path(folder) / "run.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    # A fork server keeps the environment of whoever started it first.
+    os.environ.clear()
+    os.environ.update(environment)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    log = os.open(job.folder / "run.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     try:
-        record = run(config, Path(folder), code=code)
+        record = run(job.config, job.folder, code=job.code)
     except Exception:
         traceback.print_exc()
         raise

@@ -1,0 +1,137 @@
+"""Is the house in order: light to import, imports downhill, whole as a wheel?"""
+
+import ast
+import importlib.metadata
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "superpositional"
+# Lower rooms first: a room may import those before it.
+LEFT = [
+    "seeds", "records", "perturbation", "scope", "optimizer_reference", "optimizer", "schedules", "controls",
+    "nets", "data", "tasks", "callbacks", "tracking", "config", "sweep", "train", "cli",
+]  # fmt: skip
+RIGHT = ["records", "analysis", "figures", "report", "cli"]
+# The launcher and the run it launches know each other; the import is inside the functions that need it.
+KNOWN_LOOP = {("sweep", "train")}
+
+
+def python(code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
+    )
+    return done.stdout.strip()
+
+
+def imports(path: Path) -> set[str]:
+    """Every module a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_every_room_is_on_a_bank() -> None:
+    rooms = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert rooms == set(LEFT) | set(RIGHT)
+
+
+@pytest.mark.parametrize("bank", [LEFT, RIGHT], ids=["left", "right"])
+def test_imports_flow_downhill(bank: list[str]) -> None:
+    uphill = [
+        (room, other)
+        for height, room in enumerate(bank)
+        if room != "cli"
+        for other in bank[height + 1 :]
+        if f"superpositional.{other}" in imports(PACKAGE / f"{room}.py")
+    ]
+    assert set(uphill) - KNOWN_LOOP == set()
+
+
+def test_the_right_bank_never_imports_the_left_nor_torch() -> None:
+    heavy = python(
+        "import sys, superpositional.report\n"
+        "print([name for name in ('torch', 'lightning', 'hydra', 'omegaconf', 'wandb', 'qiskit') if name in sys.modules])"
+    )
+    assert heavy == "[]"
+
+
+def test_one_file_imports_wandb_and_one_calls_instantiate() -> None:
+    sources = {path.stem: path for path in PACKAGE.glob("*.py")}
+    assert [name for name, path in sources.items() if "wandb" in imports(path)] == ["tracking"]
+    assert [name for name, path in sources.items() if "hydra.utils.instantiate" in imports(path)] == ["config"]
+
+
+def test_importing_the_package_is_light_until_the_optimizer_is_asked_for() -> None:
+    loaded = python(
+        "import sys, superpositional\n"
+        "before = 'torch' in sys.modules\n"
+        "from superpositional import SuperpositionalAdamW\n"
+        "print(before, 'torch' in sys.modules, [n for n in ('lightning', 'hydra', 'qiskit', 'wandb') if n in sys.modules])"
+    )
+    assert loaded == "False True []"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    loaded = python(
+        "import sys\n"
+        "from superpositional.cli import main\n"
+        "try:\n    main(['--help'])\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, [n for n in ('torch', 'lightning', 'hydra', 'numpy', 'matplotlib') if n in sys.modules])"
+    )
+    assert loaded.splitlines()[-1] == "0 []"
+    assert "superpositional sweep paper_classification" in loaded
+
+
+def test_the_lock_file_meets_the_requirements_and_pins_exactly() -> None:
+    from packaging.requirements import Requirement
+
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    locked = {(requirement := Requirement(line)).name.lower(): requirement.specifier for line in lines}
+    assert all([pin.operator for pin in specifier] == ["=="] for specifier in locked.values())
+    for text in importlib.metadata.requires("superpositional") or []:
+        requirement = Requirement(text)
+        (pin,) = locked[requirement.name.lower()]
+        assert requirement.specifier.contains(pin.version), requirement
+
+
+@pytest.mark.slow
+def test_the_wheel_composes_a_config_in_a_clean_environment_from_another_directory(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    venv.create(tmp_path / "clean", with_pip=True)
+    clean = tmp_path / "clean" / "bin"
+    subprocess.run([clean / "python", "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True)
+    # The dependencies are this environment's, by path alone: a .pth there, such as an editable install's, is not read.
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": sysconfig.get_paths()["purelib"], "WANDB_MODE": "offline"}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def run(*command: str) -> str:
+        return subprocess.run(
+            command, cwd=elsewhere, env=environment, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    where = run(str(clean / "python"), "-c", "import superpositional; print(superpositional.__file__)")
+    assert str(tmp_path / "clean") in where
+    shown = run(str(clean / "superpositional"), "train", "--cfg", "job", "optimizer=adam", "seed=3")
+    assert "_target_: torch.optim.Adam" in shown
+    assert "seed: 3" in shown
+    run(str(clean / "superpositional"), "sweep", "smoke", "seed=0")
+    assert len(list(elsewhere.glob("outputs/smoke/*/seed-0/record.json"))) == 2

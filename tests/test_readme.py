@@ -1,0 +1,95 @@
+"""Does README tell the truth today?"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from superpositional.report import update_readme, write_report
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+PUBLISHED = ROOT / "outputs" / "published"
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = re.findall(r"^    ((?:[A-Z_]+=\S+ )*superpositional .*?)(?:  +#.*)?$", README, re.MULTILINE)
+
+
+def test_the_ten_lines_run_as_they_stand(capsys) -> None:
+    (code,) = [text for language, text in BLOCKS if language == "python" and "SuperpositionalAdamW(" in text]
+    exec(code, {})
+    assert "'perturbation_norm'" in capsys.readouterr().out
+
+
+def test_an_arm_is_at_most_two_files_and_thirty_lines() -> None:
+    texts = [text for _, text in BLOCKS if text.startswith(("# my_optimizers.py", "# mine/optimizer"))]
+    assert len(texts) == 2
+    assert sum(len(text.splitlines()) for text in texts) <= 30
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in COMMANDS if "SUPERPOSITIONAL_ALLOW" in line], ids=lambda line: line[-20:]
+)
+def test_ones_own_parts_run_as_readme_has_them(command: str, tmp_path: Path) -> None:
+    for _, text in BLOCKS:
+        name = text.splitlines()[0].removeprefix("# ")
+        if name.endswith((".py", ".yaml")):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+    words = shlex.split(command)
+    settings = dict(word.split("=", 1) for word in words[: words.index("superpositional")])
+    arguments = words[words.index("superpositional") + 1 :]
+    ran = subprocess.run(
+        [sys.executable, "-m", "superpositional.cli", *arguments, "trainer=smoke", "logger=none"],
+        cwd=tmp_path,
+        env={**os.environ, **settings, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("done in")
+
+
+def test_the_commands_of_the_walk_parse_and_compose(door) -> None:
+    from superpositional import cli
+    from superpositional.config import directory
+
+    assert len(COMMANDS) >= 7
+    for command in (line for line in COMMANDS if "SUPERPOSITIONAL_ALLOW" not in line and "DATE" not in line):
+        words = shlex.split(command)[1:]
+        if words[0] == "train" and "-m" not in words and "--help" not in words:
+            code, out, err = door(*words, "--cfg", "job")
+            assert (code, "_target_" in out) == (0, True), err
+        elif words[0] == "sweep":
+            assert (directory("sweeps") / f"{cli.parser().parse_args(words).name}.yaml").is_file()
+
+
+def test_make_has_every_target_that_readme_names() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`?make ([a-z]+)", README)) <= targets
+
+
+def test_every_path_and_link_that_readme_names_exists() -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    rooms = {name for row in re.findall(r"^\| (`.*?) \|", README, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert rooms == {path.stem for path in (ROOT / "src" / "superpositional").glob("*.py")} - {"__init__"}
+
+
+@pytest.mark.parametrize("sweep", sorted(path.name for path in PUBLISHED.iterdir()))
+def test_published_figures_tables_and_readmes_result_are_what_the_records_give_today(sweep: str, tmp_path: Path) -> None:
+    published = PUBLISHED / sweep
+    report = write_report(published, tmp_path)
+    made = {path.relative_to(tmp_path): path for path in tmp_path.rglob("*") if path.is_file()}
+    kept = {path.relative_to(published / "report") for path in (published / "report").rglob("*") if path.is_file()}
+    assert set(made) == kept
+    for name, path in made.items():
+        # matplotlib's bytes hold for the versions in the lock file, which is what CI installs.
+        assert path.read_bytes() == (published / "report" / name).read_bytes(), f"{name} is stale; run make figures"
+    copy = tmp_path / "README.md"
+    copy.write_text(README)
+    update_readme(copy, report)
+    assert copy.read_text() == README, "README's result is stale; run make figures"

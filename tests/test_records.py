@@ -1,0 +1,450 @@
+"""Does a record say what happened, whole or not at all, and read back as it was written?"""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from superpositional import records
+from superpositional.records import (
+    PRESENTATION,
+    RIGHT_BANK,
+    STATUSES,
+    THINNED_POINTS,
+    append_curves,
+    code_version,
+    git_state,
+    identity,
+    load_sweep,
+    publish,
+    read_curves,
+    read_record,
+    truncate_curves,
+    write_json,
+    write_record,
+)
+
+PLAN = {"sweep": "colours", "question": "Is red faster?", "arms": ["red", "blue"], "seeds": [0, 1]}
+
+
+def visible_and_hidden(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+# Writing -----------------------------------------------------------------------------------------------------------
+
+
+def test_writing_leaves_the_file_and_nothing_else(tmp_path):
+    write_json(tmp_path / "record.json", {"a": 1})
+    assert visible_and_hidden(tmp_path) == ["record.json"]
+
+
+def test_overwriting_keeps_a_complete_file(tmp_path):
+    path = tmp_path / "record.json"
+    write_json(path, {"text": "long " * 1000})
+    with path.open() as reader_of_the_old_file:
+        write_json(path, {"text": "short"})
+        # Who had opened the old file still reads all of it: it was replaced, not written over.
+        assert json.load(reader_of_the_old_file) == {"text": "long " * 1000}
+    assert json.loads(path.read_text()) == {"text": "short"}
+    assert visible_and_hidden(tmp_path) == ["record.json"]
+
+
+def test_content_that_is_no_json_leaves_the_old_file_as_found(tmp_path):
+    path = tmp_path / "record.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert visible_and_hidden(tmp_path) == ["record.json"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_as_found(tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    write_json(path, {"a": 1})
+
+    def crash(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(OSError, match="disk full"):
+        write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_numbers_that_are_not_finite_become_null_at_any_depth(tmp_path):
+    content = {"nan": math.nan, "deep": [{"inf": math.inf}, (-math.inf, 0.0)], "numpy": np.float64("nan"), 3: 1e300}
+    write_json(tmp_path / "x.json", content)
+    expected = {"nan": None, "deep": [{"inf": None}, [None, 0.0]], "numpy": None, "3": 1e300}
+    assert json.loads((tmp_path / "x.json").read_text()) == expected
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_record_has_its_schema_and_a_status_of_the_closed_list(tmp_path, status):
+    write_record(tmp_path, {"status": status, "summary": {"val/accuracy/last": 0.1 + 0.2}})
+    expected = {"schema": records.SCHEMA, "status": status, "summary": {"val/accuracy/last": 0.1 + 0.2}}
+    assert read_record(tmp_path) == expected
+
+
+@pytest.mark.parametrize("status", ["Done", "ok", "", None, "running"])
+def test_a_status_outside_the_closed_list_is_refused_and_nothing_written(tmp_path, status):
+    with pytest.raises(ValueError, match=f"one of done, diverged, failed, interrupted, got {status!r}"):
+        write_record(tmp_path, {"status": status, "summary": {}})
+    assert visible_and_hidden(tmp_path) == []
+
+
+def test_a_run_that_has_not_ended_has_no_record(tmp_path):
+    assert read_record(tmp_path) is None
+
+
+# Curves ------------------------------------------------------------------------------------------------------------
+
+HARD_NUMBERS = [0.1 + 0.2, math.nextafter(1, 2), 1e-310, -0.0, math.pi * 1e300, float(np.float32(0.1)), math.inf, -math.inf]
+
+
+def test_curves_read_back_with_every_digit_and_nan(tmp_path):
+    path = tmp_path / "curves.csv"
+    append_curves(path, [(step, "loss", value) for step, value in enumerate([*HARD_NUMBERS, math.nan])])
+    steps, values = read_curves(path)["loss"]
+    assert steps.tolist() == list(range(len(HARD_NUMBERS) + 1))
+    assert values[:-1].tobytes() == np.array(HARD_NUMBERS).tobytes()  # bytes tell -0.0 from 0.0
+    assert math.isnan(values[-1])
+
+
+def test_appending_continues_each_curve_under_one_header(tmp_path):
+    path = tmp_path / "curves.csv"
+    append_curves(path, [(1, "loss", 2.0), (1, 'odd, "name"', 5.0)])
+    append_curves(path, [(2, "loss", 1.0)])
+    append_curves(path, [])
+    assert path.read_text().splitlines()[0] == "step,metric,value"
+    assert path.read_text().count("step") == 1
+    found = {name: (steps.tolist(), values.tolist()) for name, (steps, values) in read_curves(path).items()}
+    assert found == {"loss": ([1, 2], [2.0, 1.0]), 'odd, "name"': ([1], [5.0])}
+
+
+def test_a_run_that_logged_nothing_has_no_curves(tmp_path):
+    assert read_curves(tmp_path / "curves.csv") == {}
+
+
+def test_truncated_curves_keep_the_steps_up_to_the_checkpoint(tmp_path):
+    path = tmp_path / "curves.csv"
+    # Steps 9 and 10: compared as numbers, not as text.
+    append_curves(path, [(step, name, step / 3) for step in range(1, 12) for name in ("loss", "lr")])
+    truncate_curves(path, 10)
+    for name in ("loss", "lr"):
+        steps, values = read_curves(path)[name]
+        assert steps.tolist() == list(range(1, 11))
+        assert values.tolist() == [step / 3 for step in range(1, 11)]
+    assert visible_and_hidden(tmp_path) == ["curves.csv"]
+
+
+@pytest.mark.parametrize("torn", ["3", "3,lo", "3,loss,", "3,loss,0.12", "1"])
+def test_a_last_line_torn_by_a_crash_is_dropped_and_the_curve_continues(tmp_path, torn):
+    path = tmp_path / "curves.csv"
+    append_curves(path, [(1, "loss", 3.0), (2, "loss", 2.0)])
+    with path.open("a") as file:
+        file.write(torn)
+    truncate_curves(path, 3)
+    append_curves(path, [(3, "loss", 0.125)])
+    steps, values = read_curves(path)["loss"]
+    assert (steps.tolist(), values.tolist()) == ([1, 2, 3], [3.0, 2.0, 0.125])
+
+
+def test_truncating_before_anything_was_logged_does_nothing(tmp_path):
+    truncate_curves(tmp_path / "curves.csv", 5)
+    assert visible_and_hidden(tmp_path) == []
+
+
+# Identity ----------------------------------------------------------------------------------------------------------
+
+CONFIG = {
+    "seed": 0,
+    "data": {"n_train": 900},
+    "optimizer": {"lr": 1e-3, "betas": [0.9, 0.999]},
+    "sweep": "s",
+    "arm": "a",
+    "question": "?",
+    "logger": None,
+    "resume": None,
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"data": {"n_train": 901}},
+        {"optimizer": {"lr": 1e-3, "betas": [0.999, 0.9]}},
+        {"optimizer": {"lr": math.nextafter(1e-3, 1), "betas": [0.9, 0.999]}},
+        {"compile": True},
+        {"threads": 2},
+    ],
+    ids=str,
+)
+def test_identity_changes_with_whatever_changes_numbers(change):
+    assert identity({**CONFIG, **change}, "code") != identity(CONFIG, "code")
+
+
+def test_identity_changes_with_the_code():
+    assert identity(CONFIG, "code") != identity(CONFIG, "codf")
+
+
+@pytest.mark.parametrize("key", PRESENTATION)
+def test_identity_does_not_change_with_what_only_names_or_shows_a_run(key):
+    without = {name: value for name, value in CONFIG.items() if name != key}
+    assert identity({**CONFIG, key: "another"}, "code") == identity(CONFIG, "code") == identity(without, "code")
+
+
+def test_presentation_is_of_the_top_level_alone():
+    nested = {**CONFIG, "data": {"n_train": 900, "arm": "left"}}
+    assert identity(nested, "code") != identity(CONFIG, "code")
+
+
+def test_identity_does_not_depend_on_the_order_of_keys():
+    assert identity(dict(reversed(CONFIG.items())), "code") == identity(CONFIG, "code")
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch) -> Path:
+    """A copy of the package that this test may edit; ``code_version`` hashes the folder its module lies in."""
+    copy = tmp_path / "superpositional"
+    shutil.copytree(Path(records.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    original = code_version()
+    monkeypatch.setattr(records, "__file__", str(copy / "records.py"))
+    assert code_version() == original, "the place does not matter"
+    return copy
+
+
+def test_the_code_version_changes_with_any_source_that_trains(package):
+    seen = {code_version()}
+    left_bank = sorted(path for path in package.rglob("*.py") if path.name not in RIGHT_BANK)
+    assert {"seeds.py", "optimizer.py", "scope.py", "data.py", "nets.py", "tasks.py"} <= {path.name for path in left_bank}
+    for path in left_bank:
+        path.write_text(path.read_text() + "# edited\n")
+        seen.add(code_version())
+    assert len(seen) == 1 + len(left_bank)
+
+
+def test_the_code_version_changes_with_a_file_added_or_renamed(package):
+    before = code_version()
+    (package / "new.py").write_text("")
+    added = code_version()
+    (package / "new.py").rename(package / "newer.py")
+    assert len({before, added, code_version()}) == 3
+
+
+def test_the_code_version_does_not_change_with_what_judges_or_speaks(package):
+    before = code_version()
+    for name in RIGHT_BANK:
+        (package / name).write_text("# edited\n")
+    (package / "README.md").write_text("edited")
+    assert code_version() == before
+
+
+def test_the_right_bank_names_files_that_exist():
+    """A renamed file would silently become one that invalidates runs. ``__main__`` is allowed for."""
+    names = {path.name for path in Path(records.__file__).parent.glob("*.py")}
+    assert set(RIGHT_BANK) - {"__main__.py"} <= names
+
+
+@pytest.mark.parametrize("name", ["torch", "lightning", "qiskit"])
+def test_the_code_version_changes_with_a_release_and_not_with_a_build(monkeypatch, name):
+    true = records.importlib.metadata.version
+    found = {}
+    for label, version in (("build", true(name).split("+")[0] + "+other"), ("release", "0.0.1")):
+        monkeypatch.setattr(records.importlib.metadata, "version", lambda n, v=version: v if n == name else true(n))
+        found[label] = code_version()
+        monkeypatch.undo()
+    assert found["build"] == code_version() != found["release"]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    settings = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(
+        ["git", "-C", folder, *settings, *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_outside_a_checkout_there_is_no_commit(package, monkeypatch):
+    # Else git would look further up, where the temporary folder may lie in a checkout.
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(package.parent))
+    assert git_state() == {"commit": None, "dirty": None}
+
+
+def test_without_git_there_is_no_commit(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state() == {"commit": None, "dirty": None}
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_a_checkout_gives_its_commit_and_says_when_it_was_edited(package):
+    git(package, "init")
+    # A package installed into another project's checkout is not part of it.
+    git(package, "commit", "--allow-empty", "-m", "another project")
+    assert git_state() == {"commit": None, "dirty": None}
+    git(package, "add", ".")
+    git(package, "commit", "-m", "this project")
+    commit = git(package, "rev-parse", "HEAD")
+    assert git_state() == {"commit": commit, "dirty": False}
+    (package / "seeds.py").write_text("# edited\n")
+    assert git_state() == {"commit": commit, "dirty": True}
+
+
+# Sweeps ------------------------------------------------------------------------------------------------------------
+
+
+def write_run(folder: Path, arm: str, seed: int, *, status: str = "done", steps: int = 10, summary=None) -> None:
+    run = folder / arm / f"seed-{seed}"
+    run.mkdir(parents=True)
+    rng = np.random.default_rng([seed, len(arm)])
+    losses = rng.random(steps)
+    append_curves(run / "curves.csv", [(step + 1, "train/loss", loss) for step, loss in enumerate(losses)])
+    append_curves(run / "curves.csv", [(step, "val/accuracy", rng.random()) for step in range(5, steps + 1, 5)])
+    summary = {"test/accuracy": rng.random(), "perturbation/cosine": math.nan} if summary is None else summary
+    write_record(run, {"sweep": "colours", "arm": arm, "seed": seed, "status": status, "summary": summary})
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    folder = tmp_path / "colours"
+    folder.mkdir()
+    write_json(folder / "sweep.json", PLAN)
+    return folder
+
+
+def runs(sweep: records.Sweep) -> list[tuple[str, int, str]]:
+    return [(run.arm, run.seed, run.status) for run in sweep.runs]
+
+
+def test_a_folder_that_is_no_sweep_is_refused_with_the_cure(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        load_sweep(tmp_path)
+    expected = f"no sweep in {tmp_path}: it holds no sweep.json; give the folder that `superpositional sweep` wrote"
+    assert str(caught.value) == expected
+
+
+def test_a_planned_sweep_is_all_missing(folder):
+    sweep = load_sweep(str(folder))
+    assert (sweep.name, sweep.question, sweep.arms, sweep.seeds) == ("colours", "Is red faster?", ("red", "blue"), (0, 1))
+    assert sweep.runs == ()
+    assert sweep.missing == [("red", 0), ("red", 1), ("blue", 0), ("blue", 1)]
+
+
+def test_an_unfinished_sweep_names_what_is_missing(folder):
+    write_run(folder, "blue", 1)
+    write_run(folder, "red", 0, status="diverged")
+    # Under way: curves but no record.
+    append_curves(_made(folder / "blue" / "seed-0") / "curves.csv", [(1, "train/loss", 1.0)])
+    sweep = load_sweep(folder)
+    assert runs(sweep) == [("red", 0, "diverged"), ("blue", 1, "done")]
+    assert sweep.missing == [("red", 1), ("blue", 0)]
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
+def test_a_finished_sweep_keeps_the_plans_order_and_every_status(folder):
+    for arm, seed, status in [
+        ("blue", 1, "failed"),
+        ("red", 1, "done"),
+        ("blue", 0, "interrupted"),
+        ("red", 0, "diverged"),
+    ]:
+        write_run(folder, arm, seed, status=status)
+    sweep = load_sweep(folder)
+    assert runs(sweep) == [("red", 0, "diverged"), ("red", 1, "done"), ("blue", 0, "interrupted"), ("blue", 1, "failed")]
+    assert sweep.missing == []
+
+
+def test_seeds_are_in_order_of_number(folder):
+    write_json(folder / "sweep.json", {**PLAN, "arms": ["red"], "seeds": [10, 9, 2]})
+    for seed in (10, 2, 9):
+        write_run(folder, "red", seed)
+    assert [run.seed for run in load_sweep(folder).runs] == [2, 9, 10]
+
+
+def test_records_outside_the_plan_are_not_part_of_the_sweep(folder):
+    write_run(folder, "red", 0)
+    write_run(folder, "green", 0)
+    write_run(folder, "red", 7)
+    sweep = load_sweep(folder)
+    assert runs(sweep) == [("red", 0, "done")]
+    publish(sweep, folder.parent / "published")
+    assert runs(load_sweep(folder.parent / "published")) == [("red", 0, "done")]
+
+
+def test_a_missing_value_is_none_and_never_zero(folder):
+    write_run(folder, "red", 0, summary={"test/accuracy": 0.0, "test/loss": math.nan})
+    (run,) = load_sweep(folder).runs
+    assert run.summary("test/accuracy") == 0.0
+    assert run.summary("test/loss") is None
+    assert run.summary("convergence/epochs_to_target") is None
+
+
+@pytest.fixture
+def published(folder) -> tuple[records.Sweep, records.Sweep]:
+    """An unfinished sweep with a long run, as it was and as published."""
+    write_run(folder, "red", 0, steps=300)
+    write_run(folder, "red", 1, status="diverged", steps=3)
+    write_run(folder, "blue", 1, steps=64)
+    whole = load_sweep(folder)
+    publish(whole, folder.parent / "published" / "colours")
+    return whole, load_sweep(folder.parent / "published" / "colours")
+
+
+def test_a_published_sweep_has_the_same_plan_and_records_exactly(published):
+    whole, read = published
+    assert (read.name, read.question, read.arms, read.seeds) == (whole.name, whole.question, whole.arms, whole.seeds)
+    assert read.missing == whole.missing == [("blue", 0)]
+    assert runs(read) == runs(whole)
+    assert [run.record for run in read.runs] == [run.record for run in whole.runs]
+
+
+def test_a_published_sweep_keeps_every_validation(published):
+    for whole, read in zip(*(sweep.runs for sweep in published), strict=True):
+        assert set(read.curves) == set(whole.curves)
+        if "val/accuracy" in whole.curves:
+            steps, values = whole.curves["val/accuracy"]
+            assert len(steps) <= THINNED_POINTS
+            assert read.curves["val/accuracy"][0].tolist() == steps.tolist()
+            # Seven significant digits are kept: half a unit of the seventh.
+            np.testing.assert_allclose(read.curves["val/accuracy"][1], values, rtol=5e-7, atol=0)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 63, 64, 65, 100, 127, 128, 300])
+def test_a_thinned_curve_has_the_first_and_the_last_point_and_at_most_64(folder, steps):
+    write_run(folder, "red", 0, steps=steps)
+    (whole,) = load_sweep(folder).runs
+    publish(load_sweep(folder), folder.parent / "published")
+    (read,) = load_sweep(folder.parent / "published").runs
+    kept, values = read.curves["train/loss"]
+    assert len(kept) == min(steps, THINNED_POINTS)
+    assert (kept[0], kept[-1]) == (1, steps)
+    assert (np.diff(kept) > 0).all()
+    # What is kept are points of the curve, not averages; seven significant digits.
+    np.testing.assert_allclose(values, whole.curves["train/loss"][1][kept - 1], rtol=5e-7, atol=0)
+
+
+def test_a_value_that_is_not_finite_is_published_as_no_value(folder):
+    write_run(folder, "red", 0, steps=2)
+    append_curves(folder / "red" / "seed-0" / "curves.csv", [(3, "train/loss", math.nan), (4, "train/loss", math.inf)])
+    publish(load_sweep(folder), folder.parent / "published")
+    (read,) = load_sweep(folder.parent / "published").runs
+    steps, values = read.curves["train/loss"]
+    assert steps.tolist() == [1, 2, 3, 4]
+    assert np.isnan(values).tolist() == [False, False, True, True]
+
+
+def test_publishing_what_was_published_changes_no_byte(published, tmp_path):
+    publish(published[1], tmp_path / "again")
+    for name in ("runs.jsonl", "sweep.json"):
+        original = tmp_path / "published" / "colours" / name
+        assert (tmp_path / "again" / name).read_bytes() == original.read_bytes()
+    assert visible_and_hidden(tmp_path / "again") == ["runs.jsonl", "sweep.json"]

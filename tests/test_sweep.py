@@ -1,0 +1,279 @@
+"""Does a sweep run what it should, once, and say how everything ended?"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from superpositional import config as configs
+from superpositional import records
+from superpositional.sweep import ArmsSweeper
+
+ARMS = {"adam": ["optimizer=adam"], "loud": ["optimizer=superpositional", "optimizer.quantum_weight=0.9"]}
+
+
+def jobs(*arguments: str, arms: dict | None = None, params: dict | None = None) -> list[list[str]]:
+    sweeper = ArmsSweeper(arms=arms, params=params)
+    sweeper.config = OmegaConf.create({"seed": 0})
+    return sweeper.jobs(arguments)
+
+
+def named(laid_out: list[list[str]]) -> list[tuple[str, str]]:
+    return [(job[-2], job[-1]) for job in laid_out]
+
+
+def test_the_arms_of_a_seed_lie_side_by_side() -> None:
+    assert jobs(arms=ARMS, params={"seed": "range(2)"}) == [
+        ["optimizer=adam", "arm='adam'", "seed=0"],
+        ["optimizer=superpositional", "optimizer.quantum_weight=0.9", "arm='loud'", "seed=0"],
+        ["optimizer=adam", "arm='adam'", "seed=1"],
+        ["optimizer=superpositional", "optimizer.quantum_weight=0.9", "arm='loud'", "seed=1"],
+    ]
+
+
+def test_the_command_line_goes_before_the_sweeps_own_values() -> None:
+    assert named(jobs("seed=7,8", arms={"a": []}, params={"seed": "range(30)"})) == [
+        ("arm='a'", "seed=7"),
+        ("arm='a'", "seed=8"),
+    ]
+    assert named(jobs("seed=7", arms={"a": []}, params={"seed": "range(30)"})) == [("arm='a'", "seed=7")]
+    assert jobs("trainer.max_epochs=1", arms={"a": []})[0] == ["trainer.max_epochs=1", "arm='a'", "seed=0"]
+
+
+def test_without_arms_the_swept_values_name_the_folder() -> None:
+    laid_out = jobs("optimizer=adam,sgd", "++optimizer.lr=0.1,0.2", "seed=3")
+    assert [job[-2] for job in laid_out] == [
+        "arm='optimizer=adam,optimizer.lr=0.1'",
+        "arm='optimizer=adam,optimizer.lr=0.2'",
+        "arm='optimizer=sgd,optimizer.lr=0.1'",
+        "arm='optimizer=sgd,optimizer.lr=0.2'",
+    ]
+    assert laid_out[1][:2] == ["optimizer=adam", "++optimizer.lr=0.2"]
+
+
+def test_arms_times_swept_values_have_both_in_their_name() -> None:
+    assert [job[-2] for job in jobs("data.length=8,9", arms={"a": []})] == [
+        "arm='a,data.length=8'",
+        "arm='a,data.length=9'",
+    ]
+
+
+def test_two_arms_in_one_folder_are_refused() -> None:
+    with pytest.raises(configs.ConfigError, match=r"two arms would share the folder a_b; give one another name"):
+        jobs(arms={"a b": [], "a:b": []})
+
+
+def test_a_value_the_arms_set_themselves_cannot_be_set_for_all() -> None:
+    with pytest.raises(configs.ConfigError, match=r"optimizer.quantum_weight is set by this sweep's arms"):
+        jobs("optimizer.quantum_weight=1", arms=ARMS)
+
+
+def write_sweep(folder: Path, arms: dict[str, list[str]], **top: object) -> Path:
+    """A sweep file of one's own: three steps, two seeds, nothing to W&B."""
+    path = folder / "mine.yaml"
+    sweep = {
+        "defaults": ["train", {"override trainer": "smoke"}, {"override logger": "none"}, "_self_"],
+        "sweep": "mine",
+        "question": "Does it run?",
+        "callbacks": {"checkpoint": None},
+        **top,
+        "hydra": {"mode": "MULTIRUN", "sweeper": {"arms": arms, "params": {"seed": "range(2)"}}},
+    }
+    OmegaConf.save(OmegaConf.create(sweep), path)
+    return path
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    return {
+        f"{path.parent.parent.name}/{path.parent.name}": json.loads(path.read_text())["status"]
+        for path in sorted(folder.glob("*/seed-*/record.json"))
+    }
+
+
+def test_the_smoke_sweep_records_every_run_and_a_second_call_runs_none(door, workplace) -> None:
+    code, out, err = door("sweep", "smoke")
+    assert code == 0, err
+    folder = workplace / "outputs" / "smoke"
+    assert set(statuses(folder).values()) == {"done"}
+    assert len(statuses(folder)) == 4
+    plan = json.loads((folder / "sweep.json").read_text())
+    assert (plan["arms"], plan["seeds"]) == (["adam", "lambda_0.5"], [0, 1])
+    assert "time left" in out or "min left" in out
+    written = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "sweep.json"}
+    code, out, err = door("sweep", "smoke", "--jobs", "1")
+    assert (code, "4 of 4 runs are there already" in out) == (0, True)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    # The report is made by the other bank, from these files alone.
+    code, out, err = door("report", "smoke")
+    assert code == 0, err
+    assert "2 of 2" in out
+    assert (folder / "report" / "figures" / "fig1.pdf").is_file()
+
+
+def test_an_arm_that_diverges_or_dies_or_raises_leaves_the_others_done(door, workplace, monkeypatch) -> None:
+    (workplace / "probes.py").write_text(
+        "import os, signal\n"
+        "from lightning.pytorch import Callback\n"
+        "class Killed(Callback):\n"
+        "    def on_train_batch_end(self, *_):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "class Broken(Callback):\n"
+        "    def on_train_batch_end(self, *_):\n"
+        "        raise ArithmeticError('the abacus broke')\n"
+    )
+    monkeypatch.syspath_prepend(str(workplace))
+    monkeypatch.setenv(configs.ALLOW, "probes")
+    path = write_sweep(
+        workplace,
+        {
+            "fine": ["optimizer=adam"],
+            "killed": ["++callbacks.probe={_target_:probes.Killed}"],
+            "broken": ["++callbacks.probe={_target_:probes.Broken}"],
+            "diverging": ["optimizer=sgd", "optimizer.lr=1e30"],
+        },
+    )
+    code, out, _ = door("sweep", str(path))
+    assert code == 1
+    found = statuses(workplace / "outputs" / "mine")
+    assert {arm: found[f"{arm}/seed-1"] for arm in ("fine", "killed", "broken", "diverging")} == {
+        "fine": "done",
+        "killed": "failed",
+        "broken": "failed",
+        "diverging": "diverged",
+    }
+    killed = workplace / "outputs" / "mine" / "killed" / "seed-0"
+    assert "exit code -9" in records.read_record(killed)["error"]
+    assert "in on_train_batch_end" in (workplace / "outputs/mine/broken/seed-0/error.txt").read_text()
+    assert "broken seed 0: failed: ArithmeticError: the abacus broke" in " ".join(out.split())
+    # What failed is run again, what is done or diverged is not.
+    code, out, _ = door("sweep", str(path))
+    assert "4 of 8 runs are there already" in out
+    # Nobody is dropped from what is judged.
+    sweep = records.load_sweep(workplace / "outputs" / "mine")
+    assert (len(sweep.runs), sweep.missing) == (8, [])
+
+
+def test_a_changed_setting_runs_anew_and_sets_the_old_run_aside(door, workplace) -> None:
+    path = write_sweep(workplace, {"adam": ["optimizer=adam"]})
+    assert door("sweep", str(path), "seed=0")[0] == 0
+    folder = workplace / "outputs" / "mine"
+    before = records.read_record(folder / "adam" / "seed-0")
+    assert door("sweep", str(path), "seed=0", "optimizer.lr=0.01")[0] == 0
+    after = records.read_record(folder / "adam" / "seed-0")
+    assert (before["config"]["optimizer"]["lr"], after["config"]["optimizer"]["lr"]) == (0.001, 0.01)
+    (aside,) = (folder / "superseded" / "adam").iterdir()
+    assert records.read_record(aside) == before
+
+
+def test_every_arms_mistakes_are_named_before_any_run_starts(door, workplace) -> None:
+    path = write_sweep(
+        workplace, {"a": ["optimizer.quantum_weight=-1"], "b": ["optimizer=adam", "optimizer.beta=1"]}, sede=3
+    )
+    code, _, err = door("sweep", str(path))
+    assert code == 2
+    assert "  - sede is no setting; did you mean seed?\n" in err
+    assert "  - a: optimizer: quantum_weight must be a finite number >= 0, got -1; 0 recovers AdamW\n" in err
+    assert "  - b: optimizer.beta is no argument of Adam; did you mean optimizer.betas?\n" in err
+    assert err.startswith("superpositional: 3 mistakes, nothing was run\n")
+    assert not (workplace / "outputs").exists()
+
+
+@pytest.mark.parametrize("arguments", [["nothing"], ["nothing.yaml"], ["smoke", "--fast"], ["smoke", "sede=3"]])
+def test_bad_input_to_sweep_exits_2(door, workplace, arguments) -> None:
+    code, _, err = door("sweep", *arguments)
+    assert code == 2
+    assert "Traceback" not in err
+    assert not (workplace / "outputs").exists()
+
+
+def test_an_unknown_sweep_is_told_which_there_are(door) -> None:
+    _, _, err = door("sweep", "papr")
+    assert (
+        "sweep must be one of paper_classification, smoke, task_difficulty, or the path of a .yaml file, got 'papr'" in err
+    )
+
+
+def test_bad_input_to_report_exits_2(door, workplace) -> None:
+    code, _, err = door("report", "nothing")
+    assert code == 2
+    assert "no sweep in" in err
+
+
+def test_hydras_own_multirun_is_the_same_program(door, workplace) -> None:
+    code, _, err = door("train", "-m", "optimizer=adam,placebo", "trainer=smoke", "logger=none", "seed=0,1")
+    assert code == 0, err
+    assert set(statuses(workplace / "outputs" / "train")) == {
+        f"optimizer={name}/seed-{seed}" for name in ("adam", "placebo") for seed in (0, 1)
+    }
+
+
+def test_each_offline_wandb_run_is_its_own_and_ends_as_it_ended(door, workplace) -> None:
+    path = write_sweep(workplace, {"fine": ["optimizer=adam"], "diverging": ["optimizer=sgd", "optimizer.lr=1e30"]})
+    path.write_text(path.read_text().replace("override logger: none", "override logger: wandb"))
+    code, _, err = door("sweep", str(path))
+    assert code == 1, err
+    found = {}
+    for file in (workplace / "outputs" / "mine").glob("*/seed-*/wandb/*run-*/*.wandb"):
+        found[f"{file.parents[3].name}/{file.parents[2].name}"] = read_wandb(file)
+    assert {name: run["exit_code"] for name, run in found.items()} == {
+        "fine/seed-0": 0,
+        "fine/seed-1": 0,
+        "diverging/seed-0": 1,
+        "diverging/seed-1": 1,
+    }
+    one = found["fine/seed-1"]
+    record = records.read_record(workplace / "outputs/mine/fine/seed-1")
+    assert len({run["id"] for run in found.values()}) == 4
+    assert (one["id"], one["group"], one["job_type"]) == (record["identity"], "mine", "fine")
+    assert one["name"] == "mine/fine/seed-1"
+    assert one["config"]["optimizer"] == record["config"]["optimizer"]
+    # Both mirrors hold the same numbers.
+    curves = records.read_curves(workplace / "outputs/mine/fine/seed-1/curves.csv")
+    assert one["history"]["train/loss"] == curves["train/loss"][1].tolist()
+    assert one["summary"]["test/accuracy"] == record["summary"]["test/accuracy"]
+    assert one["summary"]["status"] == "done"
+
+
+def read_wandb(path: Path) -> dict:
+    """What a ``.wandb`` file says: 7 bytes, then LevelDB's framing of protocol-buffer records."""
+    from wandb.proto import wandb_internal_pb2
+
+    content, place, pieces, run = path.read_bytes(), 7, b"", {"history": {}, "summary": {}, "config": {}}
+    while place + 7 <= len(content):
+        if 32768 - place % 32768 < 7:
+            place += 32768 - place % 32768
+            continue
+        length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
+        pieces += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind not in (1, 4):
+            continue
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(pieces)
+        pieces = b""
+        if record.HasField("run"):
+            run |= {"id": record.run.run_id, "group": record.run.run_group, "job_type": record.run.job_type}
+            run["name"] = record.run.display_name
+            run["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+        for item in record.history.item:
+            key = item.key or "/".join(item.nested_key)
+            run["history"].setdefault(key, []).append(json.loads(item.value_json))
+        for item in record.summary.update:
+            run["summary"][item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
+        if record.HasField("exit"):
+            run["exit_code"] = record.exit.exit_code
+    return run
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the local launcher forks")
+def test_a_run_in_a_sweep_equals_the_same_run_alone_bit_for_bit(door, workplace) -> None:
+    assert door("sweep", "smoke", "seed=1")[0] == 0
+    assert door("train", "trainer=smoke", "logger=none", "optimizer=superpositional", "seed=1")[0] == 0
+    (alone,) = (workplace / "outputs" / "train").glob("*/*/curves.csv")
+    swept = workplace / "outputs" / "smoke" / "lambda_0.5" / "seed-1" / "curves.csv"
+    a, b = records.read_curves(alone), records.read_curves(swept)
+    assert {"train/loss", "val/accuracy", "perturbation/ratio"} <= set(a)
+    for name in set(a) - {"time/train_seconds"}:
+        assert a[name][1].tobytes() == b[name][1].tobytes()
