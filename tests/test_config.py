@@ -18,7 +18,7 @@ BAD_INPUT = [
     (
         ["optimizer.quantum_wieght=1"],
         ["optimizer.quantum_wieght is no argument of SuperpositionalAdamW; did you mean optimizer.quantum_weight?"],
-    ),  # fmt: skip
+    ),
     (["trainer.max_epoch=1"], ["trainer.max_epoch is no argument of Trainer; did you mean trainer.max_epochs?"]),
     (["data.lenght=1"], ["data.lenght is no argument of SyntheticSequences; did you mean data.length?"]),
     (["net.dropuot=1"], ["net.dropuot is no argument of SequenceTransformer; did you mean net.dropout?"]),

@@ -480,8 +480,18 @@ def test_the_whole_step_is_measured_every_stats_every_steps() -> None:
     sampled = []
     for t in range(7):
         train(optimizer, weights, 1, start=t)
-        sampled.append(optimizer.param_groups[0]["statistics"]["sampled_step"])
-    assert sampled == [1, 1, 1, 4, 4, 4, 7]
+        sampled.append({"step_norm", "ratio", "cosine"} <= set(optimizer.param_groups[0]["statistics"]))
+    assert sampled == [True, False, False, True, False, False, True]
+
+
+def test_statistics_tell_of_the_last_step_alone() -> None:
+    weights = parameters()
+    optimizer = SuperpositionalAdamW(weights)
+    train(optimizer, weights, 2)
+    assert "changed" in optimizer.param_groups[0]["statistics"]
+    optimizer.param_groups[0]["quantum_weight"] = 0.0
+    train(optimizer, weights, 1, start=2)
+    assert optimizer.param_groups[0]["statistics"] == {"step": 2}
 
 
 def test_statistics_stay_on_the_device_as_tensors() -> None:

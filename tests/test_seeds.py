@@ -88,7 +88,7 @@ def test_drawing_from_leaves_the_global_generator_as_found():
 
 def test_drawing_from_leaves_the_global_generator_as_found_when_the_block_raises():
     before = torch.get_rng_state()
-    with pytest.raises(KeyError), drawing_from(0, "init"):
+    with pytest.raises(KeyError), drawing_from(0, "init"):  # noqa: PT012
         torch.rand(1000)
         raise KeyError
     assert torch.equal(torch.get_rng_state(), before)

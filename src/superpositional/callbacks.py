@@ -79,11 +79,16 @@ class Curves(Callback):
             raise ValueError(f"every_n_steps must be >= 1, got {every_n_steps}; 50 costs next to nothing")
         self.every_n_steps = every_n_steps
         self.losses: list[tuple[int, Tensor]] = []
+        self.step = 0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # The step this batch is part of, also if it only accumulates gradients towards it.
+        self.step = trainer.global_step + 1
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.losses.append((trainer.global_step, outputs["loss"].detach()))
+        self.losses.append((self.step, outputs["loss"].detach()))
         if len(self.losses) >= self.every_n_steps or trainer.is_last_batch:
             self._flush(trainer)
 
@@ -94,8 +99,7 @@ class Curves(Callback):
         self._log_evaluation(trainer, "test/")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if not isinstance(exception, Diverged):
-            self._flush(trainer)
+        self._flush(trainer, check=False)
 
     def _log_evaluation(self, trainer: Trainer, prefix: str) -> None:
         if trainer.sanity_checking:
@@ -103,23 +107,27 @@ class Curves(Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
         _log(trainer, {trainer.global_step: metrics})
 
-    def _flush(self, trainer: Trainer) -> None:
+    def _flush(self, trainer: Trainer, *, check: bool = True) -> None:
         if not self.losses:
             return
-        steps = [step for step, _ in self.losses]
         values = torch.stack([loss for _, loss in self.losses]).tolist()
+        # Batches whose gradients are accumulated share a step: its loss is their mean.
+        by_step: dict[int, list[float]] = {}
+        for (step, _), value in zip(self.losses, values, strict=True):
+            by_step.setdefault(step, []).append(value)
         self.losses = []
-        rows = {step: {"train/loss": value} for step, value in zip(steps, values, strict=True)}
-        rows[steps[-1]]["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
-        _log(trainer, rows)
+        rows = {step: {"train/loss": sum(values) / len(values)} for step, values in by_step.items()}
+        rows[step]["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        _log(trainer, rows, check=check)
 
 
 class PerturbationStatistics(Callback):
     """The numbers that ``SuperpositionalAdamW`` leaves on its groups; silent for an optimizer that leaves none.
 
-    Logs ``perturbation/{norm,touched,nonzero_gradient,changed,step_norm,ratio,cosine}`` (a suffix ``/group<i>`` where
-    several groups have them). Summary: in how many steps the term met a gradient, and changed a number; mean ratio and
-    cosine over the sampled steps. ``notes`` names the touched scalars.
+    Logs ``perturbation/{norm,touched,nonzero_gradient,changed}`` per interval and ``perturbation/{step_norm,ratio,cosine}``
+    whenever the optimizer has measured them; with a suffix ``/group<i>`` where several groups have the term. Summary: in
+    how many steps the term met a gradient, and changed a number; mean ratio and cosine over the measured steps. ``notes``
+    names the touched scalars.
 
     Args:
         every_n_steps: how often the numbers are read from the device.
@@ -132,37 +140,39 @@ class PerturbationStatistics(Callback):
         self.steps = 0
         self.with_gradient: Tensor | int = 0
         self.with_change: Tensor | int = 0
-        self.samples: dict[str, list[float]] = {"ratio": [], "cosine": []}
-        self.last_sample = -1
+        self.measured: dict[str, list[float]] = {}
         self.touched: list[str] = []
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        self.touched = [
-            describe(name, parameter.shape, count)
-            for group in groups
-            if "quantum_weight" in group and float(group["quantum_weight"]) != 0
-            for parameter, count in scoped(groups, group)
-            for name, named in pl_module.named_parameters()
-            if named is parameter
-        ]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        found = [statistics for group in groups if (statistics := group.get("statistics"))]
-        if not found:
+        wanted = [group for group in groups if _is_on(group.get("quantum_weight", 0))]
+        if not wanted:
             return
         self.steps += 1
-        self.with_gradient = self.with_gradient + sum(each["nonzero_gradient"] for each in found).sign()
-        self.with_change = self.with_change + sum(each["changed"] for each in found).sign()
-        if found[0]["sampled_step"] != self.last_sample:
-            self.last_sample = found[0]["sampled_step"]
-            for name, values in self.samples.items():
-                values.append(float(found[0][name]))
-        if self.steps % self.every_n_steps == 0 or trainer.is_last_batch:
-            _log(trainer, {trainer.global_step: _perturbation_metrics(found)}, check=False)
+        if not self.touched:
+            self.touched = _names(groups, wanted, pl_module)
+        present = {index: group["statistics"] for index, group in enumerate(wanted) if "changed" in group["statistics"]}
+        if not present:
+            return
+        self.with_gradient = self.with_gradient + sum(each["nonzero_gradient"] for each in present.values()).sign()
+        self.with_change = self.with_change + sum(each["changed"] for each in present.values()).sign()
+        due = self.steps % self.every_n_steps == 0 or trainer.is_last_batch
+        metrics = {}
+        for index, statistics in present.items():
+            suffix = f"/group{index}" if len(wanted) > 1 else ""
+            if due:
+                metrics[f"perturbation/norm{suffix}"] = float(statistics["perturbation_norm"])
+                for key in ("touched", "nonzero_gradient", "changed"):
+                    metrics[f"perturbation/{key}{suffix}"] = float(statistics[key])
+            for key in ("step_norm", "ratio", "cosine") if "ratio" in statistics else ():
+                name = f"perturbation/{key}{suffix}"
+                metrics[name] = float(statistics[key])
+                if key != "step_norm":
+                    self.measured.setdefault(name, []).append(metrics[name])
+        if metrics:
+            _log(trainer, {trainer.global_step: metrics}, check=False)
 
     def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int) -> dict[str, float]:
         """Empty for an optimizer without the term."""
@@ -174,12 +184,13 @@ class PerturbationStatistics(Callback):
                 f"so this run is AdamW; choose optimizer.scope=tensor or all",
                 stacklevel=2,
             )
-        means = {f"perturbation/{name}": float(np.mean(values)) for name, values in self.samples.items() if values}
+        # A term of exactly 0 has no direction, so some measured cosines are not numbers.
+        finite = {name: [value for value in values if math.isfinite(value)] for name, values in self.measured.items()}
         return {
             "perturbation/steps": self.steps,
             "perturbation/steps_with_gradient": int(self.with_gradient),
             "perturbation/steps_with_change": int(self.with_change),
-            **means,
+            **{name: float(np.mean(values)) for name, values in finite.items() if values},
         }
 
     def notes(self) -> dict[str, Any]:
@@ -191,8 +202,7 @@ class PerturbationStatistics(Callback):
             "steps": self.steps,
             "with_gradient": int(self.with_gradient),
             "with_change": int(self.with_change),
-            "samples": self.samples,
-            "last_sample": self.last_sample,
+            "measured": self.measured,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -241,14 +251,13 @@ class Convergence(Callback):
             reached = np.flatnonzero(values >= self.target)
             if len(reached):
                 found["steps_to_target"] = _crossing(steps, values, self.target, int(reached[0]))
-                at = np.interp(found["steps_to_target"], steps, _at(curves["time/train_seconds"], steps))
-                found["seconds_to_target"] = float(at)
                 found["epochs_to_target"] = found["steps_to_target"] / steps_per_epoch
+                found["seconds_to_target"] = float(np.interp(found["steps_to_target"], *curves["time/train_seconds"]))
             if len(steps) > 1:
                 found["area"] = float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
             found["mean_last_k"] = float(values[-self.last_k :].mean())
         losses = curves.get("train/loss", (np.empty(0), np.empty(0)))[1]
-        if len(losses) > 2:
+        if len(losses) > 2 and np.isfinite(losses).all():
             found["loss_variance"] = float(np.diff(losses).var(ddof=1))
         return {f"convergence/{name}": value for name, value in found.items()}
 
@@ -269,20 +278,19 @@ def _crossing(steps: np.ndarray, values: np.ndarray, target: float, index: int) 
     return float(np.interp(target, values[index - 1 : index + 1], steps[index - 1 : index + 1]))
 
 
-def _at(curve: Curve, steps: np.ndarray) -> np.ndarray:
-    """A curve's values at the given steps, all of which it has."""
-    found = dict(zip(*(array.tolist() for array in curve), strict=True))
-    return np.array([found[step] for step in steps.tolist()])
+def _is_on(quantum_weight: float | Tensor) -> bool:
+    """Whether the term is there; a tensor weight is not read, which would wait for the device."""
+    return isinstance(quantum_weight, Tensor) or quantum_weight != 0
 
 
-def _perturbation_metrics(found: list[dict[str, Any]]) -> dict[str, float]:
-    names = {"perturbation_norm": "norm"}
-    keys = ("perturbation_norm", "touched", "nonzero_gradient", "changed", "step_norm", "ratio", "cosine")
-    return {
-        f"perturbation/{names.get(key, key)}" + (f"/group{index}" if len(found) > 1 else ""): float(statistics[key])
-        for index, statistics in enumerate(found)
-        for key in keys
-    }
+def _names(groups: list[dict[str, Any]], wanted: list[dict[str, Any]], pl_module: LightningModule) -> list[str]:
+    names = {id(parameter): name for name, parameter in pl_module.named_parameters()}
+    return [
+        # A complex number is two scalars.
+        describe(names[id(parameter)], (*parameter.shape, 2) if parameter.is_complex() else tuple(parameter.shape), count)
+        for group in wanted
+        for parameter, count in scoped(groups, group)
+    ]
 
 
 def _log(trainer: Trainer, rows: Mapping[int, Mapping[str, float]], *, check: bool = True) -> None:

@@ -53,7 +53,7 @@ class SuperpositionalAdamW(AdamW):
     device, so that nothing waits for a GPU until somebody reads them.
 
     =====================  ============================================================================================
-    ``step``               steps taken (int)
+    ``step``               steps taken with the term (int); the rest tells of the last step, and is absent if the term was
     ``touched``            scalars in scope that had a gradient (int)
     ``nonzero_gradient``   how many of them had one that is not 0
     ``changed``            how many of them the term really changed in floating point (weights, or for ``moments``
@@ -177,6 +177,8 @@ class SuperpositionalAdamW(AdamW):
         return loss
 
     def _term(self, group: dict[str, Any]) -> "_Term | None":
+        # They tell of one step; of a step without the term there is nothing to tell but how many came before.
+        group["statistics"] = {key: value for key, value in group["statistics"].items() if key == "step"}
         weight = group["quantum_weight"]
         if not isinstance(weight, Tensor) and weight == 0:
             return None
@@ -292,7 +294,6 @@ class _Term:
         else:
             comparison = self.compare(displacements, self.extra) if displacements else {}
         group["statistics"] = {
-            **group["statistics"],
             "step": self.steps + 1,
             "touched": sum(theta.numel() for theta in self.thetas),
             "nonzero_gradient": sum(torch.count_nonzero(grad) for grad in self.grads),
@@ -307,6 +308,8 @@ class _Term:
         parts = iter(term)
         step_norms, norms, products = [], [], []
         for parameter, displacement in displacements:
+            if not displacement:  # a tensor, or this rank's part of one, without scalars
+                continue
             step_norms += torch._foreach_norm(displacement)
             against = displacement if self.group["inject"] == "update" else _whole(parameter.grad)
             norms += torch._foreach_norm(against)
@@ -315,7 +318,6 @@ class _Term:
                     products.append((view * next(parts)).sum())
         norm, size = _norm_of(norms), _norm_of(torch._foreach_norm(term))
         return {
-            "sampled_step": self.steps + 1,
             "step_norm": _norm_of(step_norms),
             "ratio": size / norm,
             "cosine": sum(products) / (size * norm),

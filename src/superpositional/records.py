@@ -77,10 +77,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
     A number that is not finite has no JSON; it becomes null, which readers take as "no value".
     """
-    text = json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    _replace(path, json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -104,10 +101,15 @@ def truncate_curves(path: Path, step: int) -> None:
     """Keep the rows of the first ``step`` steps: a run resumed from that step writes the later ones again."""
     if not path.exists():
         return
-    header, *lines = path.read_text().splitlines(keepends=True)
+    header, *lines = path.read_text().splitlines(keepends=True) or [""]
+    # A crash may have torn the last line.
     kept = [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) <= step]
+    _replace(path, "".join([header, *kept]))
+
+
+def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join([header, *kept]))
+    temporary.write_text(text)
     os.replace(temporary, path)
 
 
@@ -151,7 +153,7 @@ def git_state() -> dict[str, Any]:
     # A package installed into some other project's checkout must not report that project's commit.
     if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return {"commit": None, "dirty": None}
-    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
 
 
 # Reading -----------------------------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ def publish(sweep: Sweep, folder: Path) -> None:
     for run in sweep.runs:
         curves = {name: _thin(steps, values) for name, (steps, values) in run.curves.items()}
         lines.append(json.dumps(_plain({"record": run.record, "curves": curves}), allow_nan=False) + "\n")
-    (folder / "runs.jsonl").write_text("".join(lines))
+    _replace(folder / "runs.jsonl", "".join(lines))
     plan = {"sweep": sweep.name, "question": sweep.question, "arms": sweep.arms, "seeds": sweep.seeds}
     write_json(folder / "sweep.json", plan)
 

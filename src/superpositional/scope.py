@@ -11,7 +11,7 @@ the callback that names the touched scalars in the record.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -61,24 +61,19 @@ def leading(tensor: Tensor, count: int) -> list[Tensor]:
     return list(_leading(tensor, count))
 
 
-def describe(name: str, shape: torch.Size, count: int) -> str:
-    """The first ``count`` scalars of a tensor in NumPy's notation: ``embedding.weight[0,0:4]``."""
+def describe(name: str, shape: Sequence[int], count: int) -> str:
+    """The first ``count`` scalars of a tensor in NumPy's notation: ``embedding.weight[0,0:4]``, blocks joined by +."""
     if count >= math.prod(shape):
         return name
-    index = []
-    for size in [math.prod(shape[dim + 1 :]) for dim in range(len(shape))]:
-        whole, count = divmod(count, size)
-        if count == 0:
-            index.append(f"0:{whole}")
-            break
+    prefix, blocks = [], []
+    for dim in range(len(shape)):
+        whole, count = divmod(count, math.prod(shape[dim + 1 :]))
         if whole:
-            # More than one block: the first rows, then a part of the next.
-            head = ",".join([*index, f"0:{whole}"])
-            rest = describe(name, shape[len(index) + 1 :], count)
-            tail = ",".join([*index, str(whole), rest[len(name) + 1 : -1]])
-            return f"{name}[{head}]+[{tail}]"
-        index.append("0")
-    return f"{name}[{','.join(index)}]"
+            blocks.append(",".join([*prefix, f"0:{whole}"]))
+        if not count:
+            break
+        prefix.append(str(whole))
+    return name + "+".join(f"[{block}]" for block in blocks)
 
 
 def _leading(tensor: Tensor, count: int) -> Iterator[Tensor]:

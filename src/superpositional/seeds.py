@@ -7,6 +7,7 @@ compared with. Read by data, nets, tasks and the run record.
 
 import contextlib
 import hashlib
+import operator
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ def stream(seed: int, name: str, *counters: int) -> int:
         raise ValueError(f"stream must be one of {', '.join(STREAMS)}, got {name!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
-    text = "/".join([str(seed), name, *(str(int(counter)) for counter in counters)])
+    text = "/".join([str(seed), name, *(str(operator.index(counter)) for counter in counters)])
     # 63 bits: torch.manual_seed takes a signed 64-bit integer.
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

@@ -55,7 +55,8 @@ class ClassificationTask(LightningModule):
         self.make_optimizer = optimizer
         self.lr_schedule = lr_schedule
         self.quantum_weight_schedule = quantum_weight_schedule
-        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+        # By default torchmetrics leaves NaN out of a mean, and a diverged evaluation would look finite.
+        self.val_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
         self.val_accuracy = MulticlassAccuracy(n_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(n_classes, average="micro")
 
