@@ -164,11 +164,13 @@ def test_every_steps_loss_arrives_once_in_order_at_the_number_of_steps_done(tmp_
 
 
 def test_batches_whose_gradients_are_accumulated_share_a_step_and_give_it_their_mean_loss(tmp_path):
-    watch, curves, _ = fit(tmp_path, Curves(), epochs=1, accumulate_grad_batches=2)
+    one, _, _ = fit(tmp_path / "one", Curves(), epochs=1)
+    two, curves, _ = fit(tmp_path / "two", Curves(), epochs=1, accumulate_grad_batches=2)
     steps, losses = curves["train/loss"]
     assert steps.tolist() == [1, 2]
-    # Lightning hands over losses divided by the number of batches; two of them in float64.
-    assert losses.tolist() == [sum(watch.losses[:2]) / 2, sum(watch.losses[2:]) / 2]
+    # Lightning has divided each by their number, so that the step's loss is the sum.
+    assert two.losses[0] == one.losses[0] / 2
+    assert losses.tolist() == [sum(two.losses[:2]), sum(two.losses[2:])]
 
 
 def test_the_learning_rate_is_logged_once_per_reading(tmp_path):

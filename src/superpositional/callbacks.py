@@ -111,12 +111,13 @@ class Curves(Callback):
         if not self.losses:
             return
         values = torch.stack([loss for _, loss in self.losses]).tolist()
-        # Batches whose gradients are accumulated share a step: its loss is their mean.
-        by_step: dict[int, list[float]] = {}
+        # Batches whose gradients are accumulated share a step: its loss is their mean, which is the sum of what Lightning
+        # hands over, divided by their number.
+        rows: dict[int, dict[str, float]] = {}
         for (step, _), value in zip(self.losses, values, strict=True):
-            by_step.setdefault(step, []).append(value)
+            row = rows.setdefault(step, {"train/loss": 0.0})
+            row["train/loss"] += value
         self.losses = []
-        rows = {step: {"train/loss": sum(values) / len(values)} for step, values in by_step.items()}
         rows[step]["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         _log(trainer, rows, check=check)
 
