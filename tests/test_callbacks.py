@@ -466,7 +466,8 @@ def test_a_loss_of_fewer_than_three_steps_has_no_variance(losses):
 
 
 def test_a_run_without_a_validation_has_its_target_alone():
-    assert Convergence(target=0.75).summary({}, 10) == {"convergence/target": 0.75}
+    with pytest.warns(UserWarning, match="Convergence follows val/accuracy, which was never logged; logged: none"):
+        assert Convergence(target=0.75).summary({}, 10) == {"convergence/target": 0.75}
 
 
 @pytest.mark.parametrize("last", [math.nan, math.inf])

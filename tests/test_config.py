@@ -38,6 +38,20 @@ BAD_INPUT = [
     (["optimizer.betas=[0.9,1.5]"], ["optimizer: betas must be two numbers in [0, 1), got [0.9, 1.5]"]),
     (["optimizer=adam", "optimizer.betas=[2,0.9]"], ["optimizer: Invalid beta parameter at index 0: 2"]),
     (["optimizer.lr=fast"], ["optimizer: lr must be a finite number >= 0, got 'fast'"]),
+    (["optimizer=sgd", "optimizer.lr=abc"], ["optimizer.lr must be float or Tensor, got 'abc'"]),
+    (["trainer.max_epochs=foo"], ["trainer.max_epochs must be int or null, got 'foo'"]),
+    (["trainer.max_epochs=2.5"], ["trainer.max_epochs must be int or null, got 2.5"]),
+    (["task.n_classes=3"], ["net.n_classes must be at least the data's, 4, got 3", "task.n_classes must be at least the"]),
+    (["net.vocabulary_size=100"], ["net.vocabulary_size must be at least the data's, 200, got 100"]),
+    (["data.length=abc"], ["data: length must be an integer >= 2, got 'abc'", "net: max_length must be an integer"]),
+    (["callbacks.perturbation=3"], ["callbacks.perturbation has no _target_, so nothing reads it"]),
+    (["question=3"], ["question must be a plain text, got 3"]),
+    (["sweep=a/b"], ["sweep must be a plain text, got 'a/b'; sweep and arm name folders"]),
+    (["optimizer.quantum_wieght=1", "optimizer.quantum_weight=-1"], ["quantum_wieght is no", "quantum_weight must be"]),
+    (["-m", "resume=x"], ["resume takes up one run; a sweep goes on by being called again"]),
+    (["+hydra.job.env_set.PATH=x"], ["hydra.job.env_set must stay empty, got ['PATH']; set variables in the shell"]),
+    (["+hydra.callbacks.x._target_=os.system"], ["hydra.callbacks must stay empty, got ['x']"]),
+    (["hydra/job_logging=default"], ["hydra/job_logging must stay none"]),
     (["seed=-1"], ["seed must be an integer >= 0, got -1; 0 is a seed"]),
     (["seed=null"], ["seed must be an integer >= 0, got None; 0 is a seed"]),
     (["seed=true"], ["seed must be an integer >= 0, got True; 0 is a seed"]),
@@ -105,12 +119,35 @@ def test_both_doors_refuse_alike(module: str, tmp_path: Path) -> None:
         "torch.os.system",
         "hydra.utils.call",
         "torchevil.Adam",
+        "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler.SubprocessHandler",
+        "lightning.pytorch.cli.LightningCLI",
     ],
 )
 def test_a_config_cannot_name_code_to_run(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(configs.ALLOW, raising=False)
-    with pytest.raises(configs.ConfigError):
-        configs.locate(target)
+    for role in ("net", "optimizer", "data", "task", "trainer", "logger", "callbacks.x", "task.lr_schedule"):
+        with pytest.raises(configs.ConfigError):
+            configs.locate(target, role)
+
+
+@pytest.mark.parametrize(
+    ("target", "role"),
+    [
+        ("torch.nn.Linear", "net"),
+        ("torch.optim.SGD", "optimizer"),
+        ("superpositional.SuperpositionalAdamW", "optimizer"),
+        ("superpositional.data.SyntheticSequences", "data"),
+        ("superpositional.schedules.WarmupDecay", "task.lr_schedule"),
+        ("lightning.pytorch.callbacks.ModelCheckpoint", "callbacks.checkpoint"),
+        ("lightning.pytorch.Trainer", "trainer"),
+        ("superpositional.tracking.WandbTracking", "logger"),
+    ],
+)
+def test_each_group_takes_classes_of_its_kind_alone(target: str, role: str) -> None:
+    assert configs.locate(target, role).__name__ == target.split(".")[-1]
+    for other in {"net", "optimizer", "data", "trainer", "callbacks.x"} - {role, role.split(".")[0] + ".x"}:
+        with pytest.raises(configs.ConfigError, match=r"may not be built here, which takes a"):
+            configs.locate(target, other)
 
 
 def test_a_nested_target_is_held_to_the_list_too(door, workplace) -> None:

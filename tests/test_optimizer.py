@@ -10,6 +10,7 @@ import pickle
 import re
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -244,8 +245,28 @@ def test_groups_added_later_have_their_own_settings_and_never_move_the_scope_of_
     assert optimizer.param_groups[0]["statistics"]["touched"] == 4
     assert optimizer.param_groups[1]["statistics"] == {}
     assert {key: optimizer.param_groups[1][key] for key in OURS} == {key: optimizer.defaults[key] for key in OURS}
-    with pytest.raises(ValueError, match="quantum_weight must be a finite number >= 0, got -2"):
-        optimizer.add_param_group({"params": [Parameter(torch.ones(2))], "quantum_weight": -2})
+    for settings, message in (
+        ({"quantum_weight": -2}, "quantum_weight must be a finite number >= 0, got -2"),
+        ({"n_qubits": 100}, "n_qubits must be at most the number of scalars to optimize, 13, got 100"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            optimizer.add_param_group({"params": [Parameter(torch.ones(2))], **settings})
+        assert len(optimizer.param_groups) == 2
+
+
+def test_numpy_scalars_are_numbers() -> None:
+    one, other = parameters(), parameters()
+    a = SuperpositionalAdamW(one, lr=np.float64(0.01), quantum_weight=np.float32(0.5), n_qubits=np.int64(3))
+    train(a, one, 5)
+    train(SuperpositionalAdamW(other, lr=0.01, quantum_weight=0.5, n_qubits=3), other, 5)
+    assert_same_bits(one, other)
+
+
+def test_quantum_weight_0_asks_for_no_register() -> None:
+    weight = Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    SuperpositionalAdamW([weight], quantum_weight=0, n_qubits=4).step()
+    assert (weight < 1).all()
 
 
 def test_each_group_has_its_own_weight_and_scope() -> None:

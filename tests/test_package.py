@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "superpositional"
 # Lower rooms first: a room may import those before it.
 LEFT = [
     "seeds", "records", "perturbation", "scope", "optimizer_reference", "optimizer", "schedules", "controls",
-    "nets", "data", "tasks", "callbacks", "tracking", "config", "sweep", "train", "cli",
+    "nets", "data", "tasks", "callbacks", "tracking", "config", "check", "sweep", "train", "cli",
 ]  # fmt: skip
 RIGHT = ["records", "analysis", "figures", "report", "cli"]
 # The launcher and the run it launches know each other; the import is inside the functions that need it.

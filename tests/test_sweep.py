@@ -167,6 +167,75 @@ def test_a_changed_setting_runs_anew_and_sets_the_old_run_aside(door, workplace)
     assert records.read_record(aside) == before
 
 
+def test_runs_of_another_config_are_never_paired_with_these(door, workplace) -> None:
+    path = write_sweep(workplace, {"adam": ["optimizer=adam"], "sgd": ["optimizer=sgd"]})
+    assert door("sweep", str(path))[0] == 0
+    code, out, _ = door("sweep", str(path), "seed=0", "data.n_train=200")
+    assert (code, "2 runs of another config or code version make room" in out) == (0, True)
+    sweep = records.load_sweep(workplace / "outputs" / "mine")
+    assert (sweep.seeds, sweep.missing, len(sweep.runs)) == ((0,), [], 2)
+    # With another seed of the new config the old records of that seed are not there, they are to be run.
+    assert door("sweep", str(path), "seed=1", "data.n_train=200")[0] == 0
+    sweep = records.load_sweep(workplace / "outputs" / "mine")
+    assert sweep.seeds == (0, 1)
+    assert {run.record["config"]["data"]["n_train"] for run in sweep.runs} == {200}
+
+
+def test_more_seeds_add_to_a_sweep(door, workplace) -> None:
+    path = write_sweep(workplace, {"adam": ["optimizer=adam"]})
+    assert door("sweep", str(path), "seed=0")[0] == 0
+    assert door("sweep", str(path), "seed=1")[0] == 0
+    assert records.load_sweep(workplace / "outputs" / "mine").seeds == (0, 1)
+
+
+def test_an_edit_of_ones_own_code_runs_anew(door, workplace, monkeypatch) -> None:
+    module = workplace / "my_rates.py"
+    module.write_text("import torch\nclass Mine(torch.optim.SGD):\n    pass\n")
+    monkeypatch.syspath_prepend(str(workplace))
+    monkeypatch.setenv(configs.ALLOW, "my_rates")
+    path = write_sweep(workplace, {"mine": ["optimizer=sgd", "optimizer._target_=my_rates.Mine"]})
+    assert door("sweep", str(path), "seed=0")[0] == 0
+    code, out, _ = door("sweep", str(path), "seed=0")
+    assert (code, "1 of 1 runs are there already" in out) == (0, True)
+    module.write_text(module.read_text() + "# edited\n")
+    code, out, _ = door("sweep", str(path), "seed=0")
+    assert (code, "1 runs of another config or code version make room" in out) == (0, True)
+
+
+def test_a_sweep_file_is_a_sweep_whatever_mode_it_states(door, workplace) -> None:
+    path = write_sweep(workplace, {"adam": ["optimizer=adam"]})
+    path.write_text(path.read_text().replace("  mode: MULTIRUN\n", ""))
+    assert door("sweep", str(path), "seed=0")[0] == 0
+    assert set(statuses(workplace / "outputs" / "mine")) == {"adam/seed-0"}
+
+
+BAD_SWEEPS = [
+    ("adam:\n      - optimizer=adam", "adam: optimizer=adam", "hydra.sweeper.arms.adam must be a list of overrides, got"),
+    ("    arms:", "    arm:", "hydra.sweeper.arm is no setting; did you mean hydra.sweeper.arms?"),
+    ("seed: range(2)", "seed: range(a)", "'seed=range(a)' is no override"),
+    ("seed: range(2)", "seed: 0,-1", "seed must be an integer >= 0, got -1"),
+    ("seed: range(2)", "seed: 0,x", "seed must be an integer >= 0, got 'x'"),
+    ("- optimizer=adam", "- optimizer=adma", "sgd, superpositional, got 'adma'"),
+    ("- optimizer=adam", "- optimizer=[", "'optimizer=[' is no override"),
+    ("question: Does", "question: [Does", "while parsing a flow sequence"),
+    ("sweep: mine", "sweep: ../../mine", "sweep must be a plain text, got '../../mine'; sweep and arm name folders"),
+    ("    arms:", "    _target_: os.system\n    arms:", "hydra.sweeper must be a Hydra plugin, got os.system"),
+]
+
+
+@pytest.mark.parametrize(("there", "instead", "message"), BAD_SWEEPS, ids=lambda text: text.strip()[:25])
+def test_a_sweep_file_that_cannot_be_run_is_refused(door, workplace, there, instead, message) -> None:
+    path = write_sweep(workplace, {"adam": ["optimizer=adam"]})
+    text = path.read_text()
+    assert there in text
+    path.write_text(text.replace(there, instead))
+    code, out, err = door("sweep", str(path))
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err + out
+    assert not (workplace / "outputs").exists()
+
+
 def test_every_arms_mistakes_are_named_before_any_run_starts(door, workplace) -> None:
     path = write_sweep(
         workplace, {"a": ["optimizer.quantum_weight=-1"], "b": ["optimizer=adam", "optimizer.beta=1"]}, sede=3
@@ -226,7 +295,8 @@ def test_each_offline_wandb_run_is_its_own_and_ends_as_it_ended(door, workplace)
     one = found["fine/seed-1"]
     record = records.read_record(workplace / "outputs/mine/fine/seed-1")
     assert len({run["id"] for run in found.values()}) == 4
-    assert (one["id"], one["group"], one["job_type"]) == (record["identity"], "mine", "fine")
+    assert (one["id"], one["group"], one["job_type"]) == (record["wandb_id"], "mine", "fine")
+    assert one["id"].startswith(record["identity"])
     assert one["name"] == "mine/fine/seed-1"
     assert one["config"]["optimizer"] == record["config"]["optimizer"]
     # Both mirrors hold the same numbers.

@@ -176,6 +176,9 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch, over
     assert "test/accuracy" not in stopped["summary"]
     resumed = run(config, tmp_path / "stopped", code="c", resume=True)
     assert resumed["status"] == "done"
+    assert resumed["sessions"] == 2
+    assert resumed["started"] == stopped["started"]
+    assert resumed["fit_seconds"] > stopped["fit_seconds"]
     a, b = final_weights(tmp_path / "whole"), final_weights(tmp_path / "stopped")
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert curves(tmp_path / "whole") == curves(tmp_path / "stopped")
@@ -230,6 +233,40 @@ def test_a_run_that_raises_is_recorded_as_failed_with_its_traceback(tmp_path, mo
     assert records.read_curves(tmp_path / "curves.csv")["train/loss"][0].tolist() == [1]
 
 
+def test_a_folder_that_holds_a_run_takes_no_other(door, workplace) -> None:
+    arguments = ("train", *SMALL, "++trainer.max_epochs=1", "hydra.run.dir=mine")
+    assert door(*arguments, "seed=1")[0] == 0
+    before = (workplace / "mine" / "record.json").read_bytes()
+    code, _, err = door(*arguments, "seed=2")
+    assert (code, "hydra.run.dir holds a run already: mine; choose another, or resume it" in err) == (2, True)
+    assert (workplace / "mine" / "record.json").read_bytes() == before
+
+
+def test_a_term_that_never_meets_a_gradient_is_a_warning_in_the_record(tmp_path, monkeypatch) -> None:
+    build = configs.build
+
+    def frozen(config: dict[str, Any]) -> configs.Parts:
+        parts = build(config)
+        parts.task.net.embedding.weight.requires_grad_(False)
+        return parts
+
+    monkeypatch.setattr(configs, "build", frozen)
+    record = run(composed(), tmp_path, code="c")
+    assert record["status"] == "done"
+    (warning,) = record["warnings"]
+    assert "the quantum term never met a gradient: net.embedding.weight[0,0:4] had none in 6 steps" in warning
+
+
+def test_accumulated_batches_make_one_step(tmp_path) -> None:
+    schedule = "{_target_:superpositional.schedules.WarmupDecay,warmup_steps:100}"
+    config = composed("++trainer.accumulate_grad_batches=3", f"++task.quantum_weight_schedule={schedule}")
+    record = run(config, tmp_path, code="c")
+    assert (record["steps"], record["steps_per_epoch"], record["summary"]["perturbation/steps"]) == (2, 1, 1)
+    # At the first of the two steps the weight is still 0; after both it has moved twice, not six times.
+    (group,) = torch.load(tmp_path / CHECKPOINT, weights_only=True)["optimizer_states"][0]["param_groups"]
+    assert group["quantum_weight"] == 0.5 * 2 / 100
+
+
 def test_the_record_holds_what_the_contract_names(tmp_path) -> None:
     config = composed("seed=5")
     run(config, tmp_path, code="c")
@@ -246,6 +283,9 @@ def test_the_record_holds_what_the_contract_names(tmp_path) -> None:
     assert record["summary"]["perturbation/steps_with_gradient"] == 6
     assert 0 <= record["summary"]["test/accuracy"] <= 1
     assert record["warnings"] == []
+    assert record["sessions"] == 1
+    assert record["device"].startswith("cpu ")
+    assert not (tmp_path / "running.json").exists()
     assert OmegaConf.to_container(OmegaConf.load(tmp_path / "config.yaml")) == config
 
 

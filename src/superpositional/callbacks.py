@@ -138,6 +138,7 @@ class PerturbationStatistics(Callback):
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be >= 1, got {every_n_steps}; 50 costs next to nothing")
         self.every_n_steps = every_n_steps
+        self.last_step = 0
         self.steps = 0
         self.with_gradient: Tensor | int = 0
         self.with_change: Tensor | int = 0
@@ -147,6 +148,10 @@ class PerturbationStatistics(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        # A batch that only accumulates gradients leaves the numbers of the step before.
+        if trainer.global_step == self.last_step:
+            return
+        self.last_step = trainer.global_step
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         wanted = [group for group in groups if _is_on(group.get("quantum_weight", 0))]
         if not wanted:
@@ -247,7 +252,10 @@ class Convergence(Callback):
     def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int) -> dict[str, float]:
         """From the curves on disk, so that a resumed run is judged whole."""
         found: dict[str, float] = {"target": self.target}
-        if self.metric in curves:
+        if self.metric not in curves:
+            logged = ", ".join(sorted(curves)) or "none"
+            warnings.warn(f"Convergence follows {self.metric}, which was never logged; logged: {logged}", stacklevel=2)
+        else:
             steps, values = curves[self.metric]
             reached = np.flatnonzero(values >= self.target)
             if len(reached):

@@ -57,7 +57,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Exits with 2 on bad input and with 1 if a run did not end as ``done``."""
+    """Exits with 2 on bad input, with 1 if a run did not end as ``done``, and with 130 on Ctrl-C."""
+    try:
+        _main(arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["train"]:
         # Hydra has a grammar and a --help of its own.
@@ -85,7 +92,8 @@ def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
         parser().error(f"sweep must be one of {known}, or the path of a .yaml file, got {options.name!r}")
     jobs = [] if options.jobs is None else [f"hydra.launcher.jobs={options.jobs}"]
     sys.argv[0] = "superpositional sweep"
-    train(["--config-dir", str(path.parent), "--config-name", path.stem, *jobs, *options.overrides, *unknown])
+    where = ["--multirun", "--config-dir", str(path.parent), "--config-name", path.stem]
+    train([*where, *jobs, *options.overrides, *unknown])
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -4,7 +4,6 @@ Training is chaotic: one weight moved by its last bit ends about as far away as 
 arm without the quantum term, against which a claimed effect has to stand. Read by sweeps through Hydra's targets.
 """
 
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +11,8 @@ from typing import Any
 import torch
 from torch.optim import AdamW
 
+from superpositional.optimizer import adamw_step
 from superpositional.scope import leading
-
-# As in optimizer: torch would run the step hooks twice.
-_adamw_step = inspect.unwrap(AdamW.step)
 
 
 class PlaceboAdamW(AdamW):
@@ -33,7 +30,7 @@ class PlaceboAdamW(AdamW):
             with torch.enable_grad():
                 loss = closure()
         first = all(not self.state[parameter] for group in self.param_groups for parameter in group["params"])
-        _adamw_step(self)
+        adamw_step(self)
         if first:
             self._move_one_weight()
         return loss

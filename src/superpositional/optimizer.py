@@ -11,6 +11,7 @@ The AdamW part is torch's own step, so all its fast paths stay; this module adds
 
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -24,8 +25,9 @@ from superpositional.scope import SCOPES, leading, scalars, scoped
 
 INJECTIONS = ("update", "moments")
 
-# torch wraps a class's step with its hooks once an instance exists, so super().step() would run ours twice.
-_adamw_step = inspect.unwrap(AdamW.step)
+# AdamW's step without torch's hooks: torch wraps a class's step with them once an instance exists, so super().step() would
+# run a subclass's twice.
+adamw_step = inspect.unwrap(AdamW.step)
 
 
 class SuperpositionalAdamW(AdamW):
@@ -126,22 +128,18 @@ class SuperpositionalAdamW(AdamW):
         super().add_param_group(param_group)
         self.param_groups[-1].setdefault("statistics", {})
         if not under_construction:
-            self._check_size()
+            try:
+                self._check_size()
+            except ValueError:
+                self.param_groups.pop()
+                raise
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         # A checkpoint of torch.optim.AdamW brings groups without our keys.
         for group in self.param_groups:
-            for key in (
-                "quantum_weight",
-                "n_qubits",
-                "scope",
-                "perturbation",
-                "inject",
-                "bias_correction",
-                "stats_every",
-            ):
-                group.setdefault(key, self.defaults[key])
+            for key, value in self.defaults.items():
+                group.setdefault(key, value)
             group.setdefault("statistics", {})
 
     @torch.no_grad()
@@ -165,7 +163,7 @@ class SuperpositionalAdamW(AdamW):
         scale, overflow = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         taken = False
         try:
-            _adamw_step(self)
+            adamw_step(self)
             taken = True
         finally:
             for term in terms:
@@ -231,7 +229,7 @@ class SuperpositionalAdamW(AdamW):
     def _check_size(self) -> None:
         total = sum(scalars(parameter) for group in self.param_groups for parameter in group["params"])
         for group in self.param_groups:
-            if group["n_qubits"] > total:
+            if group["n_qubits"] > total and (isinstance(group["quantum_weight"], Tensor) or group["quantum_weight"] != 0):
                 raise ValueError(
                     f"n_qubits must be at most the number of scalars to optimize, {total}, got {group['n_qubits']}; "
                     f"the usual register is 4"
@@ -356,7 +354,8 @@ def _check(group: dict[str, Any]) -> None:
         if isinstance(value, Tensor):
             # The value of a tensor on an accelerator is not read: that would wait for the device.
             return value.numel() == 1 and not value.is_complex()
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        # numbers' classes also hold NumPy's scalars.
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
     def at_least_zero(value: Any) -> bool:
         # Written so that NaN fails.
@@ -376,7 +375,7 @@ def _check(group: dict[str, Any]) -> None:
     if not pair or not all(number(beta) and (isinstance(beta, Tensor) or 0 <= beta < 1) for beta in betas):
         mistakes.append(f"betas must be two numbers in [0, 1), got {betas!r}; Adam's usual ones are (0.9, 0.999)")
     for key, cure in (("n_qubits", "the paper has 4"), ("stats_every", "100 costs next to nothing")):
-        if isinstance(group[key], bool) or not isinstance(group[key], int) or group[key] < 1:
+        if isinstance(group[key], bool) or not isinstance(group[key], numbers.Integral) or group[key] < 1:
             mistakes.append(f"{key} must be an integer >= 1, got {group[key]!r}; {cure}")
     for key, choices in (("scope", SCOPES), ("perturbation", tuple(PERTURBATIONS)), ("inject", INJECTIONS)):
         if group[key] not in choices:

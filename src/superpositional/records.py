@@ -4,7 +4,7 @@ A folder of plain files, the one seam between the bank that trains (torch, Light
 (NumPy, SciPy, matplotlib). The left bank writes through this module, the right bank reads through it, and neither
 imports the other::
 
-    <sweep>/sweep.json                  what was planned: arms, seeds, the question
+    <sweep>/sweep.json                  what was planned: arms (each with the identity its runs share), seeds, question
     <sweep>/<arm>/seed-<n>/record.json  status, identity, seeds, versions, summary; written last and atomically
                            curves.csv   every logged scalar: step, metric, value
                            config.yaml  the resolved config
@@ -30,8 +30,8 @@ import numpy as np
 
 SCHEMA = 1
 STATUSES = ("done", "diverged", "failed", "interrupted")
-# What judges or speaks but never trains: editing these files leaves every number of a run as it was.
-RIGHT_BANK = ("analysis.py", "figures.py", "report.py", "cli.py", "__main__.py")
+# What judges, speaks or explains but never trains: editing these files leaves every number of a run as it was.
+NEVER_TRAINS = ("analysis.py", "figures.py", "report.py", "cli.py", "optimizer_reference.py")
 # Config keys that name, place or show a run but cannot change its numbers.
 PRESENTATION = ("sweep", "arm", "question", "logger", "resume")
 THINNED_POINTS = 64
@@ -62,6 +62,7 @@ class Sweep:
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
     runs: tuple[Run, ...]
+    families: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def missing(self) -> list[tuple[str, int]]:
@@ -116,16 +117,19 @@ def _replace(path: Path, text: str) -> None:
 # Identity ----------------------------------------------------------------------------------------------------------
 
 
-def code_version() -> str:
+def code_version(others: Iterable[Path] = ()) -> str:
     """Hash of the sources that train and of the versions of torch, lightning and qiskit.
 
-    Not the git commit: an edit of the README, of a figure or of a test must not invalidate a finished run.
+    Not the git commit: an edit of the README, of a figure or of a test must not invalidate a finished run. ``others`` are
+    the user's own sources that a config names.
     """
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
-        if path.name not in RIGHT_BANK:
+        if path.name not in NEVER_TRAINS:
             digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(others):
+        digest.update(path.read_bytes() + b"\0")
     for name in ("torch", "lightning", "qiskit"):
         # The local label (+cpu, +cu130) names a build of the same version; the device is recorded on its own.
         digest.update(f"{name}=={importlib.metadata.version(name).split('+')[0]}".encode())
@@ -137,6 +141,11 @@ def identity(config: Mapping[str, Any], code: str) -> str:
     kept = {key: value for key, value in config.items() if key not in PRESENTATION}
     text = json.dumps(_plain(kept), sort_keys=True, allow_nan=False)
     return hashlib.sha256(f"{code}\n{text}".encode()).hexdigest()[:16]
+
+
+def family(config: Mapping[str, Any], code: str) -> str:
+    """The identity without the seed: what all runs of an arm must share to be one arm."""
+    return identity({key: value for key, value in config.items() if key != "seed"}, code)
 
 
 def git_state() -> dict[str, Any]:
@@ -195,11 +204,14 @@ def load_sweep(folder: str | Path) -> Sweep:
         paths = [path.parent for path in folder.glob("*/seed-*/record.json")]
         runs = [_run(json.loads((path / "record.json").read_text()), read_curves(path / "curves.csv")) for path in paths]
     order = {arm: index for index, arm in enumerate(plan["arms"])}
-    # A record of an arm that the plan no longer holds stays on disk but is not part of this sweep.
+    families = plan.get("families", {})
+    runs = [run for run in runs if run.record.get("family") == families.get(run.arm, run.record.get("family"))]
+    # A record of an arm that the plan no longer holds, or of another config or code version under the same name, stays on
+    # disk but is not part of this sweep.
     runs = sorted(
         (run for run in runs if run.arm in order and run.seed in plan["seeds"]), key=lambda r: (order[r.arm], r.seed)
     )
-    return Sweep(plan["sweep"], plan["question"], tuple(plan["arms"]), tuple(plan["seeds"]), tuple(runs))
+    return Sweep(plan["sweep"], plan["question"], tuple(plan["arms"]), tuple(plan["seeds"]), tuple(runs), families)
 
 
 def publish(sweep: Sweep, folder: Path) -> None:
@@ -211,6 +223,7 @@ def publish(sweep: Sweep, folder: Path) -> None:
         lines.append(json.dumps(_plain({"record": run.record, "curves": curves}), allow_nan=False) + "\n")
     _replace(folder / "runs.jsonl", "".join(lines))
     plan = {"sweep": sweep.name, "question": sweep.question, "arms": sweep.arms, "seeds": sweep.seeds}
+    plan |= {"families": sweep.families}
     write_json(folder / "sweep.json", plan)
 
 

@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -26,6 +27,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -34,11 +36,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from superpositional import check, records
 from superpositional import config as configs
-from superpositional import records
 
 # Imported once, by the fork server; every run starts with them and with nothing done to them.
-MODULES = ("train", "callbacks", "tasks", "data", "nets", "optimizer", "controls", "tracking")
+MODULES = ("sweep", "train", "callbacks", "tasks", "data", "nets", "optimizer", "controls", "tracking")
 PRELOADED = [*(f"superpositional.{name}" for name in MODULES), "wandb"]
 
 
@@ -51,8 +53,7 @@ class ArmsSweeper(Sweeper):
     """
 
     def __init__(self, arms: dict[str, list[str]] | None = None, params: dict[str, str] | None = None) -> None:
-        self.arms = {str(name): list(overrides) for name, overrides in (arms or {}).items()}
-        self.params = dict(params or {})
+        self.arms, self.params = arms or {}, params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
@@ -73,13 +74,22 @@ class ArmsSweeper(Sweeper):
 
     def jobs(self, arguments: Sequence[str]) -> list[list[str]]:
         """The overrides of every run, seeds outermost; each ends with its ``arm`` and ``seed``."""
-        given = [f"{key}={value}" for key, value in self.params.items()]
-        parsed = {_key(override): override for override in OverridesParser.create().parse_overrides([*given, *arguments])}
-        taken = {_key(override) for overrides in self.arms.values() for override in _parse(overrides)} & set(parsed)
-        if taken:
-            raise configs.ConfigError(
-                [f"{key} is set by this sweep's arms; leave it out, or write a sweep of your own" for key in sorted(taken)]
-            )
+        mistakes = []
+        parsed = {}
+        for text in [*(f"{key}={value}" for key, value in self.params.items()), *arguments]:
+            parsed |= {_key(override): override for override in _parse(text, mistakes)}
+        arms_keys = set()
+        for name, overrides in self.arms.items():
+            if not isinstance(overrides, Sequence) or isinstance(overrides, str):
+                mistakes.append(f"hydra.sweeper.arms.{name} must be a list of overrides, got {overrides!r}; put it in []")
+                continue
+            arms_keys |= {_key(override) for text in overrides for override in _parse(text, mistakes)}
+        mistakes += [
+            f"{key} is set by this sweep's arms; leave it out, or write a sweep of your own"
+            for key in sorted(arms_keys & set(parsed))
+        ]
+        if mistakes:
+            raise configs.ConfigError(mistakes)
         fixed = [override.input_line for override in parsed.values() if not override.is_sweep_override()]
         swept = {key: _values(override) for key, override in parsed.items() if override.is_sweep_override()}
         seeds = swept.pop("seed", None) or [str(parsed["seed"].value()) if "seed" in parsed else str(self.config.seed)]
@@ -99,8 +109,12 @@ def _key(override: Override) -> str:
     return override.get_key_element().lstrip("+~")
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    return OverridesParser.create().parse_overrides(list(overrides))
+def _parse(text: Any, mistakes: list[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides([str(text)])
+    except HydraException as error:
+        mistakes.append(f"{text!r} is no override: {str(error).splitlines()[0]}; write KEY=VALUE or GROUP=CHOICE")
+        return []
 
 
 def _values(override: Override) -> list[str]:
@@ -126,8 +140,6 @@ class LocalLauncher(Launcher):
 
         console = Console(highlight=False)
         try:
-            if not isinstance(self.at_once, int) or self.at_once < 1:
-                raise configs.ConfigError([f"hydra.launcher.jobs must be an integer >= 1, got {self.at_once!r}"])
             planned = self._plan(job_overrides, console)
         except configs.ConfigError as error:
             refuse(error)
@@ -136,6 +148,8 @@ class LocalLauncher(Launcher):
         waiting = [job for job in planned if not job.finished()]
         if len(waiting) < len(planned):
             console.print(f"{len(planned) - len(waiting)} of {len(planned)} runs are there already")
+        if replaced := sum(job.made_otherwise() for job in waiting):
+            console.print(f"{replaced} runs of another config or code version make room in {folder / 'superseded'}")
         _run_all(waiting, self.at_once, console)
         statuses = _summarise(planned, folder, console)
         if set(statuses) != {"done"}:
@@ -143,35 +157,42 @@ class LocalLauncher(Launcher):
         return [_returned(job) for job in planned]
 
     def _plan(self, job_overrides: Sequence[Sequence[str]], console: Console) -> list["_Job"]:
-        """Compose every job, and check one of each arm: seeds differ by a number that Hydra has parsed."""
+        """Compose every job and check it: one of each arm in full, the others for their seed."""
         loader = self.hydra_context.config_loader
-        code = records.code_version()
-        planned, mistakes, checked = [], [], set()
+        planned, codes, mistakes = [], {}, {}
+        if not isinstance(self.at_once, int) or self.at_once < 1:
+            mistakes[""] = [f"hydra.launcher.jobs must be an integer >= 1, got {self.at_once!r}; one per core is usual"]
         with console.status(f"checking {len(job_overrides)} runs"):
             for number, overrides in enumerate(job_overrides):
-                overrides = configs.lift(overrides, loader)
-                cfg = loader.load_sweep_config(self.config, overrides)
-                with open_dict(cfg):
-                    cfg.hydra.job.id, cfg.hydra.job.num = f"job_{number}", number
-                arm = cfg.arm
-                if arm not in checked:
-                    checked.add(arm)
-                    try:
-                        configs.check(cfg, loader)
-                    except configs.ConfigError as error:
-                        mistakes += [f"{arm}: {mistake}" for mistake in error.mistakes]
-                        continue
-                if not mistakes:
-                    config = configs.compose_job(cfg)
-                    run_folder = Path(cfg.hydra.sweep.dir) / cfg.hydra.sweep.subdir
-                    planned.append(_Job(config, run_folder, code))
-        # What is wrong in every arm is said once.
-        common = [text.split(": ", 1)[1] for text in mistakes]
-        mistakes = [
-            text.split(": ", 1)[1] if common.count(text.split(": ", 1)[1]) == len(checked) else text for text in mistakes
-        ]
+                arm = overrides[-2].removeprefix("arm=").strip("'")
+                if arm in mistakes:
+                    continue
+                try:
+                    cfg = loader.load_sweep_config(self.config, configs.lift(overrides, loader))
+                    with open_dict(cfg):
+                        cfg.hydra.job.id, cfg.hydra.job.num = f"job_{number}", number
+                    if arm not in codes:
+                        check.check(cfg, loader)
+                        codes[arm] = configs.code_version(configs.compose_job(cfg))
+                    elif wrong := list(check.bad_scalars(cfg)):
+                        raise configs.ConfigError(wrong)
+                    folder = Path(cfg.hydra.sweep.dir) / cfg.hydra.sweep.subdir
+                    planned.append(_Job(configs.compose_job(cfg), folder, codes[arm]))
+                except configs.ConfigError as error:
+                    mistakes[arm] = error.mistakes
+                except HydraException as error:
+                    mistakes[arm] = [" ".join(str(error).split("\n")[:2])]
         if mistakes:
-            raise configs.ConfigError(list(dict.fromkeys(mistakes)))
+            said = [text for texts in mistakes.values() for text in texts]
+            arms = len({overrides[-2] for overrides in job_overrides})
+            # What is wrong in every arm is wrong in the sweep, and said once.
+            raise configs.ConfigError(
+                [
+                    text if not arm or said.count(text) == arms else f"{arm}: {text}"
+                    for arm, texts in mistakes.items()
+                    for text in texts
+                ]
+            )
         return planned
 
 
@@ -194,30 +215,41 @@ class _Job:
         record = self.record()
         return record is not None and record["identity"] == self.identity and record["status"] in ("done", "diverged")
 
+    def made_otherwise(self) -> bool:
+        """Whether the folder holds a run of another config or code version."""
+        record = self.record()
+        return record is not None and record["identity"] != self.identity
+
     def make_room(self) -> None:
         """Set aside what another config or code version left in this folder; nothing computed is ever lost."""
         record = self.record()
-        if record is not None and record["identity"] != self.identity:
-            aside = self.folder.parent.parent / "superseded" / self.folder.parent.name
-            aside.mkdir(parents=True, exist_ok=True)
-            self.folder.rename(aside / f"{self.folder.name}-{record['identity']}-{time.time_ns()}")
+        if record is None:
+            return
+        if record["identity"] == self.identity:
+            # To be run again. If the worker dies early, this record must not pass for its own.
+            (self.folder / "record.json").unlink()
+            return
+        aside = self.folder.parent.parent / "superseded" / self.folder.parent.name
+        aside.mkdir(parents=True, exist_ok=True)
+        self.folder.rename(aside / f"{self.folder.name}-{record['identity']}-{time.time_ns()}")
 
 
 def _write_plan(folder: Path, planned: Sequence[_Job]) -> None:
-    """``sweep.json``: what was asked for, and what earlier calls left here."""
-    arms = [job.config["arm"] for job in planned]
-    seeds = [job.config["seed"] for job in planned]
+    """``sweep.json``: what was asked for, and what earlier calls left here of the same arms, or of others."""
+    families = {job.config["arm"]: records.family(job.config, job.code) for job in planned}
+    seeds = {job.config["seed"] for job in planned}
     path = folder / "sweep.json"
     if path.exists():
         before = json.loads(path.read_text())
-        there = {(path.parent.parent.name, int(path.parent.name[5:])) for path in folder.glob("*/seed-*/record.json")}
-        arms += [arm for arm in before["arms"] if arm in {arm for arm, _ in there}]
-        seeds += [seed for seed in before["seeds"] if seed in {seed for _, seed in there}]
+        there = [json.loads(record.read_text()) for record in folder.glob("*/seed-*/record.json")]
+        families |= {arm: family for arm, family in before["families"].items() if arm not in families}
+        seeds |= {record["seed"] for record in there if record["family"] == families.get(record["arm"])}
     plan = {
         "sweep": planned[0].config["sweep"],
         "question": planned[0].config["question"] or "",
-        "arms": list(dict.fromkeys(arms)),
-        "seeds": sorted(set(seeds)),
+        "arms": list(families),
+        "seeds": sorted(seeds),
+        "families": families,
     }
     folder.mkdir(parents=True, exist_ok=True)
     records.write_json(path, plan)
@@ -240,6 +272,8 @@ def _run_all(waiting: Sequence[_Job], at_once: int, console: Console) -> None:
         TimeRemainingColumn(),
     )
     started, ended = time.monotonic(), 0
+    # A scheduler's SIGTERM is a Ctrl-C that only we get.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A run's length is known after the first few; the default averages over 30 seconds, shorter than some runs.
     with Progress(*columns, console=console, speed_estimate_period=3600, disable=not console.is_terminal) as progress:
         bar = progress.add_task("runs", total=len(queue))
@@ -270,6 +304,8 @@ def _run_all(waiting: Sequence[_Job], at_once: int, console: Console) -> None:
                 process.join()
                 _close(job, process.exitcode)
             raise SystemExit(1) from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _work(job: _Job, environment: dict[str, str]) -> None:
@@ -300,6 +336,7 @@ def _close(job: _Job, exit_code: int | None) -> None:
         return
     from superpositional.train import opening
 
+    job.folder.mkdir(parents=True, exist_ok=True)
     error = f"the process ended with exit code {exit_code} before its record was written; see run.log"
     lost = {"status": "failed", "error": error, "summary": {}, "wall_seconds": None}
     records.write_record(job.folder, opening(job.config, job.code) | lost)

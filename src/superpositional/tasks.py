@@ -78,7 +78,8 @@ class ClassificationTask(LightningModule):
         return cross_entropy(self.net(tokens_BN), labels_B)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.quantum_weight_schedule is not None:
+        # Not every batch ends in a step: gradients may be accumulated, or hold an inf.
+        if self.quantum_weight_schedule is not None and self.global_step > self.quantum_weight_scheduler.last_step:
             self.quantum_weight_scheduler.step()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

@@ -6,6 +6,7 @@ truth; W&B mirrors them, offline where no key is set. Read by train; nothing of 
 """
 
 import os
+import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -36,13 +37,21 @@ class WandbTracking:
         mode: str = "auto",
         tags: tuple[str, ...] | list[str] = (),
     ) -> None:
+        environment = os.environ.get("WANDB_MODE", "offline")
+        wrong = []
         if mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}; logger=none leaves W&B out")
+            wrong.append(f"mode must be one of {', '.join(MODES)}, got {mode!r}; logger=none leaves W&B out")
+        if environment not in ("online", "offline", "disabled"):
+            wrong.append(f"WANDB_MODE must be online, offline or disabled, got {environment!r}; unset it")
+        if wrong:
+            raise ValueError("\n".join(wrong))
         self.project, self.entity, self.mode, self.tags = project, entity, mode, tuple(tags)
         self.run: Any = None
 
-    def open(self, folder: Path, record: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[WandbLogger, str]:
-        """Start the run; returns Lightning's logger on it and a line to say where it goes."""
+    def open(
+        self, folder: Path, record: Mapping[str, Any], config: Mapping[str, Any], *, run_id: str | None = None
+    ) -> tuple[WandbLogger | None, str]:
+        """Start the run, or go on with one; returns Lightning's logger on it and a line to say where it goes."""
         import wandb
 
         if wandb.run is not None:
@@ -51,14 +60,16 @@ class WandbTracking:
                 f"swallow this run's"
             )
         mode, why = self._resolve()
+        if mode == "disabled":
+            return None, f"W&B disabled ({why})"
         group = record["sweep"]
         self.run = wandb.init(
             project=self.project,
             entity=self.entity,
             dir=str(folder),
-            id=record["identity"],
-            # The same id once more is the same run once more: interrupted, or run again after a failure.
-            resume="allow" if mode == "online" else None,
+            # Two runs of one config are two runs; only a resumed one is the same.
+            id=run_id or f"{record['identity']}-{secrets.token_hex(3)}",
+            resume="allow" if run_id and mode == "online" else None,
             name="/".join(str(part) for part in (group, record["arm"], f"seed-{record['seed']}") if part),
             group=group,
             job_type=record["arm"],
@@ -70,6 +81,11 @@ class WandbTracking:
         )
         where = self.run.url if mode == "online" else f"`wandb sync {self.run.settings.sync_dir}` uploads it"
         return WandbLogger(experiment=self.run), f"W&B {mode} ({why}): {where}"
+
+    @property
+    def run_id(self) -> str | None:
+        """The open run's id."""
+        return self.run.id if self.run is not None else None
 
     def close(self, status: str, summary: Mapping[str, Any]) -> None:
         """End the run: as finished if it is done, else as failed."""
@@ -85,9 +101,12 @@ class WandbTracking:
             return self.mode, f"logger.mode={self.mode}"
         if "WANDB_MODE" in os.environ:
             return os.environ["WANDB_MODE"], f"WANDB_MODE={os.environ['WANDB_MODE']}"
-        # Looks in WANDB_API_KEY, the settings and the netrc file; asks neither the user nor the server.
-        if not wandb.login(prompt=False, verify=False):
-            return "offline", "no key is set; `wandb login` sets one"
+        try:
+            # Looks in WANDB_API_KEY, the settings and the netrc file; asks neither the user nor the server.
+            if not wandb.login(prompt=False, verify=False):
+                return "offline", "no key is set; `wandb login` sets one"
+        except (ValueError, wandb.Error) as error:
+            return "offline", f"the key that is set is none: {str(error).splitlines()[0]}"
         server = wandb.setup().settings.base_url
         try:
             urllib.request.urlopen(server, timeout=ANSWER_WITHIN).close()

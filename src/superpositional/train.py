@@ -5,6 +5,8 @@ tests once at the end, and writes the record last. Importing this module is ligh
 """
 
 import datetime
+import json
+import math
 import os
 import platform
 import resource
@@ -19,18 +21,19 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from superpositional import check, records
 from superpositional import config as configs
-from superpositional import records
 from superpositional.seeds import STREAMS, stream
 
 CHECKPOINT = Path("checkpoints/last.ckpt")
+RUNNING = "running.json"
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "wandb", "qiskit", "qiskit-aer")
 
 
 def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = False) -> dict[str, Any]:
     """Train one resolved, checked config into ``folder`` and return its record.
 
-    ``code`` is ``records.code_version()`` from when the process, or its fork server, imported the code: the files may
+    ``code`` is ``config.code_version`` from when the process, or its fork server, imported the code: the files may
     have been edited since. With ``resume`` the run goes on from the folder's checkpoint, to the same end as if it had
     never stopped.
 
@@ -40,12 +43,19 @@ def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = Fa
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(config["threads"])
+    record = opening(config, code)
+    measured: dict[str, Any] = {"summary": {}, "sessions": 1, "fit_seconds": 0.0}
+    before = records.read_record(folder) if resume else None
+    if before is not None:
+        record |= {"started": before["started"], "wandb_id": before.get("wandb_id")}
+        measured |= {"sessions": before["sessions"] + 1, "fit_seconds": before["fit_seconds"]}
     for stale in ("record.json", "error.txt"):
         (folder / stale).unlink(missing_ok=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
-    torch.set_num_threads(config["threads"])
-    record = opening(config, code)
-    status, error, measured = "failed", None, {"summary": {}}
+    # Stands while the run does, and after it where nothing could be recorded any more.
+    records.write_json(folder / RUNNING, {key: record[key] for key in ("identity", "code", "started", "wandb_id")})
+    status, error = "failed", None
     started = time.perf_counter()
     tracking = None
     try:
@@ -61,7 +71,7 @@ def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = Fa
         record |= measured | {
             "status": status,
             "error": error and error.strip().splitlines()[-1],
-            "wall_seconds": time.perf_counter() - started,
+            "wall_seconds": time.perf_counter() - started + (before["wall_seconds"] if before else 0.0),
             # Kilobytes on Linux, bytes on macOS.
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             * (1 if sys.platform == "darwin" else 1024),
@@ -73,6 +83,7 @@ def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = Fa
         if tracking is not None:
             tracking.close(status, record["summary"])
         records.write_record(folder, record)
+        (folder / RUNNING).unlink()
     return record
 
 
@@ -80,22 +91,20 @@ def opening(config: Mapping[str, Any], code: str) -> dict[str, Any]:
     """What is known of a run before it starts."""
     import importlib.metadata
 
-    import torch
-
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return {
         "sweep": config["sweep"],
         "arm": config["arm"],
         "seed": config["seed"],
         "question": config["question"],
         "identity": records.identity(config, code),
+        "family": records.family(config, code),
+        "wandb_id": None,
         "code": code,
         "execution": "eager",
         "seeds": {name: stream(config["seed"], name) for name in STREAMS},
         "config": config,
         "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
         "git": records.git_state(),
-        "device": f"{device}, {config['threads']} thread(s) of {os.cpu_count()} cores",
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
@@ -107,11 +116,12 @@ def _train(
     import torch
     from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 
-    from superpositional.callbacks import Diverged, RecordLogger
+    from superpositional.callbacks import Curves, Diverged, RecordLogger
 
     configs.quieten_lightning()
     curves = folder / "curves.csv"
-    callbacks = list(parts.callbacks.values())
+    # Always there: it is what writes the curves and sees that a run diverges.
+    callbacks = [Curves(), *parts.callbacks.values()]
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
             callback.dirpath = str(folder / CHECKPOINT.parent)
@@ -122,8 +132,9 @@ def _train(
         curves.unlink(missing_ok=True)
     loggers = [RecordLogger(curves)]
     if parts.tracking is not None:
-        logger, where = parts.tracking.open(folder, record, record["config"])
-        loggers.append(logger)
+        logger, where = parts.tracking.open(folder, record, record["config"], run_id=record["wandb_id"])
+        loggers += [logger] if logger is not None else []
+        measured["wandb_id"] = parts.tracking.run_id
         _say(where)
     interactive = sys.stdout.isatty()
     with warnings.catch_warnings():
@@ -145,22 +156,26 @@ def _train(
             num_sanity_val_steps=0,
             enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
         )
+        measured["device"] = _device(trainer.strategy.root_device)
         status, error = "done", None
         started = time.perf_counter()
         try:
             checkpoint = folder / CHECKPOINT if resume else None
             trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
-            measured["fit_seconds"] = time.perf_counter() - started
+            measured["fit_seconds"] += time.perf_counter() - started
+            started = None
             # The one use of the test set: the weights at the end of the completed schedule.
             trainer.test(parts.task, parts.data, verbose=False)
         except Diverged as divergence:
             status, error = "diverged", str(divergence)
-        except SystemExit:
+        except SystemExit as end:
             # Lightning turns Ctrl-C into this after its own shutdown.
-            if not trainer.interrupted:
+            if not isinstance(end.__context__, KeyboardInterrupt):
                 raise
             status, error = "interrupted", "interrupted"
         finally:
+            if started is not None:
+                measured["fit_seconds"] += time.perf_counter() - started
             _measure(trainer, callbacks, curves, measured)
     return status, error
 
@@ -173,9 +188,10 @@ def _measure(trainer: Any, callbacks: Sequence[Any], curves: Path, measured: dic
             summary[name] = float(values[-1])
         elif name.startswith("val/"):
             summary[f"{name}/last"] = float(values[-1])
-    steps_per_epoch = trainer.num_training_batches
+    batches = trainer.num_training_batches  # inf before training, and for a loader without a length
+    steps_per_epoch = math.ceil(batches / trainer.accumulate_grad_batches) if math.isfinite(batches) else None
     measured |= {"steps_per_epoch": steps_per_epoch, "steps": trainer.global_step}
-    if "train/loss" in points and isinstance(steps_per_epoch, int):
+    if "train/loss" in points and steps_per_epoch:
         summary["train/loss/last_epoch"] = float(points["train/loss"][1][-steps_per_epoch:].mean())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -190,6 +206,15 @@ def _measure(trainer: Any, callbacks: Sequence[Any], curves: Path, measured: dic
     measured["summary"] = summary
 
 
+def _device(device: Any) -> str:
+    """What the numbers were made on."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
@@ -198,11 +223,11 @@ def _say(text: str) -> None:
 def job(cfg: DictConfig) -> dict[str, Any]:
     """Hydra's task function: one run."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    code = records.code_version()
     if cfg.resume is None:
-        record = run(configs.compose_job(cfg), folder, code=code)
+        config = configs.compose_job(cfg)
     else:
-        record = run(OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")), folder, code=code, resume=True)
+        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    record = run(config, folder, code=configs.code_version(config), resume=cfg.resume is not None)
     shown = [
         f"{name} {value:.4g}"
         for name, value in record["summary"].items()
@@ -215,14 +240,13 @@ def job(cfg: DictConfig) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Both doors: the console script's ``train`` and ``sweep``, and ``python -m superpositional.train``.
 
-    Exits with 2 on bad input, before anything is written, and with 1 if a run did not end as ``done``.
+    Exits with 2 on bad input, before anything is written, with 1 if a run did not end as ``done``, and with 130 on Ctrl-C.
     """
     import hydra
     from hydra._internal.utils import get_args_parser
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = get_args_parser()
-    options, unknown = parser.parse_known_args(given)
+    options, unknown = get_args_parser().parse_known_intermixed_args(given)
     try:
         if unknown:
             raise configs.ConfigError([f"{word} is no option; see superpositional train --help" for word in unknown])
@@ -260,6 +284,7 @@ def _checked(options: Any) -> list[str]:
     from hydra.errors import HydraException
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     search_path = create_config_search_path(str(configs.directory("conf")))
     if options.config_dir is not None:
@@ -271,19 +296,27 @@ def _checked(options: Any) -> list[str]:
     GlobalHydra.instance().clear()
     app = Hydra.create_main_hydra2(task_name="train", config_search_path=search_path)
     loader = app.config_loader
+    name = options.config_name or "train"
     try:
         overrides = configs.lift(options.overrides, loader)
+        multirun = options.multirun or app.get_mode(config_name=name, overrides=overrides) == RunMode.MULTIRUN
         if options.help or options.hydra_help or options.cfg or options.info or options.shell_completion:
             return overrides
-        name = options.config_name or "train"
         # Of a sweep there is no single config to check; the launcher checks every job's.
-        if not options.multirun and app.get_mode(config_name=name, overrides=overrides) != RunMode.MULTIRUN:
-            cfg = loader.load_configuration(name, overrides, RunMode.RUN)
-            if cfg.resume is not None:
-                return [*overrides, f"hydra.run.dir={_resumable(cfg.resume, overrides)}"]
-            configs.check(cfg, loader)
+        cfg = loader.load_configuration(name, overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)
+        check.check_hydra(cfg)
+        if multirun:
+            if cfg.resume is not None or any(text.lstrip("+").startswith("resume=") for text in overrides):
+                raise configs.ConfigError(["resume takes up one run; a sweep goes on by being called again"])
+        elif cfg.resume is not None:
+            # Quoted: folders of sweeps have commas and equals signs in their names.
+            return [*overrides, f"hydra.run.dir='{_resumable(cfg.resume, overrides)}'"]
+        else:
+            check.check(cfg, loader)
+            if (folder := Path(cfg.hydra.run.dir)).joinpath("record.json").exists():
+                raise configs.ConfigError([f"hydra.run.dir holds a run already: {folder}; choose another, or resume it"])
         return overrides
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise configs.ConfigError([" ".join(str(error).split("\n")[:2])]) from None
     finally:
         GlobalHydra.instance().clear()
@@ -297,14 +330,23 @@ def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
         mistakes.append(f"resume must be a run's folder with {CHECKPOINT} in it, got {str(folder)!r}")
     elif len(overrides) > 1:
         mistakes.append(f"resume takes up the run's own config; drop all but resume={folder}")
-    elif (record := records.read_record(folder)) is not None and record["status"] == "done":
-        mistakes.append(f"resume={folder}: that run is done; start another to train longer")
-    elif record is not None and record["code"] != records.code_version():
-        mistakes.append(f"resume={folder}: the code has changed since ({record['code']}); start the run anew")
+    else:
+        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        running = folder / RUNNING
+        record = json.loads(running.read_text()) if running.exists() else records.read_record(folder)
+        if record is None:
+            mistakes.append(f"resume={folder}: nothing tells by which code that run was made; start it anew")
+        elif record.get("status") == "done":
+            mistakes.append(f"resume={folder}: that run is done; start another to train longer")
+        elif record["identity"] != records.identity(config, configs.code_version(config)):
+            mistakes.append(f"resume={folder}: the code or its config.yaml has changed since; start the run anew")
     if mistakes:
         raise configs.ConfigError(mistakes)
     return folder
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,273 @@
+"""Can what was asked for be done?
+
+``check`` names every mistake of a composed config at once, before anything long starts: keys that nobody reads, values that
+their reader refuses, settings that would have no effect. The constructors are the schema: it binds a node's keys to its
+target's signature, and then calls the constructors on the meta device, which costs nothing and hears all they have to say.
+Read by train and sweep.
+"""
+
+import copy
+import difflib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from superpositional import config as configs
+
+# What the run itself hands to the object of each group.
+SUPPLIED = {
+    "data": ("seed",),
+    "task": ("net", "optimizer", "seed"),
+    "net": (),
+    "optimizer": ("params",),
+    "trainer": (
+        "logger",
+        "callbacks",
+        "default_root_dir",
+        "enable_progress_bar",
+        "enable_model_summary",
+        "enable_checkpointing",
+        "num_sanity_val_steps",
+    ),
+    "logger": (),
+}
+
+
+def check(cfg: DictConfig, loader: ConfigLoader) -> None:
+    """See that every key has a reader and every value is one its reader takes.
+
+    Args:
+        cfg: a composed config, its ``hydra`` node included.
+        loader: Hydra's, for what the chosen groups hold.
+
+    Raises:
+        configs.ConfigError: every mistake, each with the key, the value and the cure.
+    """
+    config = configs.own(cfg)
+    choices = [
+        f"{group}={choice}"
+        for group, choice in cfg.hydra.runtime.choices.items()
+        if choice is not None and not group.startswith("hydra")
+    ]
+    # What the same choices compose to by themselves: the keys that exist.
+    baseline = loader.load_configuration("train", choices, RunMode.RUN)
+    mistakes = [*_unknown_keys(config, baseline), *_unread_circuit(cfg, baseline, loader), *bad_scalars(config)]
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise configs.ConfigError([*mistakes, str(error).splitlines()[0]]) from None
+    known = copy.deepcopy(plain)
+    broken = set()
+    for path, node in configs.nodes(plain):
+        if "_target_" in node:
+            found, unknown, is_broken = _unbound(path, node)
+            mistakes += found
+            broken |= {path} if is_broken else set()
+            # The rest of the node can still be told.
+            for key in unknown:
+                del _at(known, path)[key]
+    for group in ("data", "task", "net", "optimizer", "trainer"):
+        if not isinstance(plain.get(group), dict) or "_target_" not in plain[group]:
+            mistakes.append(f"{group} needs a _target_, got {plain.get(group)!r}; choose {group}=...")
+            broken.add(group)
+    mistakes += _refused(known, {path.split(".")[0] if not path.startswith("callbacks.") else path for path in broken})
+    if mistakes:
+        raise configs.ConfigError(mistakes)
+
+
+def check_hydra(cfg: DictConfig) -> None:
+    """See that Hydra's own node runs none but Hydra's own and our plugins, and leaves files and environment alone.
+
+    Raises:
+        ConfigError: every mistake in it.
+    """
+    node, mistakes = cfg.hydra, []
+    if node.callbacks:
+        mistakes.append(f"hydra.callbacks must stay empty, got {list(node.callbacks)}; callbacks holds Lightning's")
+    if node.job.env_set:
+        mistakes.append(f"hydra.job.env_set must stay empty, got {list(node.job.env_set)}; set variables in the shell")
+    for key in ("job_logging", "hydra_logging"):
+        if node.runtime.choices[f"hydra/{key}"] != "none" or (node[key] or {}).get("handlers"):
+            mistakes.append(f"hydra/{key} must stay none: a run's output goes to the terminal or its run.log")
+    for plugin, keys in (("sweeper", ("arms", "params")), ("launcher", ("jobs",))):
+        target = str(node[plugin].get("_target_"))
+        if target.startswith("hydra_plugins.superpositional."):
+            mistakes += [
+                f"hydra.{plugin}.{key} is no setting; did you mean hydra.{plugin}.{_closest(key, keys)}?"
+                for key in node[plugin]
+                if key not in ("_target_", *keys)
+            ]
+        elif not configs.inside(target, ("hydra_plugins", "hydra._internal.core_plugins")):
+            mistakes.append(f"hydra.{plugin} must be a Hydra plugin, got {target}; choose hydra/{plugin}=...")
+    if mistakes:
+        raise configs.ConfigError(mistakes)
+
+
+def _unknown_keys(config: DictConfig, baseline: DictConfig) -> Iterator[str]:
+    """Keys of nodes that no constructor reads."""
+    yield from _suggest("", config, [key for key in baseline if key != "hydra"])
+    if isinstance(config.get("circuit"), DictConfig) and "_target_" not in config.circuit:
+        yield from _suggest("circuit.", config.circuit, baseline.circuit)
+    for name, node in (config.get("callbacks") or {}).items():
+        if node is not None and (not isinstance(node, DictConfig) or "_target_" not in node):
+            closest = _closest(name, baseline.callbacks)
+            yield f"callbacks.{name} has no _target_, so nothing reads it; did you mean callbacks.{closest}?"
+
+
+def _unread_circuit(cfg: DictConfig, baseline: DictConfig, loader: ConfigLoader) -> Iterator[str]:
+    """Circuit settings that were asked for and that nothing built would read."""
+    readers = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("circuit", "hydra")])
+    rest = OmegaConf.to_yaml(readers, resolve=False)
+    for text in cfg.hydra.overrides.task:
+        key = text.lstrip("+~").split("=", 1)[0]
+        if key.startswith("circuit.") and f"${{{key}}}" not in rest and key[len("circuit.") :] in baseline.circuit:
+            readers = [
+                f"{group}={option}"
+                for group in loader.list_groups("")
+                if group not in ("circuit", "hydra")
+                for option in loader.get_group_options(group)
+                if f"${{{key}}}" in _source(group, option)
+            ]
+            yield f"{text.lstrip('+')} has no effect: nothing chosen reads it; {', '.join(readers) or 'no choice'} would"
+
+
+def _source(group: str, option: str) -> str:
+    path = configs.directory("conf") / group / f"{option}.yaml"
+    return path.read_text() if path.exists() else ""
+
+
+def bad_scalars(config: DictConfig) -> Iterator[str]:
+    """What is wrong with the settings that no constructor takes."""
+    for key, least, cure in (("seed", 0, "0 is a seed"), ("threads", 1, "1 keeps runs reproducible")):
+        value = config.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            yield f"{key} must be an integer >= {least}, got {value!r}; {cure}"
+    for key, pattern in (("sweep", r"[\w.-]*\w"), ("arm", r"[\w.,=+-]*\w|None"), ("question", r"(?s).*")):
+        value = config.get(key)
+        if not (value is None and key != "sweep") and not (isinstance(value, str) and re.fullmatch(pattern, value)):
+            yield f"{key} must be a plain text, got {value!r}; sweep and arm name folders"
+
+
+def _suggest(prefix: str, keys: Sequence[str], known: Sequence[str]) -> Iterator[str]:
+    for key in keys:
+        if key not in known:
+            yield f"{prefix}{key} is no setting; did you mean {prefix}{_closest(key, known)}?"
+
+
+def _closest(key: str, known: Sequence[str]) -> str:
+    return (difflib.get_close_matches(key, list(known), n=1, cutoff=0.0) or [""])[0]
+
+
+def _unbound(path: str, node: Mapping[str, Any]) -> tuple[list[str], list[str], bool]:
+    """Hold the keys of one node to the signature of its target: mistakes, keys to leave out, whether it can be called."""
+    try:
+        target = configs.locate(node["_target_"], path)
+    except configs.ConfigError as error:
+        return [f"{path}: {mistake}" for mistake in error.mistakes], [], True
+    keys = [key for key in node if key not in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")]
+    supplied = SUPPLIED.get(path, ())
+    parameters = dict(inspect.signature(target).parameters)
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = [name for name, parameter in parameters.items() if parameter.kind not in variadic]
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    free = [name for name in named if name not in supplied]
+    mistakes, unknown = [], []
+    for key in keys:
+        if key in supplied:
+            mistakes.append(f"{path}.{key} is set by the run itself; remove it")
+            unknown.append(key)
+        elif key not in named and not takes_any:
+            mistakes.append(f"{path}.{key} is no argument of {target.__name__}; did you mean {path}.{_closest(key, free)}?")
+            unknown.append(key)
+        elif (wanted := _ill_typed(target, key, node[key])) is not None:
+            mistakes.append(f"{path}.{key} must be {wanted}, got {node[key]!r}")
+            unknown.append(key)
+    broken = [
+        f"{path}: {node['_target_']} must take {name}, which the run hands it; it takes {', '.join(named) or 'nothing'}"
+        for name in supplied
+        if name not in named and not takes_any
+    ]
+    missing = [name for name in free if parameters[name].default is inspect.Parameter.empty and name not in keys]
+    # A partial node awaits the rest from whoever calls it; for the run's own groups that is known.
+    if missing and (path in SUPPLIED or not node.get("_partial_")):
+        broken.append(f"{path} lacks {', '.join(missing)}, which {target.__name__} needs")
+    return [*mistakes, *broken], unknown, bool(broken)
+
+
+def _ill_typed(target: Callable[..., Any], key: str, value: Any) -> str | None:
+    """What a foreign constructor's annotation wants instead, where it is plain; our own constructors speak up."""
+    import torch
+
+    if configs.inside(target.__module__, ("superpositional",)):
+        return None
+    try:
+        annotation = typing.get_type_hints(target.__init__ if isinstance(target, type) else target).get(key)
+    except (NameError, TypeError):  # written for type checkers alone
+        return None
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    kinds = typing.get_args(annotation) if union else (annotation,)
+    if not all(kind in (int, float, bool, str, type(None), torch.Tensor) for kind in kinds):
+        return None
+    fits = type(value) in kinds or (type(value) is int and float in kinds)
+    return None if fits else " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+
+
+def _at(config: Any, path: str) -> Any:
+    """The node at a path as ``_nodes`` writes it."""
+    for key in re.findall(r"[^.\[\]]+", path):
+        config = config[int(key)] if isinstance(config, list) else config[key]
+    return config
+
+
+def _refused(plain: dict[str, Any], broken: set[str]) -> list[str]:
+    """What the constructors say, on the meta device: all their checks and none of their work.
+
+    Groups in ``broken`` cannot be called at all and have been spoken of.
+    """
+    import torch
+
+    configs.quieten_lightning()
+    mistakes = []
+
+    def attempt(group: str, make: Callable[[], Any]) -> Any:
+        if group in broken:
+            return None
+        try:
+            return make()
+        # Every constructor's refusal is a mistake in the config, whatever its type.
+        except Exception as error:
+            mistakes.extend(f"{group}: {line}" for line in str(error).splitlines() if line.strip())
+            return None
+
+    # A seed that is none has been spoken of; the rest is told with another.
+    seed = plain["seed"] if type(plain["seed"]) is int and plain["seed"] >= 0 else 0
+    with torch.device("meta"):
+        data = attempt("data", lambda: configs.make("data", plain["data"])(seed=seed))
+        net = attempt("net", lambda: configs.make("net", plain["net"])())
+        optimizer = attempt("optimizer", lambda: configs.make("optimizer", plain["optimizer"])) or torch.optim.Adam
+        # Without a net the optimizer's own settings can still be told: on a parameter larger than any register.
+        parameters = list(net.named_parameters()) if net is not None else [torch.nn.Parameter(torch.empty(2**40))]
+        if attempt("optimizer", lambda: optimizer(parameters)) is not None and net is not None:
+            given = {"net": lambda: net, "optimizer": optimizer, "seed": seed}
+            attempt("task", lambda: configs.make("task", plain["task"])(**given).configure_optimizers())
+    for name, node in (plain.get("callbacks") or {}).items():
+        if isinstance(node, dict) and "_target_" in node:
+            attempt(f"callbacks.{name}", lambda name=name, node=node: configs.make(f"callbacks.{name}", node)())
+    if plain.get("logger"):
+        attempt("logger", lambda: configs.make("logger", plain["logger"])())
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    attempt("trainer", lambda: configs.make("trainer", plain["trainer"])(**quiet))
+    for group in ("net", "task"):
+        for key in ("vocabulary_size", "max_length", "n_classes"):
+            has, needs = plain[group].get(key) if group not in broken else None, getattr(data, key, None)
+            if type(has) is int and type(needs) is int and has < needs:
+                mistakes.append(f"{group}.{key} must be at least the data's, {needs}, got {has}")
+    return mistakes
