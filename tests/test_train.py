@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,6 +154,20 @@ class Stop(Callback):
             raise KeyboardInterrupt
 
 
+class Kill(Callback):
+    """A power cut in the middle of an epoch."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.current_epoch == 2 and batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_and_die(config: dict[str, Any], folder: Path) -> None:
+    build = configs.build
+    configs.build = lambda config: with_callback(build(config), Kill())
+    run(config, folder, code="c")
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -186,6 +203,21 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch, over
     assert {k: v for k, v in resumed["summary"].items() if k not in clocks} == {
         k: v for k, v in whole["summary"].items() if k not in clocks
     }
+
+
+def test_a_killed_run_resumes_and_says_that_its_time_is_unknown(tmp_path) -> None:
+    config = composed("++trainer.max_epochs=4")
+    run(config, tmp_path / "whole", code="c")
+    worker = multiprocessing.get_context("spawn").Process(target=run_and_die, args=(config, tmp_path / "killed"))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == -signal.SIGKILL
+    assert records.read_record(tmp_path / "killed") is None
+    resumed = run(config, tmp_path / "killed", code="c", resume=True)
+    assert (resumed["status"], resumed["sessions"], resumed["wall_seconds"]) == ("done", 2, None)
+    a, b = final_weights(tmp_path / "whole"), final_weights(tmp_path / "killed")
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert curves(tmp_path / "whole") == curves(tmp_path / "killed")
 
 
 def test_resume_by_its_door_takes_the_folder_and_nothing_else(door, workplace, monkeypatch) -> None:

@@ -180,7 +180,7 @@ class PerturbationStatistics(Callback):
         if metrics:
             _log(trainer, {trainer.global_step: metrics}, check=False)
 
-    def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int) -> dict[str, float]:
+    def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
         """Empty for an optimizer without the term."""
         if not self.steps:
             return {}
@@ -249,7 +249,7 @@ class Convergence(Callback):
         if not trainer.sanity_checking and self.started:
             _log(trainer, {trainer.global_step: {"time/train_seconds": self._seconds()}})
 
-    def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int) -> dict[str, float]:
+    def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
         """From the curves on disk, so that a resumed run is judged whole."""
         found: dict[str, float] = {"target": self.target}
         if self.metric not in curves:
@@ -260,7 +260,8 @@ class Convergence(Callback):
             reached = np.flatnonzero(values >= self.target)
             if len(reached):
                 found["steps_to_target"] = _crossing(steps, values, self.target, int(reached[0]))
-                found["epochs_to_target"] = found["steps_to_target"] / steps_per_epoch
+                if steps_per_epoch is not None:
+                    found["epochs_to_target"] = found["steps_to_target"] / steps_per_epoch
                 found["seconds_to_target"] = float(np.interp(found["steps_to_target"], *curves["time/train_seconds"]))
             if len(steps) > 1:
                 found["area"] = float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))

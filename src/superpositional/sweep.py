@@ -295,9 +295,8 @@ def _run_all(waiting: Sequence[_Job], at_once: int, console: Console) -> None:
                     record = job.record()
                     if record["status"] != "done" or not console.is_terminal:
                         times = f"{ended}/{len(waiting)}, about {left / 60:.0f} min left"
-                        progress.console.print(
-                            f"{job.name}: {record['status']} in {record['wall_seconds'] or 0:.0f} s ({times})"
-                        )
+                        took = "" if record["wall_seconds"] is None else f" in {record['wall_seconds']:.0f} s"
+                        progress.console.print(f"{job.name}: {record['status']}{took} ({times})")
         except KeyboardInterrupt:
             progress.console.print("stopping: the runs at work record where they are; call the sweep again to go on")
             for process, job in running.values():

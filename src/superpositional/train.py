@@ -46,15 +46,20 @@ def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = Fa
     torch.set_num_threads(config["threads"])
     record = opening(config, code)
     measured: dict[str, Any] = {"summary": {}, "sessions": 1, "fit_seconds": 0.0}
-    before = records.read_record(folder) if resume else None
-    if before is not None:
-        record |= {"started": before["started"], "wandb_id": before.get("wandb_id")}
+    seconds_before = 0.0
+    if resume:
+        # A session that was killed has left no record, and nobody knows how long it took.
+        before = records.read_record(folder) or json.loads((folder / RUNNING).read_text())
+        record |= {"started": before["started"], "wandb_id": before["wandb_id"]}
         measured |= {"sessions": before["sessions"] + 1, "fit_seconds": before["fit_seconds"]}
+        seconds_before = before["wall_seconds"]
     for stale in ("record.json", "error.txt"):
         (folder / stale).unlink(missing_ok=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
     # Stands while the run does, and after it where nothing could be recorded any more.
-    records.write_json(folder / RUNNING, {key: record[key] for key in ("identity", "code", "started", "wandb_id")})
+    running = {key: record[key] for key in ("identity", "code", "started", "wandb_id")}
+    running |= {"sessions": measured["sessions"], "wall_seconds": None, "fit_seconds": None}
+    records.write_json(folder / RUNNING, running)
     status, error = "failed", None
     started = time.perf_counter()
     tracking = None
@@ -64,14 +69,14 @@ def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = Fa
         status, error = _train(parts, folder, record, measured, resume)
     except KeyboardInterrupt:
         status, error = "interrupted", "interrupted"
-    except Exception:
+    except (Exception, SystemExit):
         # Recorded, and shown by whoever called: a failed run must leave its traceback and not take a sweep down.
         error = traceback.format_exc()
     finally:
         record |= measured | {
             "status": status,
             "error": error and error.strip().splitlines()[-1],
-            "wall_seconds": time.perf_counter() - started + (before["wall_seconds"] if before else 0.0),
+            "wall_seconds": _more(seconds_before, time.perf_counter() - started),
             # Kilobytes on Linux, bytes on macOS.
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             * (1 if sys.platform == "darwin" else 1024),
@@ -80,11 +85,17 @@ def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = Fa
             record["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
         if error:
             (folder / "error.txt").write_text(error)
-        if tracking is not None:
-            tracking.close(status, record["summary"])
+        # Before anything else that could fail: the files on disk are the source of truth.
         records.write_record(folder, record)
         (folder / RUNNING).unlink()
+        if tracking is not None:
+            tracking.close(status, record["summary"])
     return record
+
+
+def _more(before: float | None, seconds: float) -> float | None:
+    """A sum of sessions, unknown if one of them is."""
+    return None if before is None else before + seconds
 
 
 def opening(config: Mapping[str, Any], code: str) -> dict[str, Any]:
@@ -162,7 +173,7 @@ def _train(
         try:
             checkpoint = folder / CHECKPOINT if resume else None
             trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
-            measured["fit_seconds"] += time.perf_counter() - started
+            measured["fit_seconds"] = _more(measured["fit_seconds"], time.perf_counter() - started)
             started = None
             # The one use of the test set: the weights at the end of the completed schedule.
             trainer.test(parts.task, parts.data, verbose=False)
@@ -175,7 +186,7 @@ def _train(
             status, error = "interrupted", "interrupted"
         finally:
             if started is not None:
-                measured["fit_seconds"] += time.perf_counter() - started
+                measured["fit_seconds"] = _more(measured["fit_seconds"], time.perf_counter() - started)
             _measure(trainer, callbacks, curves, measured)
     return status, error
 
@@ -233,7 +244,8 @@ def job(cfg: DictConfig) -> dict[str, Any]:
         for name, value in record["summary"].items()
         if name.startswith(("test/", "convergence/epochs"))
     ]
-    _say(f"{record['status']} in {record['wall_seconds']:.1f} s: {', '.join(shown) or record['error']}\n{folder}")
+    took = "" if record["wall_seconds"] is None else f" in {record['wall_seconds']:.1f} s"
+    _say(f"{record['status']}{took}: {', '.join(shown) or record['error']}\n{folder}")
     return record
 
 
