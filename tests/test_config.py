@@ -163,6 +163,14 @@ def test_arguments_no_yaml_file_states_can_be_set_without_a_plus(door, workplace
     assert "scope: tensor" in config.read_text()
 
 
+def test_help_lists_groups_settings_and_examples(door) -> None:
+    code, out, _ = door("train", "--help")
+    assert code == 0
+    assert "optimizer: adam, adamw, placebo, sgd, superpositional" in out
+    assert "quantum_weight: 0.5" in out
+    assert "superpositional train -m optimizer=adam,superpositional seed=0,1" in out
+
+
 def test_conf_and_sweeps_are_found_from_the_file_that_asks() -> None:
     assert (configs.directory("conf") / "train.yaml").is_file()
     assert (configs.directory("sweeps") / "smoke.yaml").is_file()

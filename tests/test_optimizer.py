@@ -361,6 +361,16 @@ def test_sparse_gradients_are_refused_by_name() -> None:
         SuperpositionalAdamW([weight], quantum_weight=0).step()
 
 
+def test_a_refused_gradient_leaves_the_step_counts_of_other_groups() -> None:
+    weights, embedding = parameters(), Parameter(torch.ones(4, 2, dtype=torch.float64))
+    optimizer = SuperpositionalAdamW([{"params": weights}, {"params": [embedding]}], bias_correction=False)
+    train(optimizer, weights, 2)
+    embedding.grad = torch.sparse_coo_tensor([[0], [1]], [1.0], (4, 2), dtype=torch.float64, check_invariants=True)
+    with pytest.raises(RuntimeError, match="does not support sparse gradients"):
+        optimizer.step()
+    assert [float(optimizer.state[weight]["step"]) for weight in weights] == [2, 2]
+
+
 @pytest.mark.parametrize("inject", ["update", "moments"])
 def test_a_complex_parameter_is_two_real_ones(inject: str) -> None:
     real = Parameter(torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))

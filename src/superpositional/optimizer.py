@@ -193,16 +193,16 @@ class SuperpositionalAdamW(AdamW):
 
         torch divides by 1 - beta ** step; at step = inf that is exactly 1 in every one of its implementations.
         """
+        groups = [group for group in self.param_groups if not group["bias_correction"]]
+        for group in groups:
+            # Creates the state of parameters that are new, as torch's step would do a line later; it may raise.
+            self._init_group(group, [], [], [], [], [], [])
         steps = []
-        for group in self.param_groups:
-            if not group["bias_correction"]:
-                # Creates the state of parameters that are new, as torch's step would do a line later.
-                self._init_group(group, [], [], [], [], [], [])
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        step = self.state[parameter]["step"]
-                        steps.append((step, step.clone()))
-                        step.fill_(math.inf)
+        for parameter in (parameter for group in groups for parameter in group["params"]):
+            if parameter.grad is not None:
+                step = self.state[parameter]["step"]
+                steps.append((step, step.clone()))
+                step.fill_(math.inf)
         return steps
 
     def _adamw_displacements(self, group: dict[str, Any]) -> Iterator[tuple[Tensor, list[Tensor]]]:
@@ -294,7 +294,7 @@ class _Term:
         group["statistics"] = {
             "step": self.steps + 1,
             "touched": sum(theta.numel() for theta in self.thetas),
-            "nonzero_gradient": sum(torch.count_nonzero(grad) for grad in self.grads),
+            "nonzero_gradient": _total([torch.count_nonzero(grad) for grad in self.grads]),
             "changed": self.changed,
             "perturbation_norm": _norm_of(torch._foreach_norm(self.extra)),
             **comparison,
@@ -318,7 +318,7 @@ class _Term:
         return {
             "step_norm": _norm_of(step_norms),
             "ratio": size / norm,
-            "cosine": sum(products) / (size * norm),
+            "cosine": _total(products) / (size * norm),
         }
 
 
@@ -332,8 +332,13 @@ def _one_minus_power(beta: float, step: Tensor) -> Tensor:
     return -torch.expm1(step * (math.log(beta) if beta > 0 else -math.inf))
 
 
+def _total(values: Sequence[Tensor]) -> Tensor:
+    """A sum of 0-dim tensors; a group may live on several devices."""
+    return torch.stack([value.to(values[0].device) for value in values]).sum()
+
+
 def _norm_of(norms: Sequence[Tensor]) -> Tensor:
-    """The norm of tensors whose norms these are; a group may live on several devices."""
+    """The norm of tensors whose norms these are."""
     return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device, torch.float32) for norm in norms]))
 
 
@@ -344,7 +349,7 @@ def _subtract(targets: list[Tensor], deltas: Sequence[Tensor]) -> Tensor:
         before = target.clone()
         target.sub_(delta)
         changed.append(torch.count_nonzero(target != before))
-    return sum(changed)
+    return _total(changed)
 
 
 def _check(group: dict[str, Any]) -> None:
