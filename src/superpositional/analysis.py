@@ -257,18 +257,23 @@ def progress(sweep: Sweep) -> str:
 
 
 def bounds(estimate: Estimate, unit: str = "") -> str:
-    """``−0.15 points [−0.47, +0.17]``; without an interval the mean alone, and it says so."""
+    """``−0.15 points [−0.47, +0.17]``; without an interval the mean alone, and it says so.
+
+    Two decimals, or as many, up to four, as give the interval's half-width two digits: −0.00 [−0.00, +0.00] says nothing.
+    """
     if estimate.mean is None:
         return "–"
-    mean = f"{signed(estimate.mean)} {unit}".rstrip()
+    half = 0.0 if estimate.low is None else (estimate.high - estimate.low) / 2
+    decimals = 2 if half == 0 else min(4, max(2, 1 - math.floor(math.log10(half))))
+    mean = f"{signed(estimate.mean, decimals)} {unit}".rstrip()
     if estimate.low is None:
         return f"{mean} (no interval)"
-    return f"{mean} [{signed(estimate.low)}, {signed(estimate.high)}]"
+    return f"{mean} [{signed(estimate.low, decimals)}, {signed(estimate.high, decimals)}]"
 
 
-def signed(value: float) -> str:
-    """Two decimals with a sign, a true minus; exactly 0 has no sign."""
-    return "0.00" if value == 0 else f"{value:+.2f}".replace("-", "−")
+def signed(value: float, decimals: int = 2) -> str:
+    """A number with a sign, a true minus; exactly 0 has no sign."""
+    return f"{value:.{decimals}f}" if value == 0 else f"{value:+.{decimals}f}".replace("-", "−")
 
 
 def name_seeds(seeds: Iterable[int]) -> str:
