@@ -69,7 +69,7 @@ def test_the_commands_of_the_walk_parse_and_compose(door) -> None:
 
 def test_make_has_every_target_that_readme_names() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`?make ([a-z]+)", README)) <= targets
+    assert set(re.findall(r"(?:`|^    )make ([a-z]+)", README, re.MULTILINE)) <= targets
 
 
 def test_every_path_and_link_that_readme_names_exists() -> None:
