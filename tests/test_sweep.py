@@ -100,7 +100,8 @@ def test_the_smoke_sweep_records_every_run_and_a_second_call_runs_none(door, wor
     assert len(statuses(folder)) == 4
     plan = json.loads((folder / "sweep.json").read_text())
     assert (plan["arms"], plan["seeds"]) == (["adam", "lambda_0.5"], [0, 1])
-    assert "time left" in out or "min left" in out
+    assert "lambda_0.5 seed 1: done in" in out
+    assert "(4/4, about 0 s left)" in out
     written = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "sweep.json"}
     code, out, err = door("sweep", "smoke", "--jobs", "1")
     assert (code, "4 of 4 runs are there already" in out) == (0, True)

@@ -141,6 +141,8 @@ class Comparison:
             result = f"over the {self.counted}: " if notes else ""
             result += f"mean paired difference {bounds(estimate, self.measure.unit)}, "
             result += f"n = {estimate.n} seed{'' if estimate.n == 1 else 's'}"
+            zeros = sum(difference == 0 for difference in self.differences.values())
+            result += f", {zeros} of the differences exactly 0" if 0 < zeros < estimate.n else ""
             result += " (conditional; no unconditional interval exists). " if self.conditional else ". "
             result += self.verdict
         pair = f"{label(self.arm.arm)} vs {label(self.baseline.arm)}, {self.measure.name}"
@@ -204,12 +206,13 @@ def outcomes(sweep: Sweep, arm: str, measure: Measure) -> Outcomes:
     return Outcomes(arm, len(sweep.seeds), values, without)
 
 
-def compare(sweep: Sweep, arm: str, measure: Measure) -> Comparison:
-    """The paired differences of an arm to the sweep's baseline, its first arm."""
-    sides = outcomes(sweep, arm, measure), outcomes(sweep, sweep.arms[0], measure)
+def compare(sweep: Sweep, arm: str, measure: Measure, baseline: str | None = None) -> Comparison:
+    """The paired differences of an arm to another, by default the sweep's baseline, its first arm."""
+    baseline = baseline or sweep.arms[0]
+    sides = outcomes(sweep, arm, measure), outcomes(sweep, baseline, measure)
     values, reference = sides[0].values, sides[1].values
     differences = {seed: values[seed] - reference[seed] for seed in values if seed in reference}
-    compared = [run for run in sweep.runs if run.arm in (arm, sweep.arms[0]) and run.seed in differences]
+    compared = [run for run in sweep.runs if run.arm in (arm, baseline) and run.seed in differences]
     return Comparison(measure, *sides, differences, student_interval(differences.values()), mixed_versions(compared))
 
 
@@ -218,7 +221,11 @@ def mixed_versions(runs: Iterable[Run]) -> tuple[str, ...]:
     stamps = []
     for run in runs:
         if run.status == "done":
-            stamp = {"code version": run.record.get("code"), "target accuracy": run.summary("convergence/target")}
+            # Behind a + stand the user's own sources, which belong to an arm.
+            stamp = {
+                "code version": str(run.record.get("code")).split("+")[0],
+                "target accuracy": run.summary("convergence/target"),
+            }
             stamps.append(stamp | run.record.get("versions", {}))
     words = []
     for name in sorted({name for stamp in stamps for name in stamp}):

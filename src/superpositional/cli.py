@@ -23,8 +23,8 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of all commands."""
     top = argparse.ArgumentParser(
         prog="superpositional",
-        description="Superpositional gradient descent (arXiv 2511.01918), implemented faithfully and measured honestly: "
-        "is it real, by how much, at what cost, and is it the circuit?",
+        description="Superpositional gradient descent (arXiv 2511.01918): train with it, compare it over paired seeds, and "
+        "report the differences with their intervals.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -98,7 +98,7 @@ def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from superpositional import records
-    from superpositional.report import update_readme, write_report
+    from superpositional.report import ReportError, update_readme, write_report
 
     folder = Path(options.sweep)
     if not folder.is_dir():
@@ -109,7 +109,7 @@ def _report(options: argparse.Namespace) -> None:
             records.publish(records.load_sweep(folder), options.publish)
         if options.readme is not None:
             update_readme(options.readme, report)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ReportError) as error:
         sys.stderr.write(f"superpositional: {error}\n")
         sys.exit(2)
     sys.stdout.write(report.text + "\n")

@@ -130,7 +130,9 @@ def locate(name: str, role: str = "") -> Callable[..., Any]:
         target = get_object(name)
     # Hydra raises one of several, and an ImportError from inside the module is as much the user's to read.
     except Exception as error:
-        raise ConfigError([f"_target_ {name} cannot be imported: {str(error).splitlines()[-1]}"]) from None
+        raise ConfigError(
+            [f"_target_ {name} cannot be imported; is it on PYTHONPATH? {str(error).splitlines()[-1]}"]
+        ) from None
     # By where it is defined, not by the path that leads there: superpositional.records.os.system is not ours.
     home = getattr(target, "__module__", None) or ""
     if inside(home, trusted) and (isinstance(target, type) or inspect.isfunction(target)):

@@ -1,7 +1,7 @@
 """Is it the circuit, or would any tiny change have done that?
 
-Training is chaotic: one weight moved by its last bit ends about as far away as another seed does. A control is an optimizer
-arm without the quantum term, against which a claimed effect has to stand. Read by sweeps through Hydra's targets.
+Training amplifies rounding, so "it differs with the same seed" proves nothing. A control is an optimizer arm without the
+quantum term, against which a claimed effect has to stand. Read by sweeps through Hydra's targets.
 """
 
 import math
@@ -19,7 +19,8 @@ class PlaceboAdamW(AdamW):
     """AdamW, but for one weight that is moved by one unit in the last place, once, after the first step.
 
     The weight is the first that eq. (2) of Pamuk et al. 2025 would touch and that is not 0: the least perturbation floating
-    point can express, and a meaningless one. What this arm differs from AdamW by is the noise floor of a paired comparison.
+    point can express, and a meaningless one. What this arm differs from AdamW by is the least noise a paired comparison can
+    have.
     """
 
     @torch.no_grad()

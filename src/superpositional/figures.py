@@ -58,6 +58,10 @@ def style() -> Iterator[None]:
         yield
 
 
+# Fewer seeds than this, and Student's interval says more of t than of the runs.
+BAND_SEEDS = 5
+
+
 def column_figure(height: float) -> tuple[Figure, Axes]:
     """A figure of one column's width, outside of pyplot's global list of figures."""
     figure = Figure(figsize=(COLUMN_INCHES, height), layout="constrained")
@@ -65,7 +69,7 @@ def column_figure(height: float) -> tuple[Figure, Axes]:
 
 
 def learning_curves(ax: Axes, table: Sequence[Curve], quantity: str = "validation accuracy (%)", note: str = "") -> Axes:
-    """Mean over seeds by epoch with a 95 % Student-t band, one line per arm (Pamuk et al. 2025, Fig. 1).
+    """Mean over seeds by epoch, one line per arm, with the baseline's 95 % Student-t band (Pamuk et al. 2025, Fig. 1).
 
     Arms a fraction of a point apart lie on each other at this scale, so an inset shows the last epochs with the arms
     side by side. There is no epoch 0: nothing is measured before training.
@@ -75,17 +79,20 @@ def learning_curves(ax: Axes, table: Sequence[Curve], quantity: str = "validatio
         # Staggered markers: on shared epochs the last arm would hide the others'.
         every = (index % max(1, min(len(table), len(curve.epochs))), max(1, min(len(table), len(curve.epochs))))
         ax.plot(curve.epochs, curve.mean, label=_name(curve, table), markevery=every, **look)
-        ax.fill_between(curve.epochs, curve.low, curve.high, color=look["color"], alpha=0.18, linewidth=0)
-    # Two seeds give bands beyond any accuracy; the axis need not follow them there.
-    low, high = ax.get_ylim()
-    ax.set_ylim(max(low, 0), min(high, 100))
+    # One band: five on one another have the colour of none. The others' intervals stand in the inset. And none for a
+    # handful of seeds, whose intervals reach beyond any accuracy.
+    baseline = table[0]
+    banded = baseline.n >= BAND_SEEDS
+    if banded:
+        ax.fill_between(baseline.epochs, baseline.low, baseline.high, color="0.82", linewidth=0, zorder=0)
     ax.set_xlabel("epoch")
     ax.set_ylabel(quantity)
     ax.xaxis.get_major_locator().set_params(integer=True)
+    what = f"mean, 95 % $t$ interval ({label(baseline.arm)}: band)" if banded else "mean, too few seeds for a band,"
     ns, longest = {curve.n for curve in table}, max(len(_name(curve, table)) for curve in table)
     seeds = f"$n$ = {ns.pop()} seeds" if len(ns) == 1 else f"($n$) of {table[0].planned} seeds"
     ax.legend(
-        title="\n".join(filter(None, [note, f"mean and 95 % $t$ interval over {seeds}"])),
+        title="\n".join(filter(None, [note, f"{what} over {seeds}"])),
         loc="lower left",
         bbox_to_anchor=(-0.14, 1.0),
         ncols=1 if longest > 24 else 2 if longest > 17 or len(table) < 5 else 3,
@@ -114,6 +121,7 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "") ->
         ax.annotate(
             f"{words}, $n$ = {estimate.n}{'†' if comparison.conditional else ''}",
             (1, row),
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             xycoords=("axes fraction", "data"),
             xytext=(0, 7),
             textcoords="offset points",
@@ -181,6 +189,8 @@ def _last_epochs(ax: Axes, table: Sequence[Curve]) -> None:
     inset = ax.inset_axes(INSET_BOX)
     shown = epochs[-INSET_EPOCHS:]
     for index, curve in enumerate(table):
+        if not curve.n:
+            continue
         at = np.isin(curve.epochs, shown)
         mean, low, high = curve.mean[at], curve.low[at], curve.high[at]
         # Side by side within an epoch's slot; the epoch is the slot's middle.

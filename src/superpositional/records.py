@@ -121,19 +121,21 @@ def code_version(others: Iterable[Path] = ()) -> str:
     """Hash of the sources that train and of the versions of torch, lightning and qiskit.
 
     Not the git commit: an edit of the README, of a figure or of a test must not invalidate a finished run. ``others`` are
-    the user's own sources that a config names.
+    the user's own sources that a config names; they stand behind a +, for arms of one comparison may differ in them.
     """
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         if path.name not in NEVER_TRAINS:
             digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    for path in sorted(others):
-        digest.update(path.read_bytes() + b"\0")
     for name in ("torch", "lightning", "qiskit"):
         # The local label (+cpu, +cu130) names a build of the same version; the device is recorded on its own.
         digest.update(f"{name}=={importlib.metadata.version(name).split('+')[0]}".encode())
-    return digest.hexdigest()[:16]
+    version = digest.hexdigest()[:16]
+    others = sorted(others)
+    if not others:
+        return version
+    return f"{version}+{hashlib.sha256(b''.join(path.read_bytes() for path in others)).hexdigest()[:8]}"
 
 
 def identity(config: Mapping[str, Any], code: str) -> str:

@@ -18,6 +18,8 @@ from superpositional.records import Sweep, load_sweep
 
 HEADER = ("arm", "n", "test accuracy (%)", "difference (points)", "epochs to target", "difference (epochs)")
 STATUS = "ended otherwise"
+# The arm against which the others are held too: Adam but for one bit.
+CONTROL = "placebo"
 TEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -32,25 +34,33 @@ TEX = {
 }
 
 
+class ReportError(ValueError):
+    """A sweep, or a file to write to, that cannot be reported; the message names the cure."""
+
+
 @dataclass(frozen=True)
 class Report:
-    """A sweep's results in words, and the files that show them. ``table`` is Markdown."""
+    """A sweep's results in words, and the files that show them. ``table`` is Markdown, ``lead`` the answer in short."""
 
     name: str
     caption: str
     table: str
+    lead: str
     sentences: tuple[str, ...]
     files: tuple[Path, ...]
 
     @property
     def markdown(self) -> str:
-        sentences = "".join(f"- {sentence}\n" for sentence in self.sentences)
-        return f"{self.caption}\n\n{self.table}\n{sentences}"
+        bullets = "".join(f"- {sentence}\n" for sentence in self.sentences)
+        details = f"<details><summary>Each comparison in a sentence</summary>\n\n{bullets}\n</details>\n" if bullets else ""
+        return f"{self.lead}\n\n{self.caption}\n\n{self.table}\n{details}"
 
     @property
     def text(self) -> str:
         """What a terminal shows."""
-        return self.markdown + "\n" + "".join(f"{path}\n" for path in self.files)
+        bullets = "".join(f"- {sentence}\n" for sentence in self.sentences)
+        files = "".join(f"{path}\n" for path in self.files)
+        return f"{self.caption}\n\n{self.table}\n{bullets}\n{self.lead}\n\n{files}"
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Report:
@@ -81,8 +91,11 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Report:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
         files.append(path)
-    sentences = tuple(comparison.sentence for measure in comparisons for comparison in comparisons[measure])
-    return Report(sweep.name, caption, table, sentences, tuple(files))
+    sentences = [comparison.sentence for measure in comparisons for comparison in comparisons[measure]]
+    if CONTROL in sweep.arms[1:]:
+        rest = [arm for arm in sweep.arms[1:] if arm != CONTROL]
+        sentences += [analysis.compare(sweep, arm, TEST_ACCURACY, CONTROL).sentence for arm in rest]
+    return Report(sweep.name, caption, table, _lead(sweep, comparisons), tuple(sentences), tuple(files))
 
 
 def update_readme(readme: str | Path, report: Report) -> None:
@@ -95,20 +108,34 @@ def update_readme(readme: str | Path, report: Report) -> None:
     text = readme.read_text(encoding="utf-8")
     start, end = f"<!-- results:{report.name} -->", f"<!-- /results:{report.name} -->"
     if text.count(start) != 1 or text.count(end) != 1 or text.index(end) < text.index(start):
-        raise ValueError(f"{readme} must hold the line {start} once and after it {end} once; add them where results go")
+        raise ReportError(f"{readme} must hold the line {start} once and after it {end} once; add them where results go")
     before, rest = text.split(start)
     after = rest.split(end)[1]
     readme.write_text(f"{before}{start}\n{report.markdown}{end}{after}", encoding="utf-8", newline="\n")
 
 
+def _lead(sweep: Sweep, comparisons: dict) -> str:
+    """The answer in short, and no more than the intervals allow."""
+    if len(sweep.arms) < 2:
+        return "One arm: nothing to compare."
+    baseline = analysis.label(sweep.arms[0])
+    parts = []
+    for measure, table in comparisons.items():
+        apart = [c for c in table if c.verdict.startswith("The interval excludes 0:")]
+        named = ", ".join(f"{analysis.label(c.arm.arm)} {analysis.bounds(c.estimate, measure.unit)}" for c in apart)
+        parts.append(f"{measure.name}: " + (named or f"no arm's interval against {baseline} excludes 0"))
+    waiting = " The sweep is unfinished, so this is an interim look." if sweep.missing else ""
+    return f"**In short.** {'; '.join(parts).capitalize()}.{waiting}"
+
+
 def _check(sweep: Sweep, curves: list, folder: str | Path) -> None:
     if not any(run.status == "done" for run in sweep.runs):
-        raise ValueError(
+        raise ReportError(
             f"nothing to show in {folder}: {analysis.progress(sweep)}; start or resume it with "
             f"`superpositional sweep {sweep.name}` and report again once a run has finished"
         )
     if not any(curve.n for curve in curves):
-        raise ValueError(
+        raise ReportError(
             f"nothing to draw in {folder}: no finished run logged val/accuracy; "
             "report a sweep of a task that validates its accuracy at each epoch's end"
         )
@@ -133,7 +160,11 @@ def _write_figures(sweep: Sweep, curves: list, comparisons: list[Comparison], ou
 def _caption(sweep: Sweep, comparisons: dict) -> str:
     every = [comparison for table in comparisons.values() for comparison in table]
     question = " ".join(sweep.question.split())
-    parts = [f"Sweep {sweep.name}: {question}{'' if question.endswith(('?', '.')) else '.'}"]
+    parts = [
+        f"Sweep {sweep.name}: {question}{'' if question.endswith(('?', '.')) else '.'}"
+        if question
+        else f"Sweep {sweep.name}."
+    ]
     parts.append(f"{analysis.progress(sweep).capitalize()}. Mean ± sd over finished runs.")
     if every:
         baseline, n = analysis.label(sweep.arms[0]), len(every)

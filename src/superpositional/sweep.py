@@ -294,7 +294,8 @@ def _run_all(waiting: Sequence[_Job], at_once: int, console: Console) -> None:
                     left = (time.monotonic() - started) / ended * (len(waiting) - ended)
                     record = job.record()
                     if record["status"] != "done" or not console.is_terminal:
-                        times = f"{ended}/{len(waiting)}, about {left / 60:.0f} min left"
+                        left_in_words = f"{left / 60:.0f} min" if left > 120 else f"{left:.0f} s"
+                        times = f"{ended}/{len(waiting)}, about {left_in_words} left"
                         took = "" if record["wall_seconds"] is None else f" in {record['wall_seconds']:.0f} s"
                         progress.console.print(f"{job.name}: {record['status']}{took} ({times})")
         except KeyboardInterrupt:

@@ -27,6 +27,7 @@ from superpositional.seeds import STREAMS, stream
 
 CHECKPOINT = Path("checkpoints/last.ckpt")
 RUNNING = "running.json"
+INTERRUPTED = "interrupted; `superpositional train resume=<this folder>` goes on if there is a checkpoint"
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "wandb", "qiskit", "qiskit-aer")
 
 
@@ -68,7 +69,7 @@ def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = Fa
         tracking = parts.tracking
         status, error = _train(parts, folder, record, measured, resume)
     except KeyboardInterrupt:
-        status, error = "interrupted", "interrupted"
+        status, error = "interrupted", INTERRUPTED
     except (Exception, SystemExit):
         # Recorded, and shown by whoever called: a failed run must leave its traceback and not take a sweep down.
         error = traceback.format_exc()
@@ -84,7 +85,7 @@ def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = Fa
         if torch.cuda.is_available():
             record["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
         if error:
-            (folder / "error.txt").write_text(error)
+            (folder / "error.txt").write_text(error.rstrip() + "\n")
         # Before anything else that could fail: the files on disk are the source of truth.
         records.write_record(folder, record)
         (folder / RUNNING).unlink()
@@ -183,7 +184,7 @@ def _train(
             # Lightning turns Ctrl-C into this after its own shutdown.
             if not isinstance(end.__context__, KeyboardInterrupt):
                 raise
-            status, error = "interrupted", "interrupted"
+            status, error = "interrupted", INTERRUPTED
         finally:
             if started is not None:
                 measured["fit_seconds"] = _more(measured["fit_seconds"], time.perf_counter() - started)
