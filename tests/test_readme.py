@@ -35,13 +35,14 @@ def test_an_arm_is_at_most_two_files_and_thirty_lines() -> None:
 )
 def test_ones_own_parts_run_as_readme_has_them(command: str, tmp_path: Path) -> None:
     for _, text in BLOCKS:
-        name = text.splitlines()[0].removeprefix("# ")
+        name = text.splitlines()[0].removeprefix("# ").split(":")[0]
         if name.endswith((".py", ".yaml")):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
     words = shlex.split(command)
     settings = dict(word.split("=", 1) for word in words[: words.index("superpositional")])
     arguments = words[words.index("superpositional") + 1 :]
+    arguments += ["seed=0"] if arguments[0] == "sweep" else []
     ran = subprocess.run(
         [sys.executable, "-m", "superpositional.cli", *arguments, "trainer=smoke", "logger=none"],
         cwd=tmp_path,
@@ -50,7 +51,7 @@ def test_ones_own_parts_run_as_readme_has_them(command: str, tmp_path: Path) -> 
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("done in")
+    assert ran.stdout.startswith("adam seed 0: done" if arguments[0] == "sweep" else "done in")
 
 
 def test_the_commands_of_the_walk_parse_and_compose(door) -> None:

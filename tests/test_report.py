@@ -232,3 +232,40 @@ def test_the_right_bank_never_imports_the_left_one():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_lead_says_no_more_than_the_intervals(tmp_path):
+    write_sweep(tmp_path / "open", {"adam": [0.90, 0.91, 0.92], "same": [0.91, 0.90, 0.92]}, curves=rising)
+    assert write_report(tmp_path / "open").lead == (
+        "**In short.** Test accuracy: no arm's interval against adam excludes 0; "
+        "epochs to target: no arm's interval against adam excludes 0."
+    )
+    write_sweep(tmp_path / "apart", {"adam": [0.90, 0.91, 0.92], "up": [0.930, 0.941, 0.951]}, curves=rising)
+    lead = write_report(tmp_path / "apart").lead
+    # differences 3.0, 3.1, 3.1: mean 3.067, sd 0.0577, half width 4.302653 * 0.0577 / sqrt(3) = 0.143
+    assert lead.startswith("**In short.** Test accuracy: up +3.07 points [+2.92, +3.21]; epochs")
+
+
+def test_arms_are_held_against_the_placebo_too(tmp_path):
+    write_sweep(tmp_path, {"adam": [0.90, 0.91], "lambda_0.5": [0.92, 0.93], "placebo": [0.91, 0.92]}, curves=rising)
+    against = [text for text in write_report(tmp_path).sentences if "vs placebo" in text]
+    assert len(against) == 1
+    assert against[0].startswith(
+        "λ = 0.5 vs placebo, test accuracy: mean paired difference +1.00 points [+1.00, +1.00], n = 2"
+    )
+
+
+def test_an_arm_that_has_not_begun_draws_nothing_where_the_others_have_an_inset(tmp_path):
+    write_sweep(tmp_path, {"adam": [0.90, 0.91], "later": [None, None]}, curves=rising)
+    report = write_report(tmp_path)
+    assert "| later | 0 of 2 |" in report.table
+    assert "The sweep is unfinished, so this is an interim look." in report.lead
+
+
+def test_only_the_baseline_has_a_band_and_only_from_five_seeds_on(tmp_path):
+    for n, bands in ((4, 0), (5, 1)):
+        folder = tmp_path / str(n)
+        write_sweep(folder, {"adam": [0.9] * n, "other": [0.9] * n}, curves=rising)
+        _, ax = figures.column_figure(2.6)
+        figures.learning_curves(ax, analysis.learning_curves(records.load_sweep(folder)))
+        assert len(ax.collections) == bands
