@@ -122,6 +122,7 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "") ->
             f"{words}, $n$ = {estimate.n}{'†' if comparison.conditional else ''}",
             (1, row),
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            zorder=1,  # over the zero line, under the markers
             xycoords=("axes fraction", "data"),
             xytext=(0, 7),
             textcoords="offset points",
