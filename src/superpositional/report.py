@@ -1,8 +1,8 @@
 """What does a reader get?
 
-From a sweep's folder (running, finished or published) two figures, one table in three formats, and one sentence per
-arm and measure. Everything is rebuilt from records alone: same records, same bytes. Tables use the runs' summaries,
-which publishing keeps exact; only Fig. 1 reads curves, which publishing thins.
+From a sweep's folder (running, finished or published) two figures, one table in three formats, one sentence per arm and
+measure, and one per arm against the placebo. Everything is rebuilt from records alone: same records, same bytes. Tables
+use the runs' summaries, which publishing keeps exact; only Fig. 1 reads curves, which publishing thins.
 
 The command line prints ``Report.text``; `update_readme` puts the same words where readers look first.
 """
@@ -70,7 +70,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Report:
 
     Raises:
         FileNotFoundError: the folder is not a sweep's.
-        ValueError: no run has finished, or none has what the figures show; nothing is written then.
+        ReportError: no run has finished, or none has what the figures show; nothing is written then.
     """
     sweep = load_sweep(folder)
     out = Path(folder) / "report" if out is None else Path(out)
@@ -102,7 +102,7 @@ def update_readme(readme: str | Path, report: Report) -> None:
     """Replace what stands between ``<!-- results:NAME -->`` and ``<!-- /results:NAME -->`` by the report's words.
 
     Raises:
-        ValueError: the file does not hold exactly one such pair of markers.
+        ReportError: the file does not hold exactly one such pair of markers.
     """
     readme = Path(readme)
     text = readme.read_text(encoding="utf-8")
