@@ -1,0 +1,82 @@
+"""What does the circuit give where no state has to be simulated?
+
+At depth 1, or without CNOTs at any depth, the qubits never interact before they are read: each is a Bloch vector and a pair
+of amplitudes of its own, and CNOTs at the end only rename basis states. With ``Ry(x) H |0>``, <Z> = -sin x: eq. (2) of
+Pamuk et al. 2025 is this circuit. After CNOTs in the order (0,1), (1,2), ..., <Z_k> = prod_{j<=k} (-sin x_j). The cost is
+linear in the qubits, so the optimizer's circuit at depth 1 is nearly free. Read by ``simulators``.
+
+Shapes: L layers, R rotations of a layer, Q qubits; what stands before is batch.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from superpositional.circuits.ansatz import Ansatz
+from superpositional.circuits.readouts import basis_states, is_amplitude
+from superpositional.circuits.statevector import encode, unitaries
+
+
+def has_closed_form(ansatz: Ansatz) -> bool:
+    """Whether the qubits never interact before they are read."""
+    return ansatz.depth == 1 or not ansatz.cnots
+
+
+def closed_form(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str) -> Tensor:
+    """psi_k, ``(..., Q)``, from single qubits; any readout of an ansatz that ``has_closed_form``."""
+    gate_angles_LRQ = encode(ansatz, inputs, angles_LRQ)
+    if readout == "z":
+        z_Q = _bloch_z(ansatz, gate_angles_LRQ)
+        return torch.stack([z_Q[..., sorted(qubits)].prod(-1) for qubits in _parities(ansatz)], -1)
+    qubit_Q2 = _amplitudes(ansatz, gate_angles_LRQ)
+    every = range(ansatz.n_qubits)
+    sources = [_source(ansatz, index) for index in basis_states(readout, ansatz.n_qubits)]
+    bits = [[source >> (ansatz.n_qubits - 1 - q) & 1 for q in every] for source in sources]
+    amplitude_Q = torch.stack([qubit_Q2[..., list(every), each].prod(-1) for each in bits], -1)
+    return amplitude_Q.real if is_amplitude(readout) else amplitude_Q.real.square() + amplitude_Q.imag.square()
+
+
+def _bloch_z(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
+    """<Z> of each qubit before the CNOTs: the Bloch vector of H|0>, which is (1, 0, 0), turned by each rotation.
+
+    Kept apart from the amplitudes because |a|^2 - |b|^2 loses the digits of a small <Z>, and weights are small.
+    """
+    cos_LRQ, sin_LRQ = gate_angles_LRQ.cos(), gate_angles_LRQ.sin()
+    x = torch.ones_like(cos_LRQ[..., 0, 0, :])
+    y = z = torch.zeros_like(x)
+    for layer in range(ansatz.depth):
+        for index, name in enumerate(ansatz.rotations):
+            cos, sin = cos_LRQ[..., layer, index, :], sin_LRQ[..., layer, index, :]
+            if name == "rx":
+                y, z = y * cos - z * sin, z * cos + y * sin
+            elif name == "ry":
+                z, x = z * cos - x * sin, x * cos + z * sin
+            else:
+                x, y = x * cos - y * sin, y * cos + x * sin
+    return z
+
+
+def _parities(ansatz: Ansatz) -> list[set[int]]:
+    """The qubits whose parity before the CNOTs is each qubit's value after them: a CNOT adds its control's to its target's."""
+    parities = [{q} for q in range(ansatz.n_qubits)]
+    for control, target in ansatz.cnots:
+        parities[target] = parities[target] ^ parities[control]
+    return parities
+
+
+def _amplitudes(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
+    """Both amplitudes of each qubit before the CNOTs: ``(..., Q, 2)``, complex."""
+    unitary_LQ22 = unitaries(ansatz, gate_angles_LRQ)
+    qubit_Q2 = unitary_LQ22[..., 0, :, :, :].sum(-1) / math.sqrt(2)
+    for layer in range(1, ansatz.depth):
+        qubit_Q2 = (unitary_LQ22[..., layer, :, :, :] @ qubit_Q2[..., None]).squeeze(-1)
+    return qubit_Q2
+
+
+def _source(ansatz: Ansatz, index: int) -> int:
+    """The basis state that the CNOTs carry to ``index``."""
+    n = ansatz.n_qubits
+    for control, target in reversed(ansatz.cnots):
+        index ^= (index >> (n - 1 - control) & 1) << (n - 1 - target)
+    return index

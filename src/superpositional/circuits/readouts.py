@@ -1,0 +1,73 @@
+"""What is psi_k?
+
+Eq. (4) of Pamuk et al. 2025 adds up the amplitudes psi_k, k = 1 ... n_qubits, "that the circuit gives for a score", and
+leaves open which numbers those are. The readings, each of them n numbers per circuit:
+
+=============================  ========================================================================================
+``amplitude``                  Re psi of basis states 0 ... n-1, qubit 0 the most significant bit (the first reading)
+``amplitude_little_endian``    the same with qubit 0 the least significant bit, as Qiskit counts
+``amplitude_one_hot``          Re psi of the states in which only qubit k-1 is 1
+``probability...``             |psi|^2 of the same three sets of states
+``z``                          <Z> of qubit k-1
+=============================  ========================================================================================
+
+Probabilities and ``z`` can be measured on hardware. Read by every simulator.
+
+Shapes: Q qubits, S = 2**Q basis states; what stands before is batch.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+ORDERS: dict[str, Callable[[int, int], int]] = {
+    "": lambda k, n: k,
+    "_little_endian": lambda k, n: int(f"{k:0{n}b}"[::-1], 2),
+    "_one_hot": lambda k, n: 1 << (n - 1 - k),
+}
+READOUTS = (*(kind + order for kind in ("amplitude", "probability") for order in ORDERS), "z")
+
+
+def check_readout(readout: str) -> None:
+    """Raises ValueError for a name that is none."""
+    if readout not in READOUTS:
+        raise ValueError(f"readout must be one of {', '.join(READOUTS)}, got {readout!r}")
+
+
+def is_amplitude(readout: str) -> bool:
+    """Whether the state enters linearly: half the frequencies, no measurement."""
+    return readout.startswith("amplitude")
+
+
+def basis_states(readout: str, n_qubits: int) -> list[int]:
+    """Indices of the n basis states that an ``amplitude`` or ``probability`` readout looks at."""
+    order = ORDERS[readout.removeprefix("amplitude").removeprefix("probability")]
+    # One qubit has the states 0 and 1 and k = 1 alone: its first state, or the state in which it is 1.
+    return [order(k, n_qubits) for k in range(n_qubits)]
+
+
+def read(state_S: Tensor, readout: str, n_qubits: int) -> Tensor:
+    """``(..., S)`` complex amplitudes to ``(..., Q)`` real numbers psi_k."""
+    if is_amplitude(readout):
+        return state_S[..., basis_states(readout, n_qubits)].real
+    return read_probabilities(_squares(state_S), readout, n_qubits)
+
+
+def read_probabilities(probability_S: Tensor, readout: str, n_qubits: int) -> Tensor:
+    """``(..., S)`` probabilities, exact or counted, to ``(..., Q)``; not for amplitudes."""
+    if readout == "z":
+        return probability_S @ signs(n_qubits, probability_S)
+    return probability_S[..., basis_states(readout, n_qubits)]
+
+
+def signs(n_qubits: int, like: Tensor) -> Tensor:
+    """The eigenvalues of Z: ``(S, Q)``, +1 where the qubit is 0 and -1 where it is 1, in ``like``'s dtype, on its device."""
+    index_S = torch.arange(2**n_qubits, device=like.device)
+    shift_Q = torch.arange(n_qubits - 1, -1, -1, device=like.device)
+    return 1 - 2 * ((index_S[:, None] >> shift_Q) & 1).to(like.dtype)
+
+
+def _squares(state_S: Tensor) -> Tensor:
+    # Not abs().square(): the absolute value has no derivative at 0, where many amplitudes are.
+    return state_S.real.square() + state_S.imag.square()

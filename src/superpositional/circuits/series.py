@@ -1,0 +1,152 @@
+"""What does the circuit give for EVERY score, without being run for each?
+
+A circuit of one scalar x is a short Fourier series in it (Schuld, Sweke, Meyer, Phys. Rev. A 103, 032430, 2021): every gate
+that x enters contributes e^{+-ix/2}, so with D of them (``Ansatz.degree``) the real part of an amplitude is::
+
+    f(x) = sum_j alpha_j cos(w_j x) + beta_j sin(w_j x),    w = D/2, D/2 - 1, ... >= 0
+
+and a probability or <Z> the same with w = 0, 1, ..., D. So D+1 (or 2D+1) evaluations at equispaced nodes give it exactly,
+for a batch of any size. Odd D has half-integer frequencies: f(x + 2 pi) = -f(x). Read by ``simulators`` and attention.
+
+Shapes: K nodes, J frequencies, H series (one per head), T scores; 2 holds (alpha, beta); what stands before is batch.
+"""
+
+import torch
+from torch import Tensor
+
+from superpositional.circuits.ansatz import Ansatz
+from superpositional.circuits.readouts import is_amplitude
+
+
+def doubled_frequencies(ansatz: Ansatz, readout: str) -> list[int]:
+    """2w for every frequency w >= 0 that the readout can have, rising: integers also where w is half of one."""
+    if is_amplitude(readout):
+        return list(range(ansatz.degree % 2, ansatz.degree + 1, 2))
+    return list(range(0, 2 * ansatz.degree + 1, 2))
+
+
+def node_count(ansatz: Ansatz, readout: str) -> int:
+    """K: how many evaluations determine the series; also its number of free coefficients."""
+    return ansatz.degree + 1 if is_amplitude(readout) else 2 * ansatz.degree + 1
+
+
+def nodes(ansatz: Ansatz, readout: str, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """``x_K = 2 pi k / K``."""
+    count = node_count(ansatz, readout)
+    return torch.arange(count, dtype=dtype, device=device) * (2 * torch.pi / count)
+
+
+def fit(ansatz: Ansatz, readout: str, samples_K: Tensor) -> Tensor:
+    """Coefficients ``(..., 2, J)`` from the values at ``nodes``, ``(..., K)``: a discrete Fourier transform.
+
+    The 2J - 1 or 2J functions are orthogonal over the K nodes, half-integer frequencies included, because the sum of two of
+    them stays below K.
+    """
+    count = node_count(ansatz, readout)
+    doubled_J = torch.tensor(doubled_frequencies(ansatz, readout), device=samples_K.device)
+    # w_j x_k = pi (2 w_j k mod 2K) / K: reduced in integers, so that high frequencies keep their digits in float32.
+    turns_KJ = torch.arange(count, device=samples_K.device)[:, None] * doubled_J % (2 * count)
+    phase_KJ = turns_KJ.to(samples_K.dtype) * (torch.pi / count)
+    weight_J = torch.where(doubled_J == 0, 1, 2).to(samples_K.dtype) / count
+    return torch.stack([samples_K @ (phase_KJ.cos() * weight_J), samples_K @ (phase_KJ.sin() * weight_J)], -2)
+
+
+def series_reference(ansatz: Ansatz, readout: str, coefficients_2J: Tensor, x: Tensor) -> Tensor:
+    """The series as it is written, for ``x`` of shape ``(...)``; batch dimensions broadcast."""
+    doubled_J = torch.tensor(doubled_frequencies(ansatz, readout), device=x.device)
+    phase_J = x[..., None] * (doubled_J / 2).to(x.dtype)
+    return (coefficients_2J[..., 0, :] * phase_J.cos() + coefficients_2J[..., 1, :] * phase_J.sin()).sum(-1)
+
+
+def series(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
+    """The series of each row, fast: values ``(H, T)``.
+
+    Horner's rule in e^{ix} instead of a cosine and a sine per frequency, with a derivative that is again such a series, so
+    that nothing but ``x`` and the coefficients is kept for it. Differentiable any number of times in both.
+
+    Args:
+        coefficients_H2J: ``(H, 2, J)``.
+        x_HT: ``(H, T)``, in the same dtype.
+        first: 2w of the lowest frequency, 0 or 1 (``doubled_frequencies``); the others follow in steps of 2.
+    """
+    return _Series.apply(coefficients_H2J, x_HT, first)
+
+
+class _Series(torch.autograd.Function):
+    """sum_j alpha_j cos(w_j x) + beta_j sin(w_j x), linear in the coefficients."""
+
+    @staticmethod
+    def forward(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
+        cos_HT, sin_HT = x_HT.cos(), x_HT.sin()
+        alpha_JH1, beta_JH1 = coefficients_H2J.permute(1, 2, 0).unsqueeze(-1).unbind(0)
+        # The real part of sum_j (alpha_j - i beta_j) e^{i w_j x}: Horner's rule in u + iv, highest frequency first.
+        u_HT = alpha_JH1[-1].expand_as(x_HT).clone()
+        v_HT = -beta_JH1[-1].expand_as(x_HT)
+        for j in range(len(alpha_JH1) - 2, -1, -1):
+            u_next = torch.addcmul(alpha_JH1[j], u_HT, cos_HT)
+            v_next = torch.addcmul(-beta_JH1[j], u_HT, sin_HT)
+            u_HT = u_next.addcmul_(v_HT, sin_HT, value=-1)
+            v_HT = v_next.addcmul_(v_HT, cos_HT)
+        if first == 0:
+            return u_HT
+        half_HT = x_HT / 2
+        return u_HT.mul_(half_HT.cos()).addcmul_(v_HT, half_HT.sin(), value=-1)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        coefficients_H2J, x_HT, ctx.first = inputs
+        ctx.save_for_backward(coefficients_H2J, x_HT)
+
+    @staticmethod
+    def backward(ctx, grad_HT: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        coefficients_H2J, x_HT = ctx.saved_tensors
+        wants_coefficients, wants_x, _ = ctx.needs_input_grad
+        first, count = ctx.first, coefficients_H2J.shape[-1]
+        return (
+            _Projection.apply(grad_HT, x_HT, first, count) if wants_coefficients else None,
+            grad_HT * _Series.apply(_derivative(coefficients_H2J, first), x_HT, first) if wants_x else None,
+            None,
+        )
+
+
+class _Projection(torch.autograd.Function):
+    """The adjoint in the coefficients: ``(H, 2, J)`` of sum_t g_t cos(w_j x_t) and sum_t g_t sin(w_j x_t)."""
+
+    @staticmethod
+    def forward(grad_HT: Tensor, x_HT: Tensor, first: int, count: int) -> Tensor:
+        cos_HT, sin_HT = x_HT.cos(), x_HT.sin()
+        start = x_HT / 2
+        u_HT, v_HT = (start.cos(), start.sin()) if first else (torch.ones_like(x_HT), torch.zeros_like(x_HT))
+        sums = []
+        for j in range(count):
+            if j:
+                u_HT, v_HT = (
+                    (u_HT * cos_HT).addcmul_(v_HT, sin_HT, value=-1),
+                    (u_HT * sin_HT).addcmul_(v_HT, cos_HT),
+                )
+            sums.append(torch.stack([torch.linalg.vecdot(grad_HT, u_HT), torch.linalg.vecdot(grad_HT, v_HT)], -1))
+        return torch.stack(sums, -1)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        grad_HT, x_HT, ctx.first, _ = inputs
+        ctx.save_for_backward(grad_HT, x_HT)
+
+    @staticmethod
+    def backward(ctx, above_H2J: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        grad_HT, x_HT = ctx.saved_tensors
+        wants_grad, wants_x = ctx.needs_input_grad[:2]
+        return (
+            _Series.apply(above_H2J, x_HT, ctx.first) if wants_grad else None,
+            grad_HT * _Series.apply(_derivative(above_H2J, ctx.first), x_HT, ctx.first) if wants_x else None,
+            None,
+            None,
+        )
+
+
+def _derivative(coefficients_H2J: Tensor, first: int) -> Tensor:
+    """Coefficients of the derivative: alpha cos(wx) + beta sin(wx) becomes w beta cos(wx) - w alpha sin(wx)."""
+    count = coefficients_H2J.shape[-1]
+    frequency_J = torch.arange(count, dtype=coefficients_H2J.dtype, device=coefficients_H2J.device) + first / 2
+    alpha_HJ, beta_HJ = coefficients_H2J.unbind(-2)
+    return torch.stack([frequency_J * beta_HJ, -frequency_J * alpha_HJ], -2)

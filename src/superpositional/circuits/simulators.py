@@ -1,0 +1,184 @@
+"""Who runs the circuit?
+
+Every simulator behind one signature and in one table: ``evaluate(ansatz, inputs, angles, readout)`` gives psi_k, and
+``SIMULATORS`` says who can do what. All exact ones agree to 1e-12 in float64 and are differentiable in inputs and angles: by
+autograd, or where a foreign simulator stands in between, by the parameter-shift rule. Read by perturbation and attention.
+
+Shapes: B circuits; L, R, Q as in ``Ansatz.angles_shape``; what stands before is batch.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from superpositional.circuits import closed_form as closed
+from superpositional.circuits import series
+from superpositional.circuits.ansatz import Ansatz
+from superpositional.circuits.readouts import check_readout, is_amplitude
+from superpositional.circuits.statevector import encode, statevector
+
+Runner = Callable[[Ansatz, Tensor, str], Tensor]
+
+
+def evaluate(
+    ansatz: Ansatz,
+    inputs: Tensor,
+    angles_LRQ: Tensor,
+    readout: str = "z",
+    *,
+    simulator: str = "statevector",
+    shots: int | None = None,
+    seed: int | None = None,
+) -> Tensor:
+    """psi_k, k = 1 ... n, of the circuit for each input: real, ``(..., Q)``.
+
+    Args:
+        ansatz: the circuit.
+        inputs: ``(..., Q)``, an input per qubit (radians), or ``(..., 1)``, one for all.
+        angles_LRQ: ``(..., *ansatz.angles_shape)`` in radians; its batch dimensions broadcast against those of ``inputs``.
+        readout: what psi_k is, one of ``readouts.READOUTS``.
+        simulator: a key of ``SIMULATORS``.
+        shots: how often each circuit is measured; None is exact.
+        seed: where the shots are drawn from, a stream of their own; needed with ``shots`` and only there.
+
+    Raises:
+        ValueError: where the simulator cannot do it, naming one that can.
+        MemoryError: where a statevector would not fit.
+    """
+    if (wrong := refusal(ansatz, readout, simulator, scalar=inputs.shape[-1] == 1, shots=shots)) is not None:
+        raise ValueError(wrong)
+    if (shots is None) != (seed is None):
+        raise ValueError(f"shots and seed go together, got shots={shots}, seed={seed}; leave out both to be exact")
+    return SIMULATORS[simulator].run(ansatz, inputs, angles_LRQ, readout, shots, seed)
+
+
+def refusal(
+    ansatz: Ansatz, readout: str, simulator: str, *, scalar: bool = True, shots: int | None = None
+) -> str | None:
+    """Why a simulator cannot do this and which can, or None if it can. ``scalar``: one input for all qubits."""
+    check_readout(readout)
+    if simulator not in SIMULATORS:
+        return f"simulator must be one of {', '.join(SIMULATORS)}, got {simulator!r}"
+    chosen = SIMULATORS[simulator]
+    if chosen.needs_closed_form and not closed.has_closed_form(ansatz):
+        return (
+            f"simulator={simulator} serves depth=1 or entanglement=none, got depth={ansatz.depth} and "
+            f"entanglement={ansatz.entanglement}; choose simulator=statevector"
+        )
+    if chosen.needs_scalar and not scalar and ansatz.n_qubits > 1:
+        return f"simulator={simulator} takes one input for all qubits, got one for each; choose simulator=statevector"
+    if shots is not None:
+        if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
+            return f"shots must be an integer >= 1 or null, got {shots!r}; null is exact"
+        if not chosen.takes_shots:
+            able = ", ".join(name for name, other in SIMULATORS.items() if other.takes_shots)
+            return f"simulator={simulator} is exact and takes no shots, got shots={shots}; choose simulator={able}"
+        if is_amplitude(readout):
+            return f"readout={readout} cannot be measured, so shots={shots} cannot give it; choose probability or z"
+    return None
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """One way to run a circuit.
+
+    Attributes:
+        run: ``(ansatz, inputs, angles, readout, shots, seed)`` to psi_k.
+        needs_closed_form, needs_scalar: what it is limited to.
+        takes_shots: whether it can also count outcomes.
+    """
+
+    run: Callable[[Ansatz, Tensor, Tensor, str, int | None, int | None], Tensor]
+    needs_closed_form: bool = False
+    needs_scalar: bool = False
+    takes_shots: bool = False
+
+
+def _closed_form(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, shots: None, seed: None) -> Tensor:
+    return closed.closed_form(ansatz, inputs, angles_LRQ, readout)
+
+
+def _statevector(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, shots: None, seed: None) -> Tensor:
+    return statevector(ansatz, inputs, angles_LRQ, readout)
+
+
+def _fourier(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, shots: None, seed: None) -> Tensor:
+    node_K = series.nodes(ansatz, readout, dtype=inputs.dtype, device=inputs.device)
+    sample_KQ = statevector(ansatz, node_K[:, None], angles_LRQ[..., None, :, :, :], readout)
+    coefficients_Q2J = series.fit(ansatz, readout, sample_KQ.mT)
+    return series.series_reference(ansatz, readout, coefficients_Q2J, inputs.expand(*inputs.shape[:-1], ansatz.n_qubits))
+
+
+def _qiskit(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, shots: None, seed: None) -> Tensor:
+    # Imported when first asked for: half a second.
+    from superpositional.circuits.qiskit_backend import run_qiskit
+
+    return parameter_shift(run_qiskit, ansatz, encode(ansatz, inputs, angles_LRQ), readout)
+
+
+def _aer(
+    ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, shots: int | None, seed: int | None
+) -> Tensor:
+    from superpositional.circuits.qiskit_backend import run_aer
+
+    def run(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
+        return run_aer(ansatz, gate_angles_BLRQ, readout, shots=shots, seed=seed)
+
+    gate_angles_LRQ = encode(ansatz, inputs, angles_LRQ)
+    if shots is not None and gate_angles_LRQ.requires_grad:
+        raise ValueError(f"gradients from shots are not in this version, got shots={shots}; detach, or use shots=null")
+    return parameter_shift(run, ansatz, gate_angles_LRQ, readout)
+
+
+SIMULATORS: dict[str, Simulator] = {
+    "closed_form": Simulator(_closed_form, needs_closed_form=True),
+    "statevector": Simulator(_statevector),
+    "fourier": Simulator(_fourier, needs_scalar=True),
+    "qiskit": Simulator(_qiskit),
+    "aer": Simulator(_aer, takes_shots=True),
+}
+
+
+# Gradients where autograd cannot go --------------------------------------------------------------------------------
+
+
+def parameter_shift(run: Runner, ansatz: Ansatz, gate_angles_LRQ: Tensor, readout: str) -> Tensor:
+    """``run``, a function of ``(B, L, R, Q)`` that autograd cannot look into, as one that it can differentiate.
+
+    Exact, not a finite difference: for ``R(a) = exp(-i a P / 2)`` a probability or <Z> has f'(a) = (f(a + pi/2) -
+    f(a - pi/2)) / 2 (Mitarai et al. 2018, arXiv 1803.00745), and an amplitude, in which R is linear, f'(a) = f(a + pi) / 2.
+    All shifted circuits of a batch run in one call. Differentiable any number of times.
+    """
+    batch = gate_angles_LRQ.shape[:-3]
+    if math.prod(batch) == 0:
+        return gate_angles_LRQ.new_zeros(*batch, ansatz.n_qubits)
+    flat_BLRQ = gate_angles_LRQ.reshape(-1, *ansatz.angles_shape)
+    return _ParameterShift.apply(flat_BLRQ, run, ansatz, readout).reshape(*batch, ansatz.n_qubits)
+
+
+class _ParameterShift(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, gate_angles_BLRQ: Tensor, run: Runner, ansatz: Ansatz, readout: str) -> Tensor:
+        ctx.save_for_backward(gate_angles_BLRQ)
+        ctx.rest = run, ansatz, readout
+        return run(ansatz, gate_angles_BLRQ.detach(), readout)
+
+    @staticmethod
+    def backward(ctx, grad_BQ: Tensor) -> tuple[Tensor, None, None, None]:
+        (gate_angles_BLRQ,) = ctx.saved_tensors
+        run, ansatz, readout = ctx.rest
+        count = ansatz.num_parameters
+        step = torch.eye(count, dtype=grad_BQ.dtype, device=grad_BQ.device).reshape(count, 1, *ansatz.angles_shape)
+
+        def shifted(by: float) -> Tensor:  # (P, B, Q): one angle moved in each
+            return parameter_shift(run, ansatz, gate_angles_BLRQ + by * step, readout)
+
+        if is_amplitude(readout):
+            slope_PBQ = shifted(torch.pi) / 2
+        else:
+            slope_PBQ = (shifted(torch.pi / 2) - shifted(-torch.pi / 2)) / 2
+        grad_BP = torch.einsum("bq,pbq->bp", grad_BQ, slope_PBQ)
+        return grad_BP.reshape(gate_angles_BLRQ.shape), None, None, None

@@ -1,0 +1,118 @@
+"""What state does the circuit make?
+
+A batched, differentiable statevector simulator in plain torch: float32 and float64, CPU and GPU, any number of qubits that
+memory holds. Each rotation layer is one 2x2 matrix per qubit, each CNOT layer one permutation of the amplitudes. Read by
+``simulators``, ``series`` and attention.
+
+Shapes: L layers, R rotations of a layer, Q qubits, S = 2**Q; what stands before is batch.
+"""
+
+import math
+
+import psutil
+import torch
+from torch import Tensor
+
+from superpositional.circuits.ansatz import Ansatz
+from superpositional.circuits.readouts import read
+
+
+def encode(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> Tensor:
+    """The angles that the gates really get: ``(..., L, R, Q)``.
+
+    Args:
+        ansatz: the circuit.
+        inputs: ``(..., Q)``, an input per qubit, or ``(..., 1)``, one for all.
+        angles_LRQ: ``(..., *ansatz.angles_shape)``; batch dimensions broadcast against those of ``inputs``.
+    """
+    if inputs.shape[-1:] not in ((1,), (ansatz.n_qubits,)) or angles_LRQ.shape[-3:] != ansatz.angles_shape:
+        raise ValueError(
+            f"inputs must have shape (..., 1) or (..., {ansatz.n_qubits}) and angles (..., {ansatz.angles_shape}), "
+            f"got {tuple(inputs.shape)} and {tuple(angles_LRQ.shape)}"
+        )
+    layers, rotations, _ = ansatz.angles_shape
+    enters = [[ansatz.encodes(layer, rotation) for rotation in range(rotations)] for layer in range(layers)]
+    enters_LR1 = torch.tensor(enters, device=inputs.device).unsqueeze(-1)
+    # Chosen, not multiplied by 0 and 1: an input that is not finite must not reach gates it does not enter.
+    return torch.where(enters_LR1, angles_LRQ + inputs[..., None, None, :], angles_LRQ)
+
+
+def state(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
+    """Amplitudes ``(..., S)``, complex, of the circuit whose gates have these angles (``encode``).
+
+    Raises:
+        MemoryError: before anything is allocated, with what the simulation needs and what there is.
+    """
+    check_memory(ansatz, gate_angles_LRQ)
+    n = ansatz.n_qubits
+    unitary_LQ22 = unitaries(ansatz, gate_angles_LRQ)
+    source_S = source(ansatz, gate_angles_LRQ.device)
+    # Up to the first CNOTs the state is a product of single qubits, each H|0> = (1, 1) / sqrt(2) and then rotated.
+    qubit_Q2 = unitary_LQ22[..., 0, :, :, :].sum(-1) / math.sqrt(2)
+    state_S = qubit_Q2[..., 0, :]
+    for q in range(1, n):
+        state_S = (state_S[..., :, None] * qubit_Q2[..., q, None, :]).flatten(-2)
+    state_S = state_S[..., source_S]
+    for layer in range(1, ansatz.depth):
+        for q in range(n):
+            # On the most significant qubit, which then becomes the least: after n of these the order is back.
+            halves = state_S.unflatten(-1, (2, 2 ** (n - 1)))
+            state_S = (unitary_LQ22[..., layer, q, :, :] @ halves).mT.flatten(-2)
+        state_S = state_S[..., source_S]
+    return state_S
+
+
+def statevector(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str) -> Tensor:
+    """psi_k, ``(..., Q)``, by simulation of the full state; any readout."""
+    return read(state(ansatz, encode(ansatz, inputs, angles_LRQ)), readout, ansatz.n_qubits)
+
+
+def unitaries(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
+    """The product of each qubit's rotations in each layer: ``(..., L, Q, 2, 2)``, complex."""
+    half_LRQ = gate_angles_LRQ / 2
+    cos_LRQ, sin_LRQ = half_LRQ.cos(), half_LRQ.sin()
+    product = None
+    for index, name in enumerate(ansatz.rotations):
+        cos_LQ, sin_LQ = cos_LRQ[..., index, :], sin_LRQ[..., index, :]
+        zero = torch.zeros_like(cos_LQ)
+        # exp(-i a P / 2) = cos(a/2) - i sin(a/2) P
+        real, imaginary = {
+            "rx": ((cos_LQ, zero, zero, cos_LQ), (zero, -sin_LQ, -sin_LQ, zero)),
+            "ry": ((cos_LQ, -sin_LQ, sin_LQ, cos_LQ), (zero, zero, zero, zero)),
+            "rz": ((cos_LQ, zero, zero, cos_LQ), (-sin_LQ, zero, zero, sin_LQ)),
+        }[name]
+        factor = torch.complex(torch.stack(real, -1), torch.stack(imaginary, -1)).unflatten(-1, (2, 2))
+        product = factor if product is None else factor @ product
+    return product
+
+
+def source(ansatz: Ansatz, device: torch.device) -> Tensor:
+    """One layer's CNOTs as a permutation: amplitude i after them is amplitude ``source[i]`` before."""
+    n = ansatz.n_qubits
+    index_S = torch.arange(2**n, device=device)
+    for control, target in reversed(ansatz.cnots):
+        index_S = index_S ^ (((index_S >> (n - 1 - control)) & 1) << (n - 1 - target))
+    return index_S
+
+
+def check_memory(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> None:
+    """Raises MemoryError where the amplitudes would not fit, saying how many bytes are needed and how many are there."""
+    circuits = math.prod(gate_angles_LRQ.shape[:-3])
+    complex_bytes = 2 * gate_angles_LRQ.dtype.itemsize
+    # A gate has its input and its output at once, and a copy between; autograd keeps every gate's input as well.
+    kept = ansatz.n_qubits * ansatz.depth if gate_angles_LRQ.requires_grad and torch.is_grad_enabled() else 0
+    need = circuits * 2**ansatz.n_qubits * complex_bytes * (3 + kept)
+    # Small ones are not worth asking the system, nor is what a compiler traces.
+    if need < 2**28 or torch.compiler.is_compiling() or gate_angles_LRQ.device.type == "meta":
+        return
+    cuda = gate_angles_LRQ.device.type == "cuda"
+    available = torch.cuda.mem_get_info(gate_angles_LRQ.device)[0] if cuda else psutil.virtual_memory().available
+    if need > available:
+        raise MemoryError(
+            f"{circuits} circuit(s) of n_qubits={ansatz.n_qubits} at depth {ansatz.depth} need {_gigabytes(need)} as "
+            f"statevectors, and {_gigabytes(available)} are free; use fewer qubits, fewer circuits at once, or a smaller dtype"
+        )
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 2**30:,.1f} GiB"
