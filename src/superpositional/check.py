@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -59,7 +60,7 @@ def check(cfg: DictConfig, loader: ConfigLoader) -> None:
     ]
     # What the same choices compose to by themselves: the keys that exist.
     baseline = loader.load_configuration("train", choices, RunMode.RUN)
-    mistakes = [*_unknown_keys(config, baseline), *_unread_circuit(cfg, baseline, loader), *bad_scalars(config)]
+    mistakes = [*_unknown_keys(config, baseline), *_unread_circuit(cfg, loader), *bad_scalars(config)]
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
@@ -69,12 +70,13 @@ def check(cfg: DictConfig, loader: ConfigLoader) -> None:
     for path, node in configs.nodes(plain):
         if "_target_" in node:
             found, unknown, is_broken = _unbound(path, node)
-            mistakes += found
+            # The circuit stands again wherever it is read; it is spoken of once.
+            mistakes += found if path == "circuit" or node != plain.get("circuit") else []
             broken |= {path} if is_broken else set()
             # The rest of the node can still be told.
             for key in unknown:
                 del _at(known, path)[key]
-    for group in ("data", "task", "net", "optimizer", "trainer"):
+    for group in ("data", "task", "net", "circuit", "optimizer", "trainer"):
         if not isinstance(plain.get(group), dict) or "_target_" not in plain[group]:
             mistakes.append(f"{group} needs a _target_, got {plain.get(group)!r}; choose {group}=...")
             broken.add(group)
@@ -114,29 +116,35 @@ def check_hydra(cfg: DictConfig) -> None:
 def _unknown_keys(config: DictConfig, baseline: DictConfig) -> Iterator[str]:
     """Keys of nodes that no constructor reads."""
     yield from _suggest("", config, [key for key in baseline if key != "hydra"])
-    if isinstance(config.get("circuit"), DictConfig) and "_target_" not in config.circuit:
-        yield from _suggest("circuit.", config.circuit, baseline.circuit)
     for name, node in (config.get("callbacks") or {}).items():
         if node is not None and (not isinstance(node, DictConfig) or "_target_" not in node):
             closest = _closest(name, baseline.callbacks)
             yield f"callbacks.{name} has no _target_, so nothing reads it; did you mean callbacks.{closest}?"
 
 
-def _unread_circuit(cfg: DictConfig, baseline: DictConfig, loader: ConfigLoader) -> Iterator[str]:
+def _unread_circuit(cfg: DictConfig, loader: ConfigLoader) -> Iterator[str]:
     """Circuit settings that were asked for and that nothing built would read."""
-    readers = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("circuit", "hydra")])
-    rest = OmegaConf.to_yaml(readers, resolve=False)
+    rest = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("circuit", "hydra")]))
     for text in cfg.hydra.overrides.task:
         key = text.lstrip("+~").split("=", 1)[0]
-        if key.startswith("circuit.") and f"${{{key}}}" not in rest and key[len("circuit.") :] in baseline.circuit:
+        # The whole circuit is read by whoever builds it; a single number of it by whoever needs no more.
+        ways = ("${circuit}", f"${{{key}}}")
+        if key.startswith("circuit.") and not any(way in rest for way in ways):
             readers = [
                 f"{group}={option}"
-                for group in loader.list_groups("")
-                if group not in ("circuit", "hydra")
+                for group in _groups(loader)
                 for option in loader.get_group_options(group)
-                if f"${{{key}}}" in _source(group, option)
+                if any(way in _source(group, option) for way in ways)
             ]
-            yield f"{text.lstrip('+')} has no effect: nothing chosen reads it; {', '.join(readers) or 'no choice'} would"
+            yield f"{text.lstrip('+')} has no effect: nothing chosen reads it; {' or '.join(readers)} would"
+
+
+def _groups(loader: ConfigLoader, parent: str = "") -> Iterator[str]:
+    """Every group but the circuit's own and Hydra's; nested ones as ``net/attention``."""
+    for name in loader.list_groups(parent):
+        if parent or name not in ("circuit", "hydra"):
+            yield (group := f"{parent}/{name}" if parent else name)
+            yield from _groups(loader, group)
 
 
 def _source(group: str, option: str) -> str:
@@ -244,9 +252,16 @@ def _refused(plain: dict[str, Any], broken: set[str]) -> list[str]:
             return make()
         # Every constructor's refusal is a mistake in the config, whatever its type.
         except Exception as error:
-            mistakes.extend(f"{group}: {line}" for line in str(error).splitlines() if line.strip())
+            # Hydra wraps what the constructor of a nested node says.
+            told = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+            mistakes.extend(f"{group}: {line}" for line in str(told).splitlines() if line.strip())
             return None
 
+    if attempt("circuit", lambda: configs.make("circuit", plain["circuit"])()) is None:
+        # Spoken of; whoever builds it could only say the same.
+        broken = broken | {
+            path.split(".")[0] for path, node in configs.nodes(plain) if node == plain["circuit"] and path != "circuit"
+        }
     # A seed that is none has been spoken of; the rest is told with another.
     seed = plain["seed"] if type(plain["seed"]) is int and plain["seed"] >= 0 else 0
     with torch.device("meta"):

@@ -7,6 +7,8 @@ by tasks.
 Shapes: B batch, N tokens, D embed, C classes.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,12 @@ class SequenceTransformer(nn.Module):
     ``embedding.weight`` is the net's first Parameter and its row 0 the class token, so "the first n scalars of the
     model" are four numbers that every batch trains. Keep it first: a module's own Parameters come before its
     children's, hence learned positions are an ``nn.Embedding`` after it and not a bare Parameter here.
+
+    Args:
+        attention: makes each layer's attention, called as ``torch.nn.MultiheadAttention`` is, which is the default;
+            ``superpositional.attention.QuantumAttention`` is the paper's other one. Weights that it has in common with
+            MultiheadAttention are those that one would have had, and its own further ones are drawn after all others, so
+            that nets of one seed differ in nothing else. With ``shared_angles`` they are one set for all layers too.
 
     Example:
         >>> net = SequenceTransformer(vocabulary_size=200, n_classes=4, max_length=17)
@@ -35,6 +43,7 @@ class SequenceTransformer(nn.Module):
         feedforward_dim: int = 128,
         num_layers: int = 2,
         dropout: float = 0.1,
+        attention: Callable[..., nn.Module] = nn.MultiheadAttention,
     ) -> None:
         sizes = {
             "vocabulary_size": (vocabulary_size, 1, "count the class token, id 0"),
@@ -70,6 +79,12 @@ class SequenceTransformer(nn.Module):
             for _ in range(num_layers)
         )
         self.head = nn.Linear(embed_dim, n_classes)
+        for layer in self.layers:
+            drawn, chosen = layer.self_attn.state_dict(), attention(embed_dim, num_heads, dropout=dropout, batch_first=True)
+            chosen.load_state_dict({name: drawn.get(name, value) for name, value in chosen.state_dict().items()})
+            layer.self_attn = chosen
+            if getattr(chosen, "shared_angles", False):
+                chosen.angles = self.layers[0].self_attn.angles
 
     def forward(self, tokens_BN: Tensor) -> Tensor:
         n_tokens = tokens_BN.shape[1]

@@ -12,7 +12,7 @@ The AdamW part is torch's own step, so all its fast paths stay; this module adds
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.optimizer import ParamsT
 
-from superpositional.perturbation import PERTURBATIONS
+from superpositional.perturbation import CircuitPerturbation, perturbation_from
 from superpositional.scope import SCOPES, leading, scalars, scoped
+from superpositional.term import Term, whole
 
 INJECTIONS = ("update", "moments")
 
@@ -45,7 +46,8 @@ class SuperpositionalAdamW(AdamW):
         n_qubits: how many scalars make a register, and how many of the first are touched (see ``scope``).
         scope: which parameters are the ``i < n_qubits`` of eq. (2): ``"model"``, the first n scalars of all groups;
             ``"tensor"``, the first n of each tensor; ``"all"``, every scalar.
-        perturbation: a key of ``superpositional.perturbation.PERTURBATIONS``; ``"sine"`` is eq. (2).
+        perturbation: ``"sine"``, eq. (2), or a ``superpositional.perturbation.CircuitPerturbation``, a circuit of n_qubits
+            qubits that is simulated; groups and checkpoints hold it as plain values.
         inject: ``"update"``, eq. (1); ``"moments"``, the gradient ``(1 + quantum_weight * sin(pi theta)) * g`` enters
             both moments ("Adam with quantum-inspired moment updates"), and ``p.grad`` is left as found.
         bias_correction: off is eq. (1) as printed, whose first step is about 3.16 lr; on is AdamW.
@@ -61,6 +63,7 @@ class SuperpositionalAdamW(AdamW):
     ``changed``            how many of them the term really changed in floating point (weights, or for ``moments``
                            gradients)
     ``perturbation_norm``  ``||quantum_weight * Q||``
+    ``circuits``           circuits simulated, one per register (int; for a ``CircuitPerturbation``)
     ``step_norm``          on sampled steps: norm of the group's whole AdamW step, weight decay included
     ``ratio``, ``cosine``  on sampled steps: the term against what it is added to, the AdamW step (``update``) or the
                            gradient (``moments``); of the group, and of this rank's part under sharding
@@ -82,7 +85,7 @@ class SuperpositionalAdamW(AdamW):
         quantum_weight: float | Tensor = 0.5,
         n_qubits: int = 4,
         scope: str = "model",
-        perturbation: str = "sine",
+        perturbation: str | CircuitPerturbation | Mapping[str, Any] = "sine",
         inject: str = "update",
         bias_correction: bool = True,
         stats_every: int = 100,
@@ -95,7 +98,7 @@ class SuperpositionalAdamW(AdamW):
             "quantum_weight": quantum_weight,
             "n_qubits": n_qubits,
             "scope": scope,
-            "perturbation": perturbation,
+            "perturbation": _plain(perturbation),
             "inject": inject,
             "bias_correction": bias_correction,
             "stats_every": stats_every,
@@ -124,6 +127,7 @@ class SuperpositionalAdamW(AdamW):
         # While torch's constructor runs, its defaults lack our keys.
         for key, value in (self._ours if under_construction else {}).items():
             param_group.setdefault(key, value)
+        param_group["perturbation"] = _plain(param_group.get("perturbation", self.defaults.get("perturbation")))
         _check({**self.defaults, **param_group})
         super().add_param_group(param_group)
         self.param_groups[-1].setdefault("statistics", {})
@@ -174,19 +178,20 @@ class SuperpositionalAdamW(AdamW):
             term.enter_update(overflow, self._adamw_displacements(term.group) if term.sampled else None)
         return loss
 
-    def _term(self, group: dict[str, Any]) -> "_Term | None":
+    def _term(self, group: dict[str, Any]) -> Term | None:
         # They tell of one step; of a step without the term there is nothing to tell but how many came before.
         group["statistics"] = {key: value for key, value in group["statistics"].items() if key == "step"}
         weight = group["quantum_weight"]
         if not isinstance(weight, Tensor) and weight == 0:
             return None
-        touched = [(parameter, n) for parameter, n in scoped(self.param_groups, group) if parameter.grad is not None]
-        if any(parameter.grad.is_sparse for parameter, _ in touched):
+        scope = scoped(self.param_groups, group)
+        with_gradient = [(parameter, n) for parameter, n in scope if parameter.grad is not None]
+        if any(parameter.grad.is_sparse for parameter, _ in with_gradient):
             raise RuntimeError(
                 "SuperpositionalAdamW does not support sparse gradients, got one; use torch.nn.Embedding(sparse=False)"
             )
         # Nothing where no parameter in scope has a gradient, and on ranks that hold none of the scalars.
-        return _Term(group, touched) if any(leading(parameter, n) for parameter, n in touched) else None
+        return Term(group, scope) if any(leading(parameter, n) for parameter, n in with_gradient) else None
 
     def _hide_step_counts(self) -> list[tuple[Tensor, Tensor]]:
         """Make torch's step skip the bias correction of the groups that want none.
@@ -219,7 +224,7 @@ class SuperpositionalAdamW(AdamW):
             second = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
             step = state["step"] if group["bias_correction"] else torch.full_like(state["step"], math.inf)
             displacements = []
-            for theta, m, v in zip(_whole(parameter), _whole(state["exp_avg"]), _whole(second), strict=True):
+            for theta, m, v in zip(whole(parameter), whole(state["exp_avg"]), whole(second), strict=True):
                 denominator = v.sqrt() / _one_minus_power(beta2, step).sqrt() + group["eps"]
                 adam = lr * (m / _one_minus_power(beta1, step)) / denominator
                 before = (theta + adam) / (1 - lr * decay)
@@ -227,6 +232,16 @@ class SuperpositionalAdamW(AdamW):
             yield parameter, displacements
 
     def _check_size(self) -> None:
+        for group in self.param_groups:
+            if group["perturbation"] != "sine" and any(
+                not placement.is_replicate()
+                for parameter, _ in scoped(self.param_groups, group)
+                for placement in getattr(parameter, "placements", ())
+            ):
+                raise ValueError(
+                    "perturbation must be 'sine' where parameters are sharded, got a circuit: its registers would lie on "
+                    "several ranks; keep the parameters whole, or use perturbation='sine'"
+                )
         total = sum(scalars(parameter) for group in self.param_groups for parameter in group["params"])
         for group in self.param_groups:
             if group["n_qubits"] > total and (isinstance(group["quantum_weight"], Tensor) or group["quantum_weight"] != 0):
@@ -236,120 +251,14 @@ class SuperpositionalAdamW(AdamW):
                 )
 
 
-class _Term:
-    """One group's ``quantum_weight * Q`` within one step.
-
-    Lists of views of the scalars in scope, this rank's part; all lists are aligned.
-    """
-
-    def __init__(self, group: dict[str, Any], touched: list[tuple[Tensor, int]]) -> None:
-        self.group = group
-        self.touched = touched
-        self.thetas = [view for parameter, n in touched for view in leading(parameter, n)]
-        self.grads = [view for parameter, n in touched for view in leading(parameter.grad, n)]
-        # Half precision cannot hold an angle. The weights are read here, before any of them moves.
-        exact = [theta.float() if theta.dtype.itemsize < 4 else theta for theta in self.thetas]
-        self.modulation = PERTURBATIONS[group["perturbation"]](exact, group["n_qubits"])
-        self.steps = group["statistics"].get("step", 0)
-        self.sampled = self.steps % group["stats_every"] == 0
-
-    def weighted(self) -> list[Tensor]:
-        """``quantum_weight * s * g``, of the gradients as they stand."""
-        weighted = torch._foreach_mul(torch._foreach_mul(self.modulation, self.grads), self.group["quantum_weight"])
-        if isinstance(self.group["quantum_weight"], Tensor):
-            # As for a float 0: the term is absent, not multiplied by 0.
-            return [torch.where(self.group["quantum_weight"] == 0, 0.0, term) for term in weighted]
-        return list(weighted)
-
-    def enter_moments(self) -> None:
-        if self.group["inject"] == "moments":
-            self.found = [grad.clone() for grad in self.grads]
-            self.extra = self.weighted()
-            self.changed = _subtract(self.grads, torch._foreach_neg(self.extra))
-
-    def leave_moments(self, scale: Tensor | None, overflow: Tensor | None) -> None:
-        """Leave the gradients as torch's own step would have: as found, or unscaled by a fused step."""
-        if self.group["inject"] == "moments":
-            if scale is not None:
-                divisor = torch.where(overflow.reshape(()) == 0, scale.reshape(()), 1.0)
-                self.found = [found / divisor for found in self.found]
-                self.extra = [extra / divisor for extra in self.extra]
-            for grad, found in zip(self.grads, self.found, strict=True):
-                grad.copy_(found)
-
-    def enter_update(self, overflow: Tensor | None, displacements: Iterator[tuple[Tensor, list[Tensor]]] | None) -> None:
-        """Subtract ``lr * quantum_weight * Q`` from the weights, where the term goes there, and leave the numbers."""
-        group = self.group
-        if group["inject"] == "update":
-            self.extra = self.weighted()
-            if group["maximize"]:
-                torch._foreach_neg_(self.extra)
-            deltas = torch._foreach_mul(self.extra, group["lr"])
-            if overflow is not None:
-                deltas = [torch.where(overflow.reshape(()) == 0, delta, 0.0) for delta in deltas]
-            comparison = self.compare(displacements, torch._foreach_neg(deltas)) if displacements else {}
-            self.changed = _subtract(self.thetas, deltas)
-        else:
-            comparison = self.compare(displacements, self.extra) if displacements else {}
-        group["statistics"] = {
-            "step": self.steps + 1,
-            "touched": sum(theta.numel() for theta in self.thetas),
-            "nonzero_gradient": _total([torch.count_nonzero(grad) for grad in self.grads]),
-            "changed": self.changed,
-            "perturbation_norm": _norm_of(torch._foreach_norm(self.extra)),
-            **comparison,
-        }
-
-    def compare(self, displacements: Iterator[tuple[Tensor, list[Tensor]]], term: list[Tensor]) -> dict[str, int | Tensor]:
-        """The whole AdamW step's norm; ratio and cosine of the term to that step, or to the gradient for moments."""
-        counts = {id(parameter): sum(view.numel() for view in leading(parameter, n)) for parameter, n in self.touched}
-        parts = iter(term)
-        step_norms, norms, products = [], [], []
-        for parameter, displacement in displacements:
-            if not displacement:  # a tensor, or this rank's part of one, without scalars
-                continue
-            step_norms += torch._foreach_norm(displacement)
-            against = displacement if self.group["inject"] == "update" else _whole(parameter.grad)
-            norms += torch._foreach_norm(against)
-            for whole in against:
-                for view in leading(whole, counts.get(id(parameter), 0)):
-                    products.append((view * next(parts)).sum())
-        norm, size = _norm_of(norms), _norm_of(torch._foreach_norm(term))
-        return {
-            "step_norm": _norm_of(step_norms),
-            "ratio": size / norm,
-            "cosine": _total(products) / (size * norm),
-        }
-
-
-def _whole(tensor: Tensor) -> list[Tensor]:
-    """All real scalars of this rank's part of a tensor, as one view (none where the part is empty)."""
-    return leading(tensor, scalars(tensor))
-
-
 def _one_minus_power(beta: float, step: Tensor) -> Tensor:
     """``1 - beta ** step`` with every digit: the step count is float32, and 1 - 0.999 in it is off by 6e-5."""
     return -torch.expm1(step * (math.log(beta) if beta > 0 else -math.inf))
 
 
-def _total(values: Sequence[Tensor]) -> Tensor:
-    """A sum of 0-dim tensors; a group may live on several devices."""
-    return torch.stack([value.to(values[0].device) for value in values]).sum()
-
-
-def _norm_of(norms: Sequence[Tensor]) -> Tensor:
-    """The norm of tensors whose norms these are."""
-    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device, torch.float32) for norm in norms]))
-
-
-def _subtract(targets: list[Tensor], deltas: Sequence[Tensor]) -> Tensor:
-    """``target -= delta`` in place; returns how many scalars changed in floating point."""
-    changed = []
-    for target, delta in zip(targets, deltas, strict=True):
-        before = target.clone()
-        target.sub_(delta)
-        changed.append(torch.count_nonzero(target != before))
-    return _total(changed)
+def _plain(perturbation: Any) -> Any:
+    """A perturbation as param groups and checkpoints hold it: plain values, which torch.load reads with weights_only."""
+    return perturbation.plain() if isinstance(perturbation, CircuitPerturbation) else perturbation
 
 
 def _check(group: dict[str, Any]) -> None:
@@ -382,9 +291,19 @@ def _check(group: dict[str, Any]) -> None:
     for key, cure in (("n_qubits", "the paper has 4"), ("stats_every", "100 costs next to nothing")):
         if isinstance(group[key], bool) or not isinstance(group[key], numbers.Integral) or group[key] < 1:
             mistakes.append(f"{key} must be an integer >= 1, got {group[key]!r}; {cure}")
-    for key, choices in (("scope", SCOPES), ("perturbation", tuple(PERTURBATIONS)), ("inject", INJECTIONS)):
+    for key, choices in (("scope", SCOPES), ("inject", INJECTIONS)):
         if group[key] not in choices:
             mistakes.append(f"{key} must be one of {', '.join(choices)}, got {group[key]!r}")
+    try:
+        perturbation = perturbation_from(group["perturbation"])
+    except (ValueError, TypeError, KeyError) as error:
+        mistakes += str(error).splitlines()
+    else:
+        width = perturbation.ansatz.n_qubits if isinstance(perturbation, CircuitPerturbation) else group["n_qubits"]
+        if width != group["n_qubits"]:
+            mistakes.append(
+                f"n_qubits must be that of the perturbation's circuit, got {group['n_qubits']!r}; pass n_qubits={width}"
+            )
     if not isinstance(group["bias_correction"], bool):
         mistakes.append(f"bias_correction must be true or false, got {group['bias_correction']!r}")
     if mistakes:

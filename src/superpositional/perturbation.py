@@ -1,31 +1,185 @@
 """What is Q?
 
 Pamuk et al. 2025, eq. (2): ``Q_i = sin(pi theta_i) * dL/dtheta_i``. Every perturbation here has that form,
-``Q = s(theta) * g``: a modulation ``s`` that depends on the weights alone, times the raw gradient. A modulation takes the
-scalars in scope as a list of real tensors, with the number of qubits, and returns as many tensors of the same shapes.
-Read by the optimizer; adding a function to ``PERTURBATIONS`` makes it an arm.
+``Q = s(theta) * g``: a modulation ``s`` that depends on the weights alone, times the raw gradient.
+
+``sine`` is eq. (2). ``CircuitPerturbation`` is the circuit that the paper speaks of: ``s_i = -<Z_i>`` of a register into
+which the weights are encoded; at depth 1 without CNOTs it is the sine exactly. Read by the optimizer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Modulation = Callable[[list[Tensor], int], list[Tensor]]
+from superpositional.circuits import Ansatz
+from superpositional.circuits.closed_form import has_closed_form
+from superpositional.circuits.simulators import evaluate, refusal
+from superpositional.circuits.statevector import require_memory
+from superpositional.seeds import generator, stream
+
+Modulation = Callable[[list[list[Tensor]], int], list[Tensor]]
+"""Blocks of scalars in scope, each a list of real tensors that follow one another, and the step (from 0), to the modulation
+of every tensor, in their order and shapes. Registers run through a block and never from one into the next."""
+
+# At most so many amplitudes are simulated at once, 64 MiB of them, however many scalars are in scope.
+AMPLITUDES_AT_ONCE = 2**22
 
 
-def sine(thetas: list[Tensor], n_qubits: int) -> list[Tensor]:
-    """``s = sin(pi theta)``, eq. (2). Acts on each scalar alone, so ``n_qubits`` only sets the scope.
-
-    The angle is reduced to [-pi, pi] first: sin(pi theta) in float32 is off by 2e-4 at theta = 1e3 and has no correct
-    digit at 1e6. ``theta - 2 round(theta / 2)`` is exact in floating point.
-    """
-    turns = torch._foreach_mul(thetas, 0.5)
-    torch._foreach_round_(turns)
-    angles = torch._foreach_add(thetas, turns, alpha=-2)
-    torch._foreach_mul_(angles, torch.pi)
+def sine(blocks: list[list[Tensor]], step: int = 0) -> list[Tensor]:
+    """``s = sin(pi theta)``, eq. (2), of each scalar alone."""
+    angles = torch._foreach_mul(_reduced([theta for thetas in blocks for theta in thetas]), torch.pi)
     torch._foreach_sin_(angles)
     return list(angles)
 
 
+@dataclass(frozen=True)
+class CircuitPerturbation:
+    """``Q_i = -<Z_i> g_i`` of a simulated circuit (the paper's "circuit perturbations"; eqs. 2 and 5).
+
+    Each run of ``ansatz.n_qubits`` consecutive scalars in scope is one register; the last may be shorter, and has the first
+    of the circuit's qubits. ``x_i = pi theta_i`` is the input of qubit i. The angles are fixed and never trained.
+    Registers go through a parameter group (for ``scope="tensor"``, through a tensor) and do not cross into the next.
+
+    Args:
+        ansatz: the circuit. At depth 1 without CNOTs this is the sine of eq. (2) exactly; with the chain of CNOTs it is
+            ``-prod_{j<=i} (-sin(pi theta_j))``.
+        simulator: a key of ``circuits.simulators.SIMULATORS`` that takes an input per qubit; ``"auto"`` is the closed form
+            where there is one and the statevector elsewhere, which agree to 1e-12.
+        angles: the further angles: ``"zero"``, or ``"random"``, drawn once, uniform over a turn, from ``seed``'s circuit
+            stream.
+        seed: for random angles, and for shots, which are drawn anew at every step.
+        shots: how often each register is measured, for simulators that can; None is exact.
+
+    Raises:
+        ValueError: naming every argument that is out of range, with its cure.
+        MemoryError: where one register's statevector would not fit.
+    """
+
+    ansatz: Ansatz = Ansatz()  # noqa: RUF009  (frozen)
+    simulator: str = "auto"
+    angles: str = "zero"
+    seed: int = 0
+    shots: int | None = None
+
+    def __post_init__(self) -> None:
+        mistakes = []
+        if not isinstance(self.ansatz, Ansatz):
+            mistakes.append(f"ansatz must be a superpositional.circuits.Ansatz, got {self.ansatz!r}")
+        elif (wrong := refusal(self.ansatz, "z", self.resolved, scalar=False, shots=self.shots)) is not None:
+            mistakes.append(wrong)
+        if self.angles not in ("zero", "random"):
+            mistakes.append(f"angles must be zero or random, got {self.angles!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            mistakes.append(f"seed must be an integer >= 0, got {self.seed!r}")
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        if self.resolved != "closed_form":
+            require_memory(self.ansatz, 1, torch.float64)
+
+    @property
+    def resolved(self) -> str:
+        """The simulator that ``"auto"`` stands for."""
+        if self.simulator != "auto":
+            return self.simulator
+        return "closed_form" if has_closed_form(self.ansatz) else "statevector"
+
+    def plain(self) -> dict[str, Any]:
+        """The arguments as plain values, for param groups and checkpoints: ``perturbation_from(plain)`` is this again."""
+        return {**vars(self), "ansatz": self.ansatz.plain()}
+
+    def fixed_angles(self) -> Tensor:
+        """The angles that are not the weights': ``ansatz.angles_shape``, float64."""
+        if self.angles == "zero":
+            return torch.zeros(self.ansatz.angles_shape, dtype=torch.float64)
+        dice = generator(self.seed, "circuit")
+        return (2 * torch.rand(self.ansatz.angles_shape, generator=dice, dtype=torch.float64) - 1) * torch.pi
+
+    def registers(self, sizes: Sequence[int]) -> int:
+        """Circuits of one step, for blocks of so many scalars."""
+        return sum(-(-size // self.ansatz.n_qubits) for size in sizes)
+
+    def __call__(self, blocks: list[list[Tensor]], step: int = 0) -> list[Tensor]:
+        n = self.ansatz.n_qubits
+        flats = [_flat(thetas) for thetas in blocks]
+        # All full registers in one batch, and the shorter ones of a length in one.
+        rows: dict[int, list[Tensor]] = {}
+        for flat in flats:
+            full = len(flat) // n * n
+            for row in (flat[:full].view(-1, n), flat[full:].view(1, -1)):
+                if row.numel():
+                    rows.setdefault(row.shape[1], []).append(row.to(flats[0].device))
+        parts = {}
+        for width, each in rows.items():
+            parts[width] = iter(self._simulate(torch.cat(each), step).split([len(row) for row in each]))
+        found = []
+        for thetas, flat in zip(blocks, flats, strict=True):
+            full, rest = divmod(len(flat), n)
+            pieces = [next(parts[width]).flatten() for width in ([n] if full else []) + ([rest] if rest else [])]
+            sizes = [theta.numel() for theta in thetas]
+            split = torch.cat(pieces).split(sizes) if pieces else []
+            found += [part.view(theta.shape).to(theta) for part, theta in zip(split, thetas, strict=True)]
+        return found
+
+    def _simulate(self, theta_BQ: Tensor, step: int) -> Tensor:
+        """``-<Z>`` of every qubit of registers of one width."""
+        width = theta_BQ.shape[1]
+        ansatz = Ansatz(**self.ansatz.plain() | {"n_qubits": width})
+        angles_LRQ = _fixed_angles(self, theta_BQ.dtype, theta_BQ.device)[..., :width]
+        at_once = max(1, AMPLITUDES_AT_ONCE >> width) if self.resolved == "statevector" else len(theta_BQ)
+        seed = None if self.shots is None else stream(self.seed, "circuit", step, width) % 2**31
+        return -torch.cat(
+            [
+                evaluate(ansatz, part * torch.pi, angles_LRQ, "z", simulator=self.resolved, shots=self.shots, seed=seed)
+                for part in theta_BQ.split(at_once)
+            ]
+        )
+
+
+def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation") -> Modulation:
+    """The modulation that a param group's plain value stands for.
+
+    Raises:
+        ValueError: for a value that stands for none.
+    """
+    if isinstance(value, CircuitPerturbation):
+        return value
+    if isinstance(value, Mapping):
+        arguments = dict(value)
+        return CircuitPerturbation(**arguments | {"ansatz": Ansatz(**arguments["ansatz"])})
+    if value not in PERTURBATIONS:
+        raise ValueError(
+            f"perturbation must be {' or '.join(PERTURBATIONS)}, or a superpositional.perturbation.CircuitPerturbation, "
+            f"got {value!r}"
+        )
+    return PERTURBATIONS[value]
+
+
 PERTURBATIONS: dict[str, Modulation] = {"sine": sine}
+
+
+@cache
+def _fixed_angles(perturbation: CircuitPerturbation, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Kept on the device: a captured CUDA graph takes nothing from the host.
+    return perturbation.fixed_angles().to(device, dtype)
+
+
+def _reduced(thetas: Sequence[Tensor]) -> list[Tensor]:
+    """``theta - 2 round(theta / 2)``, in [-1, 1] and exact in floating point.
+
+    sin(pi theta) in float32 is off by 2e-4 at theta = 1e3 and has no correct digit at 1e6 without it.
+    """
+    turns = torch._foreach_mul(thetas, 0.5)
+    torch._foreach_round_(turns)
+    return list(torch._foreach_add(thetas, turns, alpha=-2))
+
+
+def _flat(thetas: list[Tensor]) -> Tensor:
+    """Reduced scalars one after another, float64 where the device has it: a circuit adds up many products."""
+    wide = [theta if theta.device.type == "mps" else theta.double() for theta in thetas]
+    if not wide:
+        return torch.empty(0)
+    return torch.cat([theta.reshape(-1).to(wide[0].device) for theta in _reduced(wide)])

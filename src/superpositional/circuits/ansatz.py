@@ -39,8 +39,8 @@ class Ansatz:
         depth: layers of rotations and CNOTs; the paper's is 2. The Hadamards come once, at the start.
         rotations: the rotations of each qubit in a layer, first applied first, out of rx, ry, rz. The input is added to the
             angle of every ry, so one has to be there.
-        entanglement: the CNOTs after each layer's rotations, in this order: ``"linear"``, (0,1), (1,2), ...; ``"ring"``, the
-            same and then (n-1,0), from three qubits on; ``"none"``.
+        entanglement: the CNOTs after each layer's rotations, in this order: ``"linear"``, (0,1), (1,2), ...; ``"ring"``,
+            the same and then (n-1,0), from three qubits on; ``"none"``.
         reupload: whether the input enters every layer, or only the first.
 
     Angles have shape ``angles_shape = (depth, len(rotations), n_qubits)``; gates are ``R(a) = exp(-i a P / 2)``. Qubit 0 is
@@ -147,8 +147,8 @@ class Ansatz:
         """The circuit in Qiskit, with free parameters ``theta[i]`` (row-major over ``angles_shape``) and the input.
 
         Args:
-            inputs: ``"scalar"``, one ``x`` for all qubits, as in attention; ``"register"``, ``x[q]`` of its own for each, as
-                in the optimizer.
+            inputs: ``"scalar"``, one ``x`` for all qubits, as in attention; ``"register"``, an ``x[q]`` for each, as in the
+                optimizer.
 
         Note:
             Qiskit's qubit 0 is the least significant bit of a basis state's index, ours the most significant.

@@ -27,13 +27,14 @@ def closed_form(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str
     """psi_k, ``(..., Q)``, from single qubits; any readout of an ansatz that ``has_closed_form``."""
     gate_angles_LRQ = encode(ansatz, inputs, angles_LRQ)
     if readout == "z":
-        z_Q = _bloch_z(ansatz, gate_angles_LRQ)
-        return torch.stack([z_Q[..., sorted(qubits)].prod(-1) for qubits in _parities(ansatz)], -1)
+        return torch.stack(_after_cnots(ansatz, list(_bloch_z(ansatz, gate_angles_LRQ).unbind(-1))), -1)
     qubit_Q2 = _amplitudes(ansatz, gate_angles_LRQ)
-    every = range(ansatz.n_qubits)
-    sources = [_source(ansatz, index) for index in basis_states(readout, ansatz.n_qubits)]
-    bits = [[source >> (ansatz.n_qubits - 1 - q) & 1 for q in every] for source in sources]
-    amplitude_Q = torch.stack([qubit_Q2[..., list(every), each].prod(-1) for each in bits], -1)
+    amplitudes = []
+    for index in basis_states(readout, ansatz.n_qubits):
+        bits = f"{_source(ansatz, index):0{ansatz.n_qubits}b}"
+        factors = [qubit_Q2[..., q, int(bit)] for q, bit in enumerate(bits)]
+        amplitudes.append(math.prod(factors[1:], start=factors[0]))
+    amplitude_Q = torch.stack(amplitudes, -1)
     return amplitude_Q.real if is_amplitude(readout) else amplitude_Q.real.square() + amplitude_Q.imag.square()
 
 
@@ -57,12 +58,20 @@ def _bloch_z(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
     return z
 
 
-def _parities(ansatz: Ansatz) -> list[set[int]]:
-    """The qubits whose parity before the CNOTs is each qubit's value after them: a CNOT adds its control's to its target's."""
+def _after_cnots(ansatz: Ansatz, before: list[Tensor]) -> list[Tensor]:
+    """<Z> of each qubit after the last CNOTs, from those of independent qubits before.
+
+    A CNOT makes its target the parity of both, and the <Z> of a parity of independent qubits is the product of theirs; a
+    qubit that comes in twice drops out.
+    """
+    after = list(before)
     parities = [{q} for q in range(ansatz.n_qubits)]
     for control, target in ansatz.cnots:
+        independent = parities[target].isdisjoint(parities[control])
         parities[target] = parities[target] ^ parities[control]
-    return parities
+        factors = [after[control], after[target]] if independent else [before[q] for q in sorted(parities[target])]
+        after[target] = math.prod(factors[1:], start=factors[0])
+    return after
 
 
 def _amplitudes(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def basis_states(readout: str, n_qubits: int) -> list[int]:
 def read(state_S: Tensor, readout: str, n_qubits: int) -> Tensor:
     """``(..., S)`` complex amplitudes to ``(..., Q)`` real numbers psi_k."""
     if is_amplitude(readout):
-        return state_S[..., basis_states(readout, n_qubits)].real
+        return _pick(state_S, basis_states(readout, n_qubits)).real
     return read_probabilities(_squares(state_S), readout, n_qubits)
 
 
@@ -58,14 +58,19 @@ def read_probabilities(probability_S: Tensor, readout: str, n_qubits: int) -> Te
     """``(..., S)`` probabilities, exact or counted, to ``(..., Q)``; not for amplitudes."""
     if readout == "z":
         return probability_S @ signs(n_qubits, probability_S)
-    return probability_S[..., basis_states(readout, n_qubits)]
+    return _pick(probability_S, basis_states(readout, n_qubits))
 
 
 def signs(n_qubits: int, like: Tensor) -> Tensor:
-    """The eigenvalues of Z: ``(S, Q)``, +1 where the qubit is 0 and -1 where it is 1, in ``like``'s dtype, on its device."""
+    """The eigenvalues of each Z, ``(S, Q)``: +1 where the qubit is 0, -1 where it is 1; dtype and device of ``like``."""
     index_S = torch.arange(2**n_qubits, device=like.device)
     shift_Q = torch.arange(n_qubits - 1, -1, -1, device=like.device)
     return 1 - 2 * ((index_S[:, None] >> shift_Q) & 1).to(like.dtype)
+
+
+def _pick(tensor_S: Tensor, indices: list[int]) -> Tensor:
+    # One by one: a list as an index is a tensor on the host, which a captured CUDA graph does not take.
+    return torch.stack([tensor_S[..., index] for index in indices], -1)
 
 
 def _squares(state_S: Tensor) -> Tensor:

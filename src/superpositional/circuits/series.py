@@ -18,11 +18,9 @@ from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.readouts import is_amplitude
 
 
-def doubled_frequencies(ansatz: Ansatz, readout: str) -> list[int]:
+def doubled_frequencies(ansatz: Ansatz, readout: str) -> range:
     """2w for every frequency w >= 0 that the readout can have, rising: integers also where w is half of one."""
-    if is_amplitude(readout):
-        return list(range(ansatz.degree % 2, ansatz.degree + 1, 2))
-    return list(range(0, 2 * ansatz.degree + 1, 2))
+    return range(ansatz.degree % 2, ansatz.degree + 1, 2) if is_amplitude(readout) else range(0, 2 * ansatz.degree + 1, 2)
 
 
 def node_count(ansatz: Ansatz, readout: str) -> int:
@@ -43,7 +41,7 @@ def fit(ansatz: Ansatz, readout: str, samples_K: Tensor) -> Tensor:
     them stays below K.
     """
     count = node_count(ansatz, readout)
-    doubled_J = torch.tensor(doubled_frequencies(ansatz, readout), device=samples_K.device)
+    doubled_J = _as_tensor(doubled_frequencies(ansatz, readout), samples_K.device)
     # w_j x_k = pi (2 w_j k mod 2K) / K: reduced in integers, so that high frequencies keep their digits in float32.
     turns_KJ = torch.arange(count, device=samples_K.device)[:, None] * doubled_J % (2 * count)
     phase_KJ = turns_KJ.to(samples_K.dtype) * (torch.pi / count)
@@ -53,7 +51,7 @@ def fit(ansatz: Ansatz, readout: str, samples_K: Tensor) -> Tensor:
 
 def series_reference(ansatz: Ansatz, readout: str, coefficients_2J: Tensor, x: Tensor) -> Tensor:
     """The series as it is written, for ``x`` of shape ``(...)``; batch dimensions broadcast."""
-    doubled_J = torch.tensor(doubled_frequencies(ansatz, readout), device=x.device)
+    doubled_J = _as_tensor(doubled_frequencies(ansatz, readout), x.device)
     phase_J = x[..., None] * (doubled_J / 2).to(x.dtype)
     return (coefficients_2J[..., 0, :] * phase_J.cos() + coefficients_2J[..., 1, :] * phase_J.sin()).sum(-1)
 
@@ -142,6 +140,10 @@ class _Projection(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _as_tensor(numbers: range, device: torch.device) -> Tensor:
+    return torch.arange(numbers.start, numbers.stop, numbers.step, device=device)
 
 
 def _derivative(coefficients_H2J: Tensor, first: int) -> Tensor:

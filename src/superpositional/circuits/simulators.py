@@ -1,8 +1,8 @@
 """Who runs the circuit?
 
 Every simulator behind one signature and in one table: ``evaluate(ansatz, inputs, angles, readout)`` gives psi_k, and
-``SIMULATORS`` says who can do what. All exact ones agree to 1e-12 in float64 and are differentiable in inputs and angles: by
-autograd, or where a foreign simulator stands in between, by the parameter-shift rule. Read by perturbation and attention.
+``SIMULATORS`` says who can do what. All exact ones agree to 1e-12 in float64 and are differentiable in inputs and angles:
+by autograd, or where a foreign simulator stands in between, by the parameter-shift rule. Read by perturbation, attention.
 
 Shapes: B circuits; L, R, Q as in ``Ansatz.angles_shape``; what stands before is batch.
 """
@@ -55,9 +55,7 @@ def evaluate(
     return SIMULATORS[simulator].run(ansatz, inputs, angles_LRQ, readout, shots, seed)
 
 
-def refusal(
-    ansatz: Ansatz, readout: str, simulator: str, *, scalar: bool = True, shots: int | None = None
-) -> str | None:
+def refusal(ansatz: Ansatz, readout: str, simulator: str, *, scalar: bool = True, shots: int | None = None) -> str | None:
     """Why a simulator cannot do this and which can, or None if it can. ``scalar``: one input for all qubits."""
     check_readout(readout)
     if simulator not in SIMULATORS:
@@ -119,9 +117,7 @@ def _qiskit(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, sh
     return parameter_shift(run_qiskit, ansatz, encode(ansatz, inputs, angles_LRQ), readout)
 
 
-def _aer(
-    ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, shots: int | None, seed: int | None
-) -> Tensor:
+def _aer(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, shots: int | None, seed: int | None) -> Tensor:
     from superpositional.circuits.qiskit_backend import run_aer
 
     def run(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
@@ -176,9 +172,7 @@ class _ParameterShift(torch.autograd.Function):
         def shifted(by: float) -> Tensor:  # (P, B, Q): one angle moved in each
             return parameter_shift(run, ansatz, gate_angles_BLRQ + by * step, readout)
 
-        if is_amplitude(readout):
-            slope_PBQ = shifted(torch.pi) / 2
-        else:
-            slope_PBQ = (shifted(torch.pi / 2) - shifted(-torch.pi / 2)) / 2
-        grad_BP = torch.einsum("bq,pbq->bp", grad_BQ, slope_PBQ)
+        linear = is_amplitude(readout)
+        difference_PBQ = shifted(torch.pi) if linear else shifted(torch.pi / 2) - shifted(-torch.pi / 2)
+        grad_BP = torch.einsum("bq,pbq->bp", grad_BQ, difference_PBQ / 2)
         return grad_BP.reshape(gate_angles_BLRQ.shape), None, None, None

@@ -30,9 +30,11 @@ def encode(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> Tensor:
             f"inputs must have shape (..., 1) or (..., {ansatz.n_qubits}) and angles (..., {ansatz.angles_shape}), "
             f"got {tuple(inputs.shape)} and {tuple(angles_LRQ.shape)}"
         )
-    layers, rotations, _ = ansatz.angles_shape
-    enters = [[ansatz.encodes(layer, rotation) for rotation in range(rotations)] for layer in range(layers)]
-    enters_LR1 = torch.tensor(enters, device=inputs.device).unsqueeze(-1)
+    # Put together on the device: a captured CUDA graph takes nothing from the host.
+    layer_L = torch.arange(ansatz.depth, device=inputs.device)
+    rotation_R = torch.arange(len(ansatz.rotations), device=inputs.device)
+    enters_R = sum(rotation_R == index for index, name in enumerate(ansatz.rotations) if name == "ry") > 0
+    enters_LR1 = (layer_L < (ansatz.depth if ansatz.reupload else 1))[:, None, None] & enters_R[:, None]
     # Chosen, not multiplied by 0 and 1: an input that is not finite must not reach gates it does not enter.
     return torch.where(enters_LR1, angles_LRQ + inputs[..., None, None, :], angles_LRQ)
 
@@ -43,7 +45,9 @@ def state(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
     Raises:
         MemoryError: before anything is allocated, with what the simulation needs and what there is.
     """
-    check_memory(ansatz, gate_angles_LRQ)
+    wants_gradients = gate_angles_LRQ.requires_grad and torch.is_grad_enabled()
+    circuits = math.prod(gate_angles_LRQ.shape[:-3])
+    require_memory(ansatz, circuits, gate_angles_LRQ.dtype, gate_angles_LRQ.device, gradients=wants_gradients)
     n = ansatz.n_qubits
     unitary_LQ22 = unitaries(ansatz, gate_angles_LRQ)
     source_S = source(ansatz, gate_angles_LRQ.device)
@@ -95,22 +99,33 @@ def source(ansatz: Ansatz, device: torch.device) -> Tensor:
     return index_S
 
 
-def check_memory(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> None:
-    """Raises MemoryError where the amplitudes would not fit, saying how many bytes are needed and how many are there."""
-    circuits = math.prod(gate_angles_LRQ.shape[:-3])
-    complex_bytes = 2 * gate_angles_LRQ.dtype.itemsize
-    # A gate has its input and its output at once, and a copy between; autograd keeps every gate's input as well.
-    kept = ansatz.n_qubits * ansatz.depth if gate_angles_LRQ.requires_grad and torch.is_grad_enabled() else 0
-    need = circuits * 2**ansatz.n_qubits * complex_bytes * (3 + kept)
+def require_memory(
+    ansatz: Ansatz, circuits: int, dtype: torch.dtype, device: torch.device | None = None, *, gradients: bool = False
+) -> None:
+    """See that so many statevectors fit, before anything is allocated.
+
+    Args:
+        ansatz: the circuit.
+        circuits: how many at once.
+        dtype: of the angles, float32 or float64.
+        device: where; None is the host.
+        gradients: whether autograd keeps every gate's input.
+
+    Raises:
+        MemoryError: with what the simulation needs and what is free.
+    """
+    # A gate has its input and its output at once, and a copy between.
+    states = 3 + (ansatz.n_qubits * ansatz.depth if gradients else 0)
+    need = circuits * states * 2 * dtype.itemsize * 2**ansatz.n_qubits
     # Small ones are not worth asking the system, nor is what a compiler traces.
-    if need < 2**28 or torch.compiler.is_compiling() or gate_angles_LRQ.device.type == "meta":
+    if need < 2**28 or torch.compiler.is_compiling():
         return
-    cuda = gate_angles_LRQ.device.type == "cuda"
-    available = torch.cuda.mem_get_info(gate_angles_LRQ.device)[0] if cuda else psutil.virtual_memory().available
+    cuda = device is not None and device.type == "cuda"
+    available = torch.cuda.mem_get_info(device)[0] if cuda else psutil.virtual_memory().available
     if need > available:
         raise MemoryError(
-            f"{circuits} circuit(s) of n_qubits={ansatz.n_qubits} at depth {ansatz.depth} need {_gigabytes(need)} as "
-            f"statevectors, and {_gigabytes(available)} are free; use fewer qubits, fewer circuits at once, or a smaller dtype"
+            f"{circuits} circuit(s) of n_qubits={ansatz.n_qubits}, depth={ansatz.depth} need {_gigabytes(need)} as "
+            f"statevectors, and {_gigabytes(available)} are free; use fewer qubits or fewer circuits at once, or float32"
         )
 
 

@@ -1,0 +1,252 @@
+"""What does quantum attention compute?
+
+Pamuk et al. 2025, eqs. (3) to (5)::
+
+    softmax( Q K^T / sqrt(d_k) + Phi ) V,    Phi_ijh = sum_k psi_k( C_h( (Q K^T)_ijh ) )
+
+One scalar, the score, enters the circuit C, so Phi is a short Fourier series of it (``circuits.series``): the circuit runs
+at D+1 or 2D+1 nodes per head and step, never per score, and attention costs a few multiplications a score more than usual.
+Read by nets; ``QuantumAttention`` goes wherever ``torch.nn.MultiheadAttention`` goes.
+
+Shapes: B batch, H heads, N queries, M keys, D embed, E = D / H; A sets of angles (H or 1); L, R, Q as in
+``Ansatz.angles_shape``; K nodes, J frequencies.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout, linear
+
+from superpositional.circuits import Ansatz, series
+from superpositional.circuits.readouts import READOUTS
+from superpositional.circuits.simulators import evaluate, refusal
+from superpositional.circuits.statevector import require_memory
+
+# Which simulator gives the values at the nodes of the series; None: no series, but the circuit for every score.
+EVALUATORS = {"fourier": "statevector", "statevector": None, "qiskit": "qiskit", "aer": "aer"}
+SCORES = ("raw", "scaled")
+
+
+class QuantumAttention(nn.Module):
+    """Multi-head attention with a quantum term in its scores (Pamuk et al. 2025, eqs. 3 to 5).
+
+    Takes the place of :class:`torch.nn.MultiheadAttention`, in ``nn.TransformerEncoderLayer`` too: ``forward``, initial
+    weights and state_dict are its, with one more entry, ``angles``.
+
+    Args:
+        embed_dim, num_heads, dropout, bias, batch_first, device, dtype: as in ``nn.MultiheadAttention`` (but batch first by
+            default; keys and values have the queries' width).
+        ansatz: the circuit C; the paper's by default.
+        readout: what psi_k is, one of ``circuits.readouts.READOUTS``.
+        evaluator: ``"fourier"``, exact and fast: the circuit runs at the nodes of its series, by our statevector.
+            ``"qiskit"``, ``"aer"``: the same with those simulators at the nodes. ``"statevector"``, the reference: the
+            circuit is simulated for every single score, at the price that this has.
+        score: what enters the circuit, ``"raw"``, Q K^T as eq. (4) says, or ``"scaled"``, divided by sqrt(d_k).
+        shared_angles: one set of angles for all heads (and, in ``nets``, all layers) instead of one per head.
+
+    Angles are drawn uniformly from [-pi, pi), after all other weights. Masks are applied after Phi. Rows that are masked
+    throughout give 0, as ``scaled_dot_product_attention`` has it. Phi is computed in float32 at least.
+
+    Raises:
+        ValueError: naming every argument that is out of range, with its cure.
+        MemoryError: where the statevectors of one forward pass would not fit.
+    """
+
+    # nn.TransformerEncoderLayer has an evaluation path of its own that reads self_attn's weights and never calls it; this
+    # attribute is its own way of being told not to.
+    _qkv_same_embed_dim = False
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        *,
+        ansatz: Ansatz = Ansatz(),  # noqa: B008  (frozen)
+        readout: str = "amplitude",
+        evaluator: str = "fourier",
+        score: str = "raw",
+        shared_angles: bool = False,
+        batch_first: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        _check(embed_dim, num_heads, dropout, ansatz, readout, evaluator, score)
+        super().__init__()
+        self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
+        self.dropout, self.batch_first = dropout, batch_first
+        self.ansatz, self.readout, self.evaluator, self.score = ansatz, readout, evaluator, score
+        self.shared_angles = shared_angles
+        made = {"device": device, "dtype": dtype}
+        # In the order in which MultiheadAttention draws, so that the same seed gives the same weights.
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim, **made))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim, **made)) if bias else None
+        self.out_proj = nn.Linear(embed_dim, embed_dim, bias=bias, **made)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        if bias:
+            nn.init.zeros_(self.out_proj.bias)
+        self.angles = nn.Parameter(torch.empty(1 if shared_angles else num_heads, *ansatz.angles_shape, **made))
+        nn.init.uniform_(self.angles, -math.pi, math.pi)
+        require_memory(ansatz, self.executions, self.angles.dtype, gradients=True)
+
+    def extra_repr(self) -> str:
+        return (
+            f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, dropout={self.dropout}, {self.ansatz}, "
+            f"readout={self.readout!r}, evaluator={self.evaluator!r}, score={self.score!r}"
+        )
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = False,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As ``nn.MultiheadAttention.forward``, except that weights are returned only when asked for.
+
+        Args:
+            query: ``(B, N, D)``, or ``(N, D)``, or ``(N, B, D)`` if not ``batch_first``; key and value alike with M.
+            key_padding_mask: ``(B, M)`` or ``(M,)``; True, or -inf, is ignored.
+            attn_mask: ``(N, M)`` or ``(B * H, N, M)``; True is ignored, floats are added.
+            is_causal: says that ``attn_mask`` is causal; without one, the causal mask is applied.
+
+        Returns:
+            The output, of the query's shape, and the weights ``(B, N, M)``, ``(B, H, N, M)``, or None.
+        """
+        batched = query.dim() == 3
+        if not batched:
+            query, key, value = (each.unsqueeze(0) for each in (query, key, value))
+            key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
+        elif not self.batch_first:
+            query, key, value = (each.transpose(0, 1) for each in (query, key, value))
+        q_BHNE, k_BHME, v_BHME = self._project(query, key, value)
+        raw_BHNM = q_BHNE @ k_BHME.mT
+        logits_BHNM = raw_BHNM / math.sqrt(self.head_dim) + self.phi(raw_BHNM).to(raw_BHNM.dtype)
+        mask = self._mask(logits_BHNM, key_padding_mask, attn_mask, is_causal)
+        if mask is None:
+            weight_BHNM = logits_BHNM.softmax(-1)
+        else:
+            # A row of nothing but -inf has no softmax: it gets 0s, and neither NaN nor a gradient of NaN.
+            masked_out = (mask == -math.inf).all(-1, keepdim=True)
+            logits_BHNM = logits_BHNM + mask.masked_fill(masked_out, 0.0)
+            weight_BHNM = logits_BHNM.softmax(-1).masked_fill(masked_out, 0.0)
+        dropped_BHNM = dropout(weight_BHNM, self.dropout, self.training)
+        output = self.out_proj((dropped_BHNM.to(v_BHME.dtype) @ v_BHME).transpose(1, 2).flatten(2))
+        weights = None
+        if need_weights:
+            weights = dropped_BHNM.mean(1) if average_attn_weights else dropped_BHNM
+        if not batched:
+            return output.squeeze(0), None if weights is None else weights.squeeze(0)
+        return output if self.batch_first else output.transpose(0, 1), weights
+
+    def phi(self, raw_BHNM: Tensor) -> Tensor:
+        """Phi of every score Q K^T (eq. 4): ``(B, H, N, M)`` to the same, in float32 or float64."""
+        if self.score == "scaled":
+            raw_BHNM = raw_BHNM / math.sqrt(self.head_dim)
+        x_BHNM = raw_BHNM.float() if raw_BHNM.dtype.itemsize < 4 else raw_BHNM
+        if self.evaluator == "statevector":
+            angles_HLRQ = self.angles.to(x_BHNM.dtype).expand(self.num_heads, *self.ansatz.angles_shape)
+            angles_H11LRQ = angles_HLRQ[:, None, None]
+            return evaluate(self.ansatz, x_BHNM[..., None], angles_H11LRQ, self.readout).sum(-1)
+        coefficients_A2J = self.coefficients().to(x_BHNM.dtype)
+        first = series.doubled_frequencies(self.ansatz, self.readout)[0]
+        # A series' scores side by side. One set of angles for all heads is one series for all.
+        by_head = x_BHNM.transpose(0, 1)
+        x_AT = by_head.reshape(len(coefficients_A2J), math.prod(x_BHNM.shape) // len(coefficients_A2J))
+        return series.series(coefficients_A2J, x_AT, first).reshape(by_head.shape).transpose(0, 1)
+
+    def coefficients(self) -> Tensor:
+        """Phi's Fourier series: ``(A, 2, J)``, of frequencies ``circuits.series.doubled_frequencies`` / 2.
+
+        The only place where circuits run: ``executions`` of them.
+        """
+        angles_ALRQ = self.angles.float() if self.angles.dtype.itemsize < 4 else self.angles
+        node_K = series.nodes(self.ansatz, self.readout, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device)
+        simulator = EVALUATORS[self.evaluator] or "statevector"
+        sample_AKQ = evaluate(self.ansatz, node_K[:, None], angles_ALRQ[:, None], self.readout, simulator=simulator)
+        return series.fit(self.ansatz, self.readout, sample_AKQ.sum(-1))
+
+    @property
+    def executions(self) -> int:
+        """Circuits run per forward pass, whatever the batch and the length; not for ``evaluator="statevector"``."""
+        return len(self.angles) * series.node_count(self.ansatz, self.readout)
+
+    @torch.no_grad()
+    def certificate(self, generator: torch.Generator, count: int = 256, largest: float = 30.0) -> float:
+        """How far the fitted series is from direct simulation: the largest difference over ``count`` random scores per set
+        of angles, uniform in [-largest, largest]. In the module's precision: some 1e-6 in float32, 1e-14 in float64."""
+        angles_ALRQ = self.angles.float() if self.angles.dtype.itemsize < 4 else self.angles
+        x_AT = (2 * torch.rand(len(angles_ALRQ), count, generator=generator, dtype=torch.float64) - 1) * largest
+        x_AT = x_AT.to(angles_ALRQ)
+        first = series.doubled_frequencies(self.ansatz, self.readout)[0]
+        fitted_AT = series.series(self.coefficients(), x_AT, first)
+        direct_AT = evaluate(self.ansatz, x_AT[..., None], angles_ALRQ[:, None], self.readout).sum(-1)
+        return float((fitted_AT - direct_AT).abs().max())
+
+    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values by head: ``(B, H, N, E)``."""
+        if query is key and key is value:
+            projected = linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
+        else:
+            biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+            given = zip((query, key, value), self.in_proj_weight.chunk(3), biases, strict=True)
+            projected = [linear(each, weight, bias) for each, weight, bias in given]
+        q, k, v = (each.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for each in projected)
+        return q, k, v
+
+    def _mask(
+        self, logits_BHNM: Tensor, key_padding_mask: Tensor | None, attn_mask: Tensor | None, is_causal: bool
+    ) -> Tensor | None:
+        """All masks as numbers to add, in a shape that broadcasts against ``(B, H, N, M)``."""
+        batch, heads, n, m = logits_BHNM.shape
+        masks = []
+        if attn_mask is not None:
+            if attn_mask.shape not in ((n, m), (batch * heads, n, m)):
+                raise ValueError(
+                    f"attn_mask must have shape {(n, m)} or {(batch * heads, n, m)}, got {tuple(attn_mask.shape)}"
+                )
+            masks.append(attn_mask if attn_mask.dim() == 2 else attn_mask.unflatten(0, (batch, heads)))
+        elif is_causal:
+            masks.append(torch.ones(n, m, dtype=torch.bool, device=logits_BHNM.device).triu(1))
+        if key_padding_mask is not None:
+            if key_padding_mask.shape != (batch, m):
+                raise ValueError(f"key_padding_mask must have shape {(batch, m)}, got {tuple(key_padding_mask.shape)}")
+            masks.append(key_padding_mask[:, None, None, :])
+        if not masks:
+            return None
+        return sum(
+            torch.zeros_like(mask, dtype=logits_BHNM.dtype).masked_fill_(mask, -math.inf)
+            if mask.dtype == torch.bool
+            else mask.to(logits_BHNM.dtype)
+            for mask in masks
+        )
+
+
+def _check(
+    embed_dim: int, num_heads: int, dropout: float, ansatz: Ansatz, readout: str, evaluator: str, score: str
+) -> None:
+    """Every argument out of range, with its cure, in one error."""
+    mistakes = []
+    if num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
+        mistakes.append(f"embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}; try 64 and 4")
+    if not 0 <= dropout < 1:
+        mistakes.append(f"dropout must be in [0, 1), got {dropout}; 0 switches it off")
+    for name, value, choices in (
+        ("readout", readout, READOUTS),
+        ("evaluator", evaluator, tuple(EVALUATORS)),
+        ("score", score, SCORES),
+    ):
+        if value not in choices:
+            mistakes.append(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    if not isinstance(ansatz, Ansatz):
+        mistakes.append(f"ansatz must be a superpositional.circuits.Ansatz, got {ansatz!r}")
+    elif not mistakes and (wrong := refusal(ansatz, readout, EVALUATORS[evaluator] or "statevector")) is not None:
+        mistakes.append(wrong)
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
