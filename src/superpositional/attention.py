@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 
 from superpositional.circuits import Ansatz, series
-from superpositional.circuits.readouts import READOUTS
+from superpositional.circuits.readouts import READOUTS, is_amplitude
 from superpositional.circuits.simulators import evaluate, refusal
 from superpositional.circuits.statevector import require_memory
 
@@ -44,6 +44,9 @@ class QuantumAttention(nn.Module):
             circuit is simulated for every single score, at the price that this has.
         score: what enters the circuit, ``"raw"``, Q K^T as eq. (4) says, or ``"scaled"``, divided by sqrt(d_k).
         shared_angles: one set of angles for all heads (and, in ``nets``, all layers) instead of one per head.
+
+    While ``measuring`` is set, a forward pass leaves ``statistics``: ``phi_rms``, ``score_rms`` (of Q K^T / sqrt(d_k)) and
+    how many ``scores`` there were.
 
     Angles are drawn uniformly from [-pi, pi), after all other weights. Masks are applied after Phi. Rows that are masked
     throughout give 0, as ``scaled_dot_product_attention`` has it. Phi is computed in float32 at least.
@@ -79,6 +82,7 @@ class QuantumAttention(nn.Module):
         self.dropout, self.batch_first = dropout, batch_first
         self.ansatz, self.readout, self.evaluator, self.score = ansatz, readout, evaluator, score
         self.shared_angles = shared_angles
+        self.measuring, self.statistics = False, {}
         made = {"device": device, "dtype": dtype}
         # In the order in which MultiheadAttention draws, so that the same seed gives the same weights.
         self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim, **made))
@@ -89,7 +93,7 @@ class QuantumAttention(nn.Module):
             nn.init.zeros_(self.out_proj.bias)
         self.angles = nn.Parameter(torch.empty(1 if shared_angles else num_heads, *ansatz.angles_shape, **made))
         nn.init.uniform_(self.angles, -math.pi, math.pi)
-        require_memory(ansatz, self.executions, self.angles.dtype, gradients=True)
+        require_memory(ansatz, self.circuits, self.angles.dtype, gradients=True)
 
     def extra_repr(self) -> str:
         return (
@@ -127,7 +131,12 @@ class QuantumAttention(nn.Module):
             query, key, value = (each.transpose(0, 1) for each in (query, key, value))
         q_BHNE, k_BHME, v_BHME = self._project(query, key, value)
         raw_BHNM = q_BHNE @ k_BHME.mT
-        logits_BHNM = raw_BHNM / math.sqrt(self.head_dim) + self.phi(raw_BHNM).to(raw_BHNM.dtype)
+        scaled_BHNM, phi_BHNM = raw_BHNM / math.sqrt(self.head_dim), self.phi(raw_BHNM)
+        if self.measuring:
+            rms = {"phi_rms": phi_BHNM, "score_rms": scaled_BHNM}
+            rms = {name: each.detach().float().square().mean().sqrt() for name, each in rms.items()}
+            self.statistics = rms | {"scores": raw_BHNM.numel()}
+        logits_BHNM = scaled_BHNM + phi_BHNM.to(raw_BHNM.dtype)
         mask = self._mask(logits_BHNM, key_padding_mask, attn_mask, is_causal)
         if mask is None:
             weight_BHNM = logits_BHNM.softmax(-1)
@@ -164,7 +173,7 @@ class QuantumAttention(nn.Module):
     def coefficients(self) -> Tensor:
         """Phi's Fourier series: ``(A, 2, J)``, of frequencies ``circuits.series.doubled_frequencies`` / 2.
 
-        The only place where circuits run: ``executions`` of them.
+        The only place where circuits run: ``circuits`` of them.
         """
         angles_ALRQ = self.angles.float() if self.angles.dtype.itemsize < 4 else self.angles
         node_K = series.nodes(self.ansatz, self.readout, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device)
@@ -173,9 +182,21 @@ class QuantumAttention(nn.Module):
         return series.fit(self.ansatz, self.readout, sample_AKQ.sum(-1))
 
     @property
-    def executions(self) -> int:
-        """Circuits run per forward pass, whatever the batch and the length; not for ``evaluator="statevector"``."""
+    def circuits(self) -> int:
+        """Circuits that determine Phi for every score of a step: the nodes of all sets of angles."""
         return len(self.angles) * series.node_count(self.ansatz, self.readout)
+
+    def executions(self, scores: int) -> tuple[int, int]:
+        """Circuits run by one forward pass over so many scores, and by its gradient.
+
+        ``circuits`` whatever the batch and the length, and by autograd none more for the gradient; Qiskit's take one or two
+        shifted ones per angle of each. ``evaluator="statevector"`` runs one per score.
+        """
+        if self.evaluator == "statevector":
+            return scores, 0
+        shifts = 1 if is_amplitude(self.readout) else 2
+        by_autograd = self.evaluator == "fourier"
+        return self.circuits, 0 if by_autograd else self.circuits * self.ansatz.num_parameters * shifts
 
     @torch.no_grad()
     def certificate(self, generator: torch.Generator, count: int = 256, largest: float = 30.0) -> float:

@@ -105,7 +105,7 @@ class Curves(Callback):
         if trainer.sanity_checking:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
-        _log(trainer, {trainer.global_step: metrics})
+        log(trainer, {trainer.global_step: metrics})
 
     def _flush(self, trainer: Trainer, *, check: bool = True) -> None:
         if not self.losses:
@@ -119,7 +119,7 @@ class Curves(Callback):
             row["train/loss"] += value
         self.losses = []
         rows[step]["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
-        _log(trainer, rows, check=check)
+        log(trainer, rows, check=check)
 
 
 class PerturbationStatistics(Callback):
@@ -178,7 +178,7 @@ class PerturbationStatistics(Callback):
                 if key != "step_norm":
                     self.measured.setdefault(name, []).append(metrics[name])
         if metrics:
-            _log(trainer, {trainer.global_step: metrics}, check=False)
+            log(trainer, {trainer.global_step: metrics}, check=False)
 
     def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
         """Empty for an optimizer without the term."""
@@ -247,7 +247,7 @@ class Convergence(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking and self.started:
-            _log(trainer, {trainer.global_step: {"time/train_seconds": self._seconds()}})
+            log(trainer, {trainer.global_step: {"time/train_seconds": self._seconds()}})
 
     def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
         """From the curves on disk, so that a resumed run is judged whole."""
@@ -303,7 +303,7 @@ def _names(groups: list[dict[str, Any]], wanted: list[dict[str, Any]], pl_module
     ]
 
 
-def _log(trainer: Trainer, rows: Mapping[int, Mapping[str, float]], *, check: bool = True) -> None:
+def log(trainer: Trainer, rows: Mapping[int, Mapping[str, float]], *, check: bool = True) -> None:
     """Give rows of ``{step: {metric: value}}`` to every logger, then see that all is finite."""
     for logger in trainer.loggers:
         for step, metrics in rows.items():

@@ -42,12 +42,13 @@ SUPPLIED = {
 }
 
 
-def check(cfg: DictConfig, loader: ConfigLoader) -> None:
+def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = False) -> None:
     """See that every key has a reader and every value is one its reader takes.
 
     Args:
         cfg: a composed config, its ``hydra`` node included.
         loader: Hydra's, for what the chosen groups hold.
+        circuit_is_read: somebody reads the circuit whatever else is chosen.
 
     Raises:
         configs.ConfigError: every mistake, each with the key, the value and the cure.
@@ -60,7 +61,8 @@ def check(cfg: DictConfig, loader: ConfigLoader) -> None:
     ]
     # What the same choices compose to by themselves: the keys that exist.
     baseline = loader.load_configuration("train", choices, RunMode.RUN)
-    mistakes = [*_unknown_keys(config, baseline), *_unread_circuit(cfg, loader), *bad_scalars(config)]
+    mistakes = [*_unknown_keys(config, baseline), *bad_scalars(config)]
+    mistakes += [] if circuit_is_read else _unread_circuit(cfg, loader)
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:

@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   superpositional sweep smoke                   two arms, two seeds, three steps: does it run?
   superpositional sweep paper_classification    the paper's four arms and a placebo, 30 paired seeds
   superpositional report paper_classification   figures and tables of it, finished or not
+  superpositional circuit circuit.depth=3       the circuit: gates, spectrum, response curve, picture
 """
 
 
@@ -53,6 +54,19 @@ def parser() -> argparse.ArgumentParser:
         "--publish", type=Path, metavar="FOLDER", help="also copy thinned records there; report FOLDER rebuilds all"
     )
     report.add_argument("--readme", type=Path, metavar="FILE", help="also put the result between FILE's markers")
+    circuit = commands.add_parser(
+        "circuit",
+        help="the circuit of a config: drawn, counted, its spectrum and response curve",
+        description="Show the circuit that a run with these overrides would have: gates, counts, entanglement, the spectrum "
+        "it reaches, x -> Phi(x) of quantum attention and the optimizer's modulation; as text and as a picture.",
+        epilog="examples: superpositional circuit circuit.depth=3 circuit.n_qubits=6 --readout z; superpositional circuit "
+        "net/attention=quantum net.attention.readout=probability circuit.entanglement=ring seed=7",
+    )
+    circuit.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides, as for train")
+    circuit.add_argument("--readout", help="what psi_k is (default: the config's, or amplitude)")
+    circuit.add_argument(
+        "--out", type=Path, default=Path("outputs/circuit"), metavar="FOLDER", help="where to write (default: %(default)s)"
+    )
     return top
 
 
@@ -77,7 +91,18 @@ def _main(arguments: Sequence[str] | None) -> None:
         return _sweep(options, unknown)
     if unknown:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
-    return _report(options)
+    return _circuit(options) if options.command == "circuit" else _report(options)
+
+
+def _circuit(options: argparse.Namespace) -> None:
+    from superpositional import show
+    from superpositional.config import ConfigError
+    from superpositional.train import refuse
+
+    try:
+        show.main(options.overrides, options.out, options.readout)
+    except ConfigError as error:
+        refuse(error)
 
 
 def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:

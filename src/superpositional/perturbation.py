@@ -17,6 +17,7 @@ from torch import Tensor
 
 from superpositional.circuits import Ansatz
 from superpositional.circuits.closed_form import has_closed_form
+from superpositional.circuits.measures import entanglement
 from superpositional.circuits.simulators import evaluate, refusal
 from superpositional.circuits.statevector import require_memory
 from superpositional.seeds import generator, stream
@@ -123,6 +124,15 @@ class CircuitPerturbation:
             split = torch.cat(pieces).split(sizes) if pieces else []
             found += [part.view(theta.shape).to(theta) for part, theta in zip(split, thetas, strict=True)]
         return found
+
+    @torch.no_grad()
+    def entanglement(self, blocks: list[list[Tensor]], most: int = 256) -> float:
+        """Mean Meyer-Wallach entanglement of the first full registers, at most so many; NaN without any."""
+        n = self.ansatz.n_qubits
+        rows = [flat[: len(flat) // n * n].view(-1, n)[:most] for flat in map(_flat, blocks)]
+        theta_BQ = torch.cat(rows)[:most] if rows else torch.empty(0, n)
+        angles_LRQ = _fixed_angles(self, theta_BQ.dtype, theta_BQ.device)
+        return float(entanglement(self.ansatz, theta_BQ * torch.pi, angles_LRQ).mean())
 
     def _simulate(self, theta_BQ: Tensor, step: int) -> Tensor:
         """``-<Z>`` of every qubit of registers of one width."""

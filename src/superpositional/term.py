@@ -30,9 +30,9 @@ class Term:
             view for (parameter, _), each in zip(scope, views, strict=True) for view in each if parameter.grad is not None
         ]
         # The weights are read here, before any of them moves; those without a gradient are still part of a register.
-        blocks = views if group["scope"] == "tensor" else [[view for each in views for view in each]]
+        blocks = blocks_in_scope(group, scope)
         # Half precision cannot hold an angle.
-        exact = [[view.float() if view.dtype.itemsize < 4 else view for view in block] for block in blocks if block]
+        exact = [[view.float() if view.dtype.itemsize < 4 else view for view in block] for block in blocks]
         perturbation = perturbation_from(group["perturbation"])
         self.steps = group["statistics"].get("step", 0)
         modulations = iter(perturbation(exact, self.steps))
@@ -113,6 +113,13 @@ class Term:
             "ratio": size / norm,
             "cosine": _total(products) / (size * norm),
         }
+
+
+def blocks_in_scope(group: dict[str, Any], scope: list[tuple[Tensor, int]]) -> list[list[Tensor]]:
+    """Scalars in scope as views, in blocks that registers run through: the group, or for ``tensor`` each tensor."""
+    views = [leading(parameter, n) for parameter, n in scope]
+    blocks = views if group["scope"] == "tensor" else [[view for each in views for view in each]]
+    return [block for block in blocks if block]
 
 
 def whole(tensor: Tensor) -> list[Tensor]:

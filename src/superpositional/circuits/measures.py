@@ -16,6 +16,8 @@ from superpositional.circuits.statevector import encode, state
 
 # Below it a slope in float64 is rounding: exact zeros come out around 1e-16, live angles at random places far above.
 NOTHING = 1e-10
+# Wide circuits are measured a few draws at a time: autograd keeps every gate's state.
+AMPLITUDES_AT_ONCE = 2**18
 
 
 def meyer_wallach(state_S: Tensor, n_qubits: int) -> Tensor:
@@ -76,6 +78,8 @@ def _slopes(ansatz: Ansatz, readout: str, generator: torch.Generator, draws: int
     """dPhi/d(angle) at random angles and inputs: ``(draws, L, R, Q)``."""
     angles = random_angles(ansatz, generator, draws).requires_grad_()
     inputs = (2 * torch.rand(draws, 1, generator=generator, dtype=torch.float64) - 1) * torch.pi
+    at_once = max(1, AMPLITUDES_AT_ONCE >> ansatz.n_qubits)
     with torch.enable_grad():
-        evaluate(ansatz, inputs, angles, readout).sum().backward()
+        for some in torch.arange(draws).split(at_once):
+            evaluate(ansatz, inputs[some], angles[some], readout).sum().backward()
     return angles.grad

@@ -1,0 +1,152 @@
+"""What does a circuit look like, and which curves can it draw?
+
+Pictures and plain text of one ansatz: its gates, its counts, the frequencies it reaches and x -> Phi(x). Read by the run
+record (``circuit.txt``, ``circuit.svg``) and by ``superpositional circuit``.
+
+Shapes: T points; L, R, Q as in ``Ansatz.angles_shape``; C curves.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from superpositional.circuits import series
+from superpositional.circuits.ansatz import Ansatz
+from superpositional.circuits.measures import dead_angles, entanglement, gradient_variance, random_angles, spectrum
+from superpositional.circuits.simulators import evaluate
+
+# A perturbation of the optimizer: blocks of weights and the step, to the modulation of each.
+Modulation = Callable[[list[list[Tensor]], int], list[Tensor]]
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def response(ansatz: Ansatz, readout: str, angles_LRQ: Tensor, points: int = 241) -> tuple[np.ndarray, np.ndarray]:
+    """x over two turns, which an odd degree needs, and Phi(x): both ``(T,)``."""
+    x_T = torch.linspace(-2 * torch.pi, 2 * torch.pi, points, dtype=angles_LRQ.dtype)
+    return x_T.numpy(), evaluate(ansatz, x_T[:, None], angles_LRQ, readout).sum(-1).numpy()
+
+
+def modulation(perturb: Modulation, n_qubits: int, points: int = 241) -> tuple[np.ndarray, np.ndarray]:
+    """theta over one turn, ``(T,)``, and ``s(theta)`` of a register all of whose weights are theta, ``(T, Q)``."""
+    theta_T = torch.linspace(-1, 1, points, dtype=torch.float64)
+    (s_TQ,) = perturb([[theta_T[:, None].expand(-1, n_qubits)]], 0)
+    return theta_T.numpy(), s_TQ.numpy()
+
+
+def text(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation) -> str:
+    """All there is to say about the circuit in plain text; Phi is that of the first set of angles."""
+    dice = torch.Generator().manual_seed(0)
+    counts = ansatz.statistics()
+    node_K = series.nodes(ansatz, readout, dtype=torch.float64, device=torch.device("cpu"))
+    tangled = float(entanglement(ansatz, node_K[:, None], random_angles(ansatz, dice, 50, 1)).mean())
+    dead = dead_angles(ansatz, readout, dice)
+    variance_LRQ = gradient_variance(ansatz, readout, dice)
+    pairs = spectrum(ansatz, readout, angles_CLRQ[0])
+    largest = max(amplitude for _, amplitude in pairs) or 1.0
+    theta_T, s_TQ = modulation(perturb, ansatz.n_qubits, points=97)
+    names = [f"{ansatz.rotations[rotation]}(layer {layer}, qubit {q})" for layer, rotation, q in dead]
+    lines = [
+        str(ansatz.draw()),
+        "",
+        ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items()),
+        f"Meyer-Wallach entanglement at random angles: {tangled:.3f} (0 product state, 1 GHZ state)",
+        f"variance of the angles' gradient at random angles: {float(variance_LRQ.mean()):.3g}",
+        f"angles that do nothing to Phi: {', '.join(names) or 'none'} ({len(dead)} of {ansatz.num_parameters})",
+        f"circuits that give Phi for every score: {series.node_count(ansatz, readout)} per set of angles",
+        "",
+        f"Spectrum of Phi (readout {readout}), first set of angles:",
+        *(f"  {frequency:5g}  {amplitude:9.2e}  {'█' * round(40 * amplitude / largest)}" for frequency, amplitude in pairs),
+        "",
+        "Phi(x), first set of angles:",
+        *_plot(*response(ansatz, readout, angles_CLRQ[0], points=97), ("−2π", "0", "+2π")),
+        "",
+        f"In the optimizer (eq. 2): -<Z> of the last qubit of a register whose {ansatz.n_qubits} weights are all theta:",
+        *_plot(theta_T, s_TQ[:, -1], ("−1", "0", "+1")),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def draw(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation) -> "Figure":
+    """The circuit; below it Phi(x) and its spectrum for every set of angles, and the optimizer's modulation."""
+    import matplotlib.pyplot as plt
+
+    height = 0.5 * ansatz.n_qubits
+    figure, axes = plt.subplot_mosaic(
+        [["circuit"] * 3, ["response", "spectrum", "modulation"]],
+        figsize=(9, height + 2.6),
+        height_ratios=[height, 2.6],
+        layout="constrained",
+    )
+    ansatz.to_qiskit().draw("mpl", style="bw", fold=-1, ax=axes["circuit"])
+    curves = [response(ansatz, readout, angles_LRQ) for angles_LRQ in angles_CLRQ]
+    draw_response(axes["response"], curves[0][0], [phi_T for _, phi_T in curves])
+    axes["response"].set_title(f"attention: Φ(x), readout {readout}", fontsize="medium")
+    draw_spectrum(axes["spectrum"], [spectrum(ansatz, readout, angles_LRQ) for angles_LRQ in angles_CLRQ])
+    axes["spectrum"].set_title(f"its spectrum, {len(angles_CLRQ)} sets of angles", fontsize="medium")
+    draw_modulation(axes["modulation"], *modulation(perturb, ansatz.n_qubits))
+    axes["modulation"].set_title("optimizer: all weights θ", fontsize="medium")
+    return figure
+
+
+def draw_response(ax: "Axes", x_T: np.ndarray, phi_CT: Sequence[np.ndarray]) -> "Axes":
+    """A curve of Phi for each set of angles."""
+    for phi_T in phi_CT:
+        ax.plot(x_T, phi_T, linewidth=1)
+    ax.set_xticks([-2 * np.pi, -np.pi, 0, np.pi, 2 * np.pi], ["−2π", "−π", "0", "π", "2π"])
+    ax.set_xlabel("score x")
+    ax.set_ylabel("Φ(x)")
+    return ax
+
+
+def draw_spectrum(ax: "Axes", pairs_C: Sequence[Sequence[tuple[float, float]]]) -> "Axes":
+    """The amplitude of every frequency, for each set of angles."""
+    for pairs in pairs_C:
+        ax.plot(*zip(*pairs, strict=True), marker="o", markersize=3, linewidth=0.8)
+    ax.set_xlabel("frequency")
+    ax.set_ylabel("amplitude")
+    ax.set_ylim(bottom=0)
+    return ax
+
+
+def draw_modulation(ax: "Axes", theta_T: np.ndarray, s_TQ: np.ndarray) -> "Axes":
+    """s(theta) of every qubit of a register, beside the sine of eq. (2)."""
+    ax.plot(theta_T, np.sin(np.pi * theta_T), color="0.6", linestyle="--", linewidth=1, label="sin πθ")
+    for q, s_T in enumerate(s_TQ.T):
+        ax.plot(theta_T, s_T, linewidth=1, label=f"qubit {q}")
+    ax.set_xlabel("weight θ")
+    ax.set_ylabel("−⟨Z⟩")
+    ax.legend(fontsize="x-small")
+    return ax
+
+
+def write(folder: Path, ansatz: Ansatz, inputs: str) -> None:
+    """``circuit.txt`` and ``circuit.svg``: the gates of a run's circuit."""
+    import matplotlib.pyplot as plt
+
+    (folder / "circuit.txt").write_text(f"{ansatz.draw(inputs=inputs)}\n\n{ansatz.to_qasm(inputs)}")
+    with plt.rc_context({"svg.hashsalt": "circuit"}):
+        figure = ansatz.draw("mpl", inputs=inputs)
+        figure.savefig(folder / "circuit.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def _plot(x_T: np.ndarray, y_T: np.ndarray, ends: tuple[str, str, str], height: int = 11) -> list[str]:
+    """A curve in plain characters; ``ends`` are the names of x's first, middle and last value."""
+    low, high = float(y_T.min()), float(y_T.max())
+    span = high - low or 1.0
+    rows = np.rint((high - y_T) / span * (height - 1)).astype(int)
+    grid = [[" "] * len(x_T) for _ in range(height)]
+    for column, row in enumerate(rows):
+        grid[row][column] = "•"
+    labels = [f"{high:+.3f}", *[""] * (height - 2), f"{low:+.3f}"]
+    lines = [f"{label:>8} │{''.join(row)}".rstrip() for label, row in zip(labels, grid, strict=True)]
+    first, middle, last = ends
+    rest = middle.center(len(x_T) - len(first) - len(last))
+    return [*lines, f"{'':8} └{'─' * len(x_T)}", f"{'':10}{first}{rest}{last}"]
