@@ -187,7 +187,6 @@ def test_plain_holds_every_argument_and_nothing_else() -> None:
     }
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="plain() hands out NumPy integers as they came")
 def test_plain_values_survive_json_when_a_width_came_from_numpy() -> None:
     assert json.loads(json.dumps(Ansatz(n_qubits=np.int64(3), depth=np.int32(1)).plain())) == Ansatz(3, 1).plain()
 

@@ -13,7 +13,7 @@ from superpositional import config as configs
 BAD_INPUT = [
     (["sede=1"], ["sede is no setting; did you mean seed?"]),
     (["optimzer=adam"], ["optimzer is no setting; did you mean optimizer?"]),
-    (["optimizer=adamm"], ["optimizer must be one of adam, adamw, placebo, sgd, superpositional, got 'adamm'"]),
+    (["optimizer=adamm"], ["optimizer must be one of adam, adamw, circuit, placebo, sgd, superpositional, got 'adamm'"]),
     (["optimizer=adamm", "trainer=slow"], ["got 'adamm'", "trainer must be one of default, smoke, got 'slow'"]),
     (
         ["optimizer.quantum_wieght=1"],
@@ -27,13 +27,51 @@ BAD_INPUT = [
     (["logger.mode=cloud"], ["logger: mode must be one of auto, online, offline, got 'cloud'; logger=none leaves W&B out"]),
     (["callbacks.convergence.targit=1"], ["callbacks.convergence.targit is no argument of Convergence"]),
     (["callbacks.konvergence.target=1"], ["callbacks.konvergence has no _target_, so nothing reads it"]),
-    (["circuit.n_qubit=3"], ["circuit.n_qubit is no setting; did you mean circuit.n_qubits?"]),
-    (["circuit.n_qubits=0"], ["optimizer: n_qubits must be an integer >= 1, got 0; the paper has 4"]),
+    (["circuit.n_qubit=3"], ["circuit.n_qubit is no argument of Ansatz; did you mean circuit.n_qubits?"]),
+    (["circuit.n_qubits=0"], ["circuit: n_qubits must be an integer >= 1, got 0; the paper has 4"]),
     (["circuit.n_qubits=100000"], ["n_qubits must be at most the number of scalars to optimize, 81092, got 100000"]),
     (
         ["optimizer=adam", "circuit.n_qubits=5"],
-        ["circuit.n_qubits=5 has no effect: nothing chosen reads it; optimizer=superpositional would"],
+        [
+            "circuit.n_qubits=5 has no effect: nothing chosen reads it; "
+            "net/attention=quantum or optimizer=circuit or optimizer=superpositional would"
+        ],
     ),
+    # The sine has a width and no depth, and entanglement is named in no YAML file.
+    (
+        ["circuit.depth=3"],
+        ["circuit.depth=3 has no effect: nothing chosen reads it; net/attention=quantum or optimizer=circuit"],
+    ),
+    (["circuit.entanglement=ring"], ["circuit.entanglement=ring has no effect: nothing chosen reads it; net/attention"]),
+    (["optimizer=circuit", "circuit.depth=0"], ["circuit: depth must be an integer >= 1, got 0; the paper has 2"]),
+    (["net/attention=quantum", "circuit.rotations=[rz]"], ["circuit: rotations must hold ry, which the input enters"]),
+    (["optimizer=circuit", "circuit.rotations=ry"], ["circuit: rotations must be a list out of rx, ry, rz, got 'ry'"]),
+    (["optimizer=circuit", "optimizer.n_qubits=3"], ["n_qubits must be that of the perturbation's circuit, got 3"]),
+    (
+        ["optimizer=circuit", "optimizer.perturbation.simulator=fourier"],
+        ["optimizer: simulator=fourier takes one input for all qubits, got one for each; choose simulator=statevector"],
+    ),
+    (
+        ["optimizer=circuit", "optimizer.perturbation.simulator=closed_form"],
+        ["optimizer: simulator=closed_form serves depth=1 or entanglement=none, got depth=2 and entanglement=linear"],
+    ),
+    (["optimizer=circuit", "optimizer.perturbation.shots=9"], ["simulator=statevector is exact and takes no shots"]),
+    (
+        ["optimizer=circuit", "circuit.n_qubits=45"],
+        ["optimizer: 1 circuit(s) of n_qubits=45, depth=2 need 1,572,864.0 GiB as"],
+    ),
+    (["net/attention=quantum", "circuit.n_qubits=45"], ["net: 364 circuit(s) of n_qubits=45, depth=2 need"]),
+    (
+        ["net/attention=quantum", "net.attention.readout=w"],
+        ["net: readout must be one of amplitude, amplitude_little_endian"],
+    ),
+    (
+        ["net/attention=quantum", "net.attention.evaluator=fast"],
+        ["net: evaluator must be one of fourier, statevector, qiskit"],
+    ),
+    (["net/attention=quantum", "net.attention.score=z"], ["net: score must be one of raw, scaled, got 'z'"]),
+    (["net/attention=quantum", "net.attention.redout=z"], ["net.attention.redout is no argument of QuantumAttention"]),
+    (["net/attention=soft"], ["net/attention must be one of quantum, softmax, got 'soft'"]),
     (["optimizer.quantum_weight=-1"], ["optimizer: quantum_weight must be a finite number >= 0, got -1; 0 recovers AdamW"]),
     (["optimizer.betas=[0.9,1.5]"], ["optimizer: betas must be two numbers in [0, 1), got [0.9, 1.5]"]),
     (["optimizer=adam", "optimizer.betas=[2,0.9]"], ["optimizer: Invalid beta parameter at index 0: 2"]),
@@ -166,7 +204,7 @@ def test_arguments_no_yaml_file_states_can_be_set_without_a_plus(door, workplace
 def test_help_lists_groups_settings_and_examples(door) -> None:
     code, out, _ = door("train", "--help")
     assert code == 0
-    assert "optimizer: adam, adamw, placebo, sgd, superpositional" in out
+    assert "optimizer: adam, adamw, circuit, placebo, sgd, superpositional" in out
     assert "quantum_weight: 0.5" in out
     assert "superpositional train -m optimizer=adam,superpositional seed=0,1" in out
 

@@ -1,11 +1,15 @@
 """Is the net the paper's, and can the rest of the house rely on its layout?"""
 
+import copy
+import functools
 import re
 
 import pytest
 import torch
 from torch import nn
 
+from superpositional.attention import QuantumAttention
+from superpositional.circuits import Ansatz
 from superpositional.nets import SequenceTransformer
 from superpositional.seeds import drawing_from
 
@@ -112,6 +116,106 @@ def test_evaluation_is_the_same_function_with_and_without_gradients():
         without = net(tokens())
     # nn.MultiheadAttention has a fused kernel for evaluation, which rounds differently: some float32 ulps of about 1.
     torch.testing.assert_close(net(tokens()), without, rtol=1e-5, atol=1e-5)
+
+
+QUANTUM = functools.partial(QuantumAttention, ansatz=Ansatz(n_qubits=2, depth=1))
+SHARED = functools.partial(QUANTUM, shared_angles=True)
+
+
+@pytest.mark.parametrize("attention", [QUANTUM, SHARED], ids=["by_head", "shared"])
+def test_nets_of_one_seed_share_every_weight_bit_for_bit_whatever_their_attention(attention) -> None:
+    softmax, quantum = build().state_dict(), build(attention=attention).state_dict()
+    angles = {f"layers.{index}.self_attn.angles" for index in range(2)}
+    assert quantum.keys() == softmax.keys() | angles
+    for name, value in softmax.items():
+        assert torch.equal(quantum[name], value), name
+
+
+def test_another_circuit_leaves_every_other_weight_as_it_is() -> None:
+    small, large = build(attention=QUANTUM).state_dict(), build(attention=QuantumAttention).state_dict()
+    differing = {name for name, value in small.items() if not torch.equal(value, large[name])}
+    assert differing == {f"layers.{index}.self_attn.angles" for index in range(2)}
+
+
+def test_the_default_and_an_explicit_multihead_attention_are_the_same_net() -> None:
+    default, explicit = build(), build(attention=nn.MultiheadAttention)
+    assert [type(layer.self_attn) for layer in explicit.layers] == [nn.MultiheadAttention] * 2
+    for (name, one), (other_name, other) in zip(default.named_parameters(), explicit.named_parameters(), strict=True):
+        assert name == other_name
+        assert torch.equal(one, other)
+    assert torch.equal(default.eval()(tokens()), explicit.eval()(tokens()))
+
+
+def test_every_layer_and_head_has_angles_of_its_own() -> None:
+    first, second = (layer.self_attn.angles for layer in build(attention=QUANTUM).layers)
+    assert first.shape == second.shape == (4, 1, 2, 2)
+    assert torch.cat([first, second]).unique().numel() == first.numel() + second.numel()
+
+
+def test_shared_angles_are_one_parameter_of_all_layers_counted_once() -> None:
+    net = build(attention=SHARED)
+    first, second = (layer.self_attn for layer in net.layers)
+    assert first.angles is second.angles
+    assert first.angles.shape == (1, 1, 2, 2)
+    names = [name for name, _ in net.named_parameters() if name.endswith("angles")]
+    assert names == ["layers.0.self_attn.angles"]
+    softmax = sum(parameter.numel() for parameter in build().parameters())
+    assert sum(parameter.numel() for parameter in net.parameters()) == softmax + 4
+    # Both layers' gradients arrive in it.
+    net.eval()
+    net(tokens()).logsumexp(1).sum().backward()
+    parts = []
+    for index in range(2):
+        other = copy.deepcopy(net)
+        other.zero_grad()
+        own = other.layers[index].self_attn
+        own.angles = nn.Parameter(own.angles.detach().clone())
+        other(tokens()).logsumexp(1).sum().backward()
+        parts.append(own.angles.grad)
+    assert all(part.any() for part in parts)
+    # float32: sums over 3 * 4 * 17 * 17 scores, taken apart.
+    torch.testing.assert_close(first.angles.grad, sum(parts), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("attention", [QUANTUM, SHARED], ids=["by_head", "shared"])
+def test_with_quantum_attention_the_embedding_is_the_first_parameter_too(attention) -> None:
+    name, first = next(build(attention=attention).named_parameters())
+    assert name == "embedding.weight"
+    assert first.shape == (200, 64)
+
+
+def noting(calls: list[int], index: int, forward, *args, **kwargs):
+    calls.append(index)
+    return forward(*args, **kwargs)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_quantum_attention_is_called_in_training_and_in_evaluation(training) -> None:
+    net, calls = build(attention=QUANTUM).train(training), []
+    for index, layer in enumerate(net.layers):
+        # Not a hook: one hook alone makes torch leave its fused path.
+        layer.self_attn.forward = functools.partial(noting, calls, index, layer.self_attn.forward)
+    with torch.set_grad_enabled(training):
+        net(tokens())
+    assert calls == [0, 1]
+
+
+def test_a_quantum_net_is_another_function_than_the_softmax_net_and_depends_on_its_angles() -> None:
+    softmax, quantum = build().eval(), build(attention=QUANTUM).eval()
+    with torch.no_grad():
+        evaluated = quantum(tokens())
+        # Far above float32's rounding of logits of order 1.
+        assert (evaluated - softmax(tokens())).abs().max() > 1e-3
+        for index in range(2):
+            other = copy.deepcopy(quantum)
+            other.layers[index].self_attn.angles.add_(1)
+            assert (other(tokens()) - evaluated).abs().max() > 1e-4
+    # Nothing is fused: the same numbers with gradients.
+    assert torch.equal(quantum(tokens()), evaluated)
+
+
+def test_a_quantum_net_takes_its_dropout_from_the_net() -> None:
+    assert [layer.self_attn.dropout for layer in build(attention=QUANTUM, dropout=0.3).layers] == [0.3, 0.3]
 
 
 WRONG = [

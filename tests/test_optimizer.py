@@ -68,7 +68,10 @@ ERROR_INPUTS = [
     ({"n_qubits": 12}, "n_qubits must be at most the number of scalars to optimize, 11, got 12"),
     ({"n_qubits": 12, "scope": "tensor"}, "n_qubits must be at most the number of scalars to optimize, 11, got 12"),
     ({"scope": "layer"}, "scope must be one of model, tensor, all, got 'layer'"),
-    ({"perturbation": "cosine"}, "perturbation must be sine, or a superpositional.perturbation.CircuitPerturbation, got 'cosine'"),
+    (
+        {"perturbation": "cosine"},
+        "perturbation must be sine, or a superpositional.perturbation.CircuitPerturbation, got 'cosine'",
+    ),
     ({"inject": "gradient"}, "inject must be one of update, moments, got 'gradient'"),
     ({"bias_correction": "yes"}, "bias_correction must be true or false, got 'yes'"),
     ({"stats_every": 0}, "stats_every must be an integer >= 1, got 0"),

@@ -15,8 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "superpositional"
 # Lower rooms first: a room may import those before it.
 LEFT = [
-    "seeds", "records", "perturbation", "scope", "optimizer_reference", "optimizer", "schedules", "controls",
-    "nets", "data", "tasks", "callbacks", "tracking", "config", "check", "sweep", "train", "cli",
+    "seeds", "records", "circuits", "perturbation", "scope", "term", "optimizer_reference", "optimizer", "schedules",
+    "controls", "attention", "nets", "data", "tasks", "callbacks", "circuit_statistics", "tracking", "config", "check",
+    "sweep", "train", "show", "cli",
+]  # fmt: skip
+CIRCUITS = [
+    "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "measures", "portrait",
 ]  # fmt: skip
 RIGHT = ["records", "analysis", "figures", "report", "cli"]
 # The launcher and the run it launches know each other; the import is inside the functions that need it.
@@ -34,30 +38,39 @@ def python(code: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def imports(path: Path) -> set[str]:
-    """Every module a file imports, inside functions too."""
+def imports(room: Path) -> set[str]:
+    """Every module that a file, or a folder of files, imports, inside functions too."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    for path in [room.with_suffix(".py")] if not room.is_dir() else room.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
 
 
+def rooms(folder: Path) -> set[str]:
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    return files | {path.parent.name for path in folder.glob("*/__init__.py")}
+
+
 def test_every_room_is_on_a_bank() -> None:
-    rooms = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-    assert rooms == set(LEFT) | set(RIGHT)
+    assert rooms(PACKAGE) == set(LEFT) | set(RIGHT)
+    assert rooms(PACKAGE / "circuits") == set(CIRCUITS)
 
 
-@pytest.mark.parametrize("bank", [LEFT, RIGHT], ids=["left", "right"])
-def test_imports_flow_downhill(bank: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("bank", "within"), [(LEFT, ""), (RIGHT, ""), (CIRCUITS, "circuits")], ids=["left", "right", "circuits"]
+)
+def test_imports_flow_downhill(bank: list[str], within: str) -> None:
+    package = ".".join(filter(None, ["superpositional", within]))
     uphill = [
         (room, other)
         for height, room in enumerate(bank)
         if room != "cli"
         for other in bank[height + 1 :]
-        if f"superpositional.{other}" in imports(PACKAGE / f"{room}.py")
+        if f"{package}.{other}" in imports(PACKAGE / within / room)
     ]
     assert set(uphill) - KNOWN_LOOP == set()
 
@@ -70,10 +83,16 @@ def test_the_right_bank_never_imports_the_left_nor_torch() -> None:
     assert heavy == "[]"
 
 
-def test_one_file_imports_wandb_and_one_calls_instantiate() -> None:
-    sources = {path.stem: path for path in PACKAGE.glob("*.py")}
-    assert [name for name, path in sources.items() if "wandb" in imports(path)] == ["tracking"]
-    assert [name for name, path in sources.items() if "hydra.utils.instantiate" in imports(path)] == ["config"]
+@pytest.mark.parametrize(
+    ("modules", "only"),
+    [
+        (("wandb",), "tracking"),
+        (("hydra.utils.instantiate",), "config"),
+        (("qiskit_aer", "qiskit.quantum_info", "qiskit.primitives"), "qiskit_backend"),
+    ],
+)
+def test_one_file_imports_what_one_file_should(modules: tuple[str, ...], only: str) -> None:
+    assert [path.stem for path in PACKAGE.rglob("*.py") if imports(path.with_suffix("")) & set(modules)] == [only]
 
 
 def test_importing_the_package_is_light_until_the_optimizer_is_asked_for() -> None:

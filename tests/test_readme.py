@@ -77,7 +77,9 @@ def test_every_path_and_link_that_readme_names_exists() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
     assert [link for link in links if not (ROOT / link).exists()] == []
     rooms = {name for row in re.findall(r"^\| (`.*?) \|", README, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
-    assert rooms == {path.stem for path in (ROOT / "src" / "superpositional").glob("*.py")} - {"__init__"}
+    package = ROOT / "src" / "superpositional"
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert rooms == {path.stem for path in package.glob("*.py")} - {"__init__"} | folders
 
 
 @pytest.mark.parametrize("sweep", sorted(path.name for path in PUBLISHED.iterdir()))

@@ -354,18 +354,7 @@ def test_an_empty_batch_gives_an_empty_result(of_inputs: tuple, of_angles: tuple
             assert evaluate(ansatz, inputs, angles, readout, simulator=simulator, shots=10, seed=0).shape == shape
 
 
-EMPTY_GRADIENTS = [
-    pytest.param(
-        simulator,
-        marks=pytest.mark.xfail(strict=True, reason="parameter_shift detaches an empty batch")
-        if simulator in ("qiskit", "aer")
-        else (),
-    )
-    for simulator in HELD
-]
-
-
-@pytest.mark.parametrize("simulator", EMPTY_GRADIENTS)
+@every_simulator
 def test_the_gradient_of_an_empty_batch_is_0(simulator: str) -> None:
     ansatz = Ansatz(n_qubits=2, depth=1)
     inputs = torch.zeros(0, 1, requires_grad=True)
@@ -691,18 +680,7 @@ def test_wrong_shapes_are_refused_with_the_right_ones(width: int, simulator: str
         evaluate(ansatz, torch.zeros(5, 1), torch.zeros(1, 3, 2), simulator=simulator)
 
 
-WIDE_INPUTS = [
-    pytest.param(
-        simulator,
-        marks=pytest.mark.xfail(strict=True, raises=RuntimeError, reason="fourier does not check inputs at one qubit")
-        if simulator == "fourier"
-        else (),
-    )
-    for simulator in HELD
-]
-
-
-@pytest.mark.parametrize("simulator", WIDE_INPUTS)
+@every_simulator
 def test_one_qubit_takes_one_input(simulator: str) -> None:
     ansatz = Ansatz(n_qubits=1, depth=1)
     with pytest.raises(ValueError, match=re.escape("got (5, 3)")):
@@ -728,13 +706,10 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 def test_a_state_larger_than_memory_is_refused_before_it_is_allocated(n_qubits: int, readout: str, simulator: str) -> None:
     ansatz = Ansatz(n_qubits=n_qubits, depth=1)
     # An allocation of 2^60 of anything fails at once and by another name (RuntimeError), so this one came before any.
-    with pytest.raises(
-        MemoryError, match=f"of n_qubits={n_qubits} at depth 1 need .* GiB as statevectors, and .* are free"
-    ):
+    with pytest.raises(MemoryError, match=rf"n_qubits={n_qubits}\b.* need .* GiB .* are free; use fewer"):
         evaluate(ansatz, torch.zeros(1), torch.zeros(ansatz.angles_shape), readout, simulator=simulator)
 
 
-@pytest.mark.xfail(strict=True, reason="Qiskit's ValueError and Aer's QiskitError come through as they are")
 @pytest.mark.parametrize("simulator", ["qiskit", "aer"])
 def test_a_state_larger_than_memory_is_refused_by_foreign_simulators_too(simulator: str) -> None:
     ansatz = Ansatz(n_qubits=60, depth=1)
@@ -746,10 +721,8 @@ def test_the_memory_error_says_what_is_needed_and_what_is_free(free) -> None:
     free(2**30)
     ansatz = Ansatz(n_qubits=40, depth=2)
     # 5 circuits of 2^40 amplitudes of 16 bytes, three times: a gate's input, its output and a copy.
-    message = (
-        "5 circuit(s) of n_qubits=40 at depth 2 need 245,760.0 GiB as statevectors, and 1.0 GiB are free; use fewer qubits"
-    )
-    with pytest.raises(MemoryError, match=f"^{re.escape(message)}"):
+    needed = r"^5 circuit.* n_qubits=40\b.* need 245,760\.0 GiB .* 1\.0 GiB are free; use fewer qubits"
+    with pytest.raises(MemoryError, match=needed):
         evaluate(ansatz, torch.zeros(5, 1, dtype=torch.float64), torch.zeros(ansatz.angles_shape, dtype=torch.float64))
     # Half of it in float32; where there is a gradient, the inputs of 2 * 40 gates as well.
     with pytest.raises(MemoryError, match=re.escape("need 122,880.0 GiB")):

@@ -7,6 +7,7 @@ Read by train and sweep.
 """
 
 import copy
+import dataclasses
 import difflib
 import inspect
 import re
@@ -22,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from superpositional import config as configs
+from superpositional.circuits import Ansatz
 
 # What the run itself hands to the object of each group.
 SUPPLIED = {
@@ -127,11 +129,13 @@ def _unknown_keys(config: DictConfig, baseline: DictConfig) -> Iterator[str]:
 def _unread_circuit(cfg: DictConfig, loader: ConfigLoader) -> Iterator[str]:
     """Circuit settings that were asked for and that nothing built would read."""
     rest = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("circuit", "hydra")]))
+    settings = {f"circuit.{field.name}" for field in dataclasses.fields(Ansatz)}
     for text in cfg.hydra.overrides.task:
         key = text.lstrip("+~").split("=", 1)[0]
         # The whole circuit is read by whoever builds it; a single number of it by whoever needs no more.
         ways = ("${circuit}", f"${{{key}}}")
-        if key.startswith("circuit.") and not any(way in rest for way in ways):
+        # A key that is no setting at all is spoken of as such.
+        if key in settings and not any(way in rest for way in ways):
             readers = [
                 f"{group}={option}"
                 for group in _groups(loader)
@@ -256,7 +260,10 @@ def _refused(plain: dict[str, Any], broken: set[str]) -> list[str]:
         except Exception as error:
             # Hydra wraps what the constructor of a nested node says.
             told = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-            mistakes.extend(f"{group}: {line}" for line in str(told).splitlines() if line.strip())
+            for line in filter(str.strip, str(told).splitlines()):
+                # A number of the circuit is refused by all who read it, in the same words; one of them will do.
+                if not any(mistake.partition(": ")[2] == line for mistake in mistakes):
+                    mistakes.append(f"{group}: {line}")
             return None
 
     if attempt("circuit", lambda: configs.make("circuit", plain["circuit"])()) is None:

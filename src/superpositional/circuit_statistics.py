@@ -35,8 +35,8 @@ class CircuitStatistics(Callback):
     - ``gradient_variance``: variance over the angles of the loss's gradient;
     - ``circuit/executions``: circuits run in the step, gradients included.
 
-    Summary: the last of each, and under ``circuit/`` the circuit's counts (``Ansatz.statistics``; with the place if there are
-    several). ``notes``: for each place the ansatz, the readout, the angles that do nothing and the variance of Phi's
+    Summary: the last of each, and under ``circuit/`` the circuit's counts (``Ansatz.statistics``; with the place if there
+    are several). ``notes``: for each place the ansatz, the readout, the angles that do nothing and the variance of Phi's
     gradient at random angles (a barren plateau's sign).
 
     Args:

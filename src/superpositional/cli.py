@@ -57,8 +57,8 @@ def parser() -> argparse.ArgumentParser:
     circuit = commands.add_parser(
         "circuit",
         help="the circuit of a config: drawn, counted, its spectrum and response curve",
-        description="Show the circuit that a run with these overrides would have: gates, counts, entanglement, the spectrum "
-        "it reaches, x -> Phi(x) of quantum attention and the optimizer's modulation; as text and as a picture.",
+        description="Show the circuit that a run with these overrides would have: gates, counts, entanglement, the "
+        "spectrum it reaches, x -> Phi(x) of quantum attention, the optimizer's modulation; as text and as a picture.",
         epilog="examples: superpositional circuit circuit.depth=3 circuit.n_qubits=6 --readout z; superpositional circuit "
         "net/attention=quantum net.attention.readout=probability circuit.entanglement=ring seed=7",
     )

@@ -40,8 +40,19 @@ from superpositional import check, records
 from superpositional import config as configs
 
 # Imported once, by the fork server; every run starts with them and with nothing done to them.
-MODULES = ("sweep", "train", "callbacks", "tasks", "data", "nets", "optimizer", "controls", "tracking")
-PRELOADED = [*(f"superpositional.{name}" for name in MODULES), "wandb"]
+MODULES = (
+    "sweep",
+    "train",
+    "callbacks",
+    "circuit_statistics",
+    "tasks",
+    "data",
+    "nets",
+    "optimizer",
+    "controls",
+    "tracking",
+)
+PRELOADED = [*(f"superpositional.{name}" for name in MODULES), "wandb", "qiskit", "matplotlib.pyplot"]
 
 
 class ArmsSweeper(Sweeper):

@@ -79,8 +79,10 @@ class Ansatz:
             mistakes.append(f"reupload must be true or false, got {self.reupload!r}")
         if mistakes:
             raise ValueError("\n".join(mistakes))
-        # From YAML and checkpoints it comes as a list, which could not be hashed.
+        # From YAML and checkpoints it comes as a list, which could not be hashed; NumPy's integers could not be written.
         object.__setattr__(self, "rotations", tuple(rotations))
+        object.__setattr__(self, "n_qubits", int(self.n_qubits))
+        object.__setattr__(self, "depth", int(self.depth))
 
     @property
     def angles_shape(self) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ record (``circuit.txt``, ``circuit.svg``) and by ``superpositional circuit``.
 Shapes: T points; L, R, Q as in ``Ansatz.angles_shape``; C curves.
 """
 
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,10 +56,10 @@ def text(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation)
     lines = [
         str(ansatz.draw()),
         "",
-        ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items()),
+        *_wrap(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())),
         f"Meyer-Wallach entanglement at random angles: {tangled:.3f} (0 product state, 1 GHZ state)",
         f"variance of the angles' gradient at random angles: {float(variance_LRQ.mean()):.3g}",
-        f"angles that do nothing to Phi: {', '.join(names) or 'none'} ({len(dead)} of {ansatz.num_parameters})",
+        *_wrap(f"angles that do nothing to Phi, {len(dead)} of {ansatz.num_parameters}: {', '.join(names) or 'none'}"),
         f"circuits that give Phi for every score: {series.node_count(ansatz, readout)} per set of angles",
         "",
         f"Spectrum of Phi (readout {readout}), first set of angles:",
@@ -122,7 +123,7 @@ def draw_modulation(ax: "Axes", theta_T: np.ndarray, s_TQ: np.ndarray) -> "Axes"
         ax.plot(theta_T, s_T, linewidth=1, label=f"qubit {q}")
     ax.set_xlabel("weight θ")
     ax.set_ylabel("−⟨Z⟩")
-    ax.legend(fontsize="x-small")
+    ax.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
 
@@ -135,6 +136,10 @@ def write(folder: Path, ansatz: Ansatz, inputs: str) -> None:
         figure = ansatz.draw("mpl", inputs=inputs)
         figure.savefig(folder / "circuit.svg", metadata={"Date": None})
     plt.close(figure)
+
+
+def _wrap(line: str) -> list[str]:
+    return textwrap.wrap(line, 120, subsequent_indent="  ")
 
 
 def _plot(x_T: np.ndarray, y_T: np.ndarray, ends: tuple[str, str, str], height: int = 11) -> list[str]:

@@ -16,18 +16,21 @@ from torch import Tensor
 
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.readouts import read, read_probabilities
+from superpositional.circuits.statevector import require_memory
 
 
 def run_qiskit(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
     """psi_k, ``(B, Q)``, exact, by ``qiskit.quantum_info.Statevector``."""
+    require_memory(ansatz, 1, torch.float64)
     circuit, parameters = _template(ansatz)
     values_BP = gate_angles_BLRQ.flatten(1).double().numpy(force=True)
-    states = [Statevector(circuit.assign_parameters(dict(zip(parameters, row, strict=True)))).data for row in values_BP]
-    return _read(ansatz, np.array(states), readout, gate_angles_BLRQ)
+    bound = (circuit.assign_parameters(dict(zip(parameters, row, strict=True))) for row in values_BP)
+    return torch.stack([_read(ansatz, Statevector(each).data, readout) for each in bound]).to(gate_angles_BLRQ)
 
 
 def run_aer(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, *, shots: int | None, seed: int | None) -> Tensor:
     """psi_k, ``(B, Q)``, by ``AerSimulator``: exact, or counted from ``shots`` of each circuit, drawn from ``seed``."""
+    require_memory(ansatz, len(gate_angles_BLRQ) if shots is None else 1, torch.float64)
     circuit, parameters = _template(ansatz)
     values_BP = gate_angles_BLRQ.flatten(1).double().numpy(force=True)
     binds = [{parameter: list(column) for parameter, column in zip(parameters, values_BP.T, strict=True)}]
@@ -35,12 +38,12 @@ def run_aer(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, *, shots: in
     if shots is None:
         circuit.save_statevector()
         result = simulator.run([circuit], parameter_binds=binds).result()
-        states = [np.asarray(result.get_statevector(index)) for index in range(len(values_BP))]
-        return _read(ansatz, np.array(states), readout, gate_angles_BLRQ)
+        states = (np.asarray(result.get_statevector(index)) for index in range(len(values_BP)))
+        return torch.stack([_read(ansatz, each, readout) for each in states]).to(gate_angles_BLRQ)
     circuit.measure_all()
     result = simulator.run([circuit], parameter_binds=binds, shots=shots, seed_simulator=seed).result()
     frequency_BS = np.zeros((len(values_BP), 2**ansatz.n_qubits))
-    for row, index in zip(frequency_BS, range(len(values_BP)), strict=True):
+    for index, row in enumerate(frequency_BS):
         for bits, count in result.get_counts(index).items():
             # Qiskit writes qubit 0 last; here it comes first.
             row[int(bits[::-1], 2)] = count / shots
@@ -58,8 +61,8 @@ def _template(ansatz: Ansatz) -> tuple[QuantumCircuit, ParameterVector]:
     return circuit, parameters
 
 
-def _read(ansatz: Ansatz, states_BS: np.ndarray, readout: str, like: Tensor) -> Tensor:
+def _read(ansatz: Ansatz, state_S: np.ndarray, readout: str) -> Tensor:
     n = ansatz.n_qubits
     # Qiskit's qubit 0 is the least significant bit: turn the axes round.
-    ours_BS = states_BS.reshape(-1, *[2] * n).transpose(0, *range(n, 0, -1)).reshape(-1, 2**n)
-    return read(torch.from_numpy(np.ascontiguousarray(ours_BS)), readout, n).to(like)
+    ours_S = np.ascontiguousarray(state_S.reshape([2] * n).T).reshape(-1)
+    return read(torch.from_numpy(ours_S), readout, n)

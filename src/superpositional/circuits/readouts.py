@@ -29,12 +29,6 @@ ORDERS: dict[str, Callable[[int, int], int]] = {
 READOUTS = (*(kind + order for kind in ("amplitude", "probability") for order in ORDERS), "z")
 
 
-def check_readout(readout: str) -> None:
-    """Raises ValueError for a name that is none."""
-    if readout not in READOUTS:
-        raise ValueError(f"readout must be one of {', '.join(READOUTS)}, got {readout!r}")
-
-
 def is_amplitude(readout: str) -> bool:
     """Whether the state enters linearly: half the frequencies, no measurement."""
     return readout.startswith("amplitude")
@@ -57,15 +51,18 @@ def read(state_S: Tensor, readout: str, n_qubits: int) -> Tensor:
 def read_probabilities(probability_S: Tensor, readout: str, n_qubits: int) -> Tensor:
     """``(..., S)`` probabilities, exact or counted, to ``(..., Q)``; not for amplitudes."""
     if readout == "z":
-        return probability_S @ signs(n_qubits, probability_S)
+        return _z(probability_S, n_qubits)
     return _pick(probability_S, basis_states(readout, n_qubits))
 
 
-def signs(n_qubits: int, like: Tensor) -> Tensor:
-    """The eigenvalues of each Z, ``(S, Q)``: +1 where the qubit is 0, -1 where it is 1; dtype and device of ``like``."""
-    index_S = torch.arange(2**n_qubits, device=like.device)
-    shift_Q = torch.arange(n_qubits - 1, -1, -1, device=like.device)
-    return 1 - 2 * ((index_S[:, None] >> shift_Q) & 1).to(like.dtype)
+def _z(probability_S: Tensor, n_qubits: int) -> Tensor:
+    """<Z> of each qubit: how much more probable its 0 is than its 1. Qubit by qubit, each summed out once it is read."""
+    z = []
+    for _ in range(n_qubits):
+        zero, one = probability_S.unflatten(-1, (2, -1)).unbind(-2)
+        z.append((zero - one).sum(-1))
+        probability_S = zero + one
+    return torch.stack(z, -1)
 
 
 def _pick(tensor_S: Tensor, indices: list[int]) -> Tensor:

@@ -8,6 +8,7 @@ Shapes: B circuits; L, R, Q as in ``Ansatz.angles_shape``; what stands before is
 """
 
 import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,8 +18,8 @@ from torch import Tensor
 from superpositional.circuits import closed_form as closed
 from superpositional.circuits import series
 from superpositional.circuits.ansatz import Ansatz
-from superpositional.circuits.readouts import check_readout, is_amplitude
-from superpositional.circuits.statevector import encode, statevector
+from superpositional.circuits.readouts import READOUTS, is_amplitude
+from superpositional.circuits.statevector import check_shapes, encode, statevector
 
 Runner = Callable[[Ansatz, Tensor, str], Tensor]
 
@@ -48,16 +49,20 @@ def evaluate(
         ValueError: where the simulator cannot do it, naming one that can.
         MemoryError: where a statevector would not fit.
     """
+    check_shapes(ansatz, inputs, angles_LRQ)
     if (wrong := refusal(ansatz, readout, simulator, scalar=inputs.shape[-1] == 1, shots=shots)) is not None:
         raise ValueError(wrong)
     if (shots is None) != (seed is None):
         raise ValueError(f"shots and seed go together, got shots={shots}, seed={seed}; leave out both to be exact")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be an integer in [0, 2**63), got {seed}")
     return SIMULATORS[simulator].run(ansatz, inputs, angles_LRQ, readout, shots, seed)
 
 
 def refusal(ansatz: Ansatz, readout: str, simulator: str, *, scalar: bool = True, shots: int | None = None) -> str | None:
-    """Why a simulator cannot do this and which can, or None if it can. ``scalar``: one input for all qubits."""
-    check_readout(readout)
+    """Why this cannot be done and what can, or None if it can. ``scalar``: one input for all qubits."""
+    if readout not in READOUTS:
+        return f"readout must be one of {', '.join(READOUTS)}, got {readout!r}"
     if simulator not in SIMULATORS:
         return f"simulator must be one of {', '.join(SIMULATORS)}, got {simulator!r}"
     chosen = SIMULATORS[simulator]
@@ -69,7 +74,7 @@ def refusal(ansatz: Ansatz, readout: str, simulator: str, *, scalar: bool = True
     if chosen.needs_scalar and not scalar and ansatz.n_qubits > 1:
         return f"simulator={simulator} takes one input for all qubits, got one for each; choose simulator=statevector"
     if shots is not None:
-        if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
+        if isinstance(shots, bool) or not isinstance(shots, numbers.Integral) or shots < 1:
             return f"shots must be an integer >= 1 or null, got {shots!r}; null is exact"
         if not chosen.takes_shots:
             able = ", ".join(name for name, other in SIMULATORS.items() if other.takes_shots)
@@ -150,7 +155,7 @@ def parameter_shift(run: Runner, ansatz: Ansatz, gate_angles_LRQ: Tensor, readou
     """
     batch = gate_angles_LRQ.shape[:-3]
     if math.prod(batch) == 0:
-        return gate_angles_LRQ.new_zeros(*batch, ansatz.n_qubits)
+        return gate_angles_LRQ[..., 0, 0, :]  # empty, and still part of the graph
     flat_BLRQ = gate_angles_LRQ.reshape(-1, *ansatz.angles_shape)
     return _ParameterShift.apply(flat_BLRQ, run, ansatz, readout).reshape(*batch, ansatz.n_qubits)
 

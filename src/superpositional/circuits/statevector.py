@@ -25,11 +25,7 @@ def encode(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> Tensor:
         inputs: ``(..., Q)``, an input per qubit, or ``(..., 1)``, one for all.
         angles_LRQ: ``(..., *ansatz.angles_shape)``; batch dimensions broadcast against those of ``inputs``.
     """
-    if inputs.shape[-1:] not in ((1,), (ansatz.n_qubits,)) or angles_LRQ.shape[-3:] != ansatz.angles_shape:
-        raise ValueError(
-            f"inputs must have shape (..., 1) or (..., {ansatz.n_qubits}) and angles (..., {ansatz.angles_shape}), "
-            f"got {tuple(inputs.shape)} and {tuple(angles_LRQ.shape)}"
-        )
+    check_shapes(ansatz, inputs, angles_LRQ)
     # Put together on the device: a captured CUDA graph takes nothing from the host.
     layer_L = torch.arange(ansatz.depth, device=inputs.device)
     rotation_R = torch.arange(len(ansatz.rotations), device=inputs.device)
@@ -37,6 +33,15 @@ def encode(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> Tensor:
     enters_LR1 = (layer_L < (ansatz.depth if ansatz.reupload else 1))[:, None, None] & enters_R[:, None]
     # Chosen, not multiplied by 0 and 1: an input that is not finite must not reach gates it does not enter.
     return torch.where(enters_LR1, angles_LRQ + inputs[..., None, None, :], angles_LRQ)
+
+
+def check_shapes(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> None:
+    """Raises ValueError where inputs or angles have not the shape that ``encode`` takes."""
+    if inputs.shape[-1:] not in ((1,), (ansatz.n_qubits,)) or angles_LRQ.shape[-3:] != ansatz.angles_shape:
+        raise ValueError(
+            f"inputs must have shape (..., 1) or (..., {ansatz.n_qubits}) and angles (..., {ansatz.angles_shape}), "
+            f"got {tuple(inputs.shape)} and {tuple(angles_LRQ.shape)}"
+        )
 
 
 def state(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:

@@ -1,0 +1,283 @@
+"""Is the optimizer's circuit perturbation -<Z> g of registers of consecutive weights (Pamuk et al. 2025, eqs. 2 and 5)?"""
+
+import io
+import math
+import re
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from superpositional import SuperpositionalAdamW
+from superpositional.circuits import Ansatz
+from superpositional.circuits.simulators import evaluate
+from superpositional.perturbation import CircuitPerturbation, perturbation_from, sine
+
+# One layer of Ry on H|0> and nothing else is eq. (2).
+PLAIN = Ansatz(depth=1, entanglement="none")
+CHAIN = Ansatz(depth=1)
+PAPER = Ansatz()
+
+
+def weights(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def step_of(perturbation, *, shapes=((3, 5), (7,)), dtype=torch.float64, steps=3, **kwargs) -> list[Tensor]:
+    """Weights after some steps with fixed gradients."""
+    parameters = [nn.Parameter(weights(*shape, seed=index, dtype=dtype)) for index, shape in enumerate(shapes)]
+    optimizer = SuperpositionalAdamW(parameters, lr=1e-2, perturbation=perturbation, **kwargs)
+    for step in range(steps):
+        for index, parameter in enumerate(parameters):
+            parameter.grad = weights(*parameter.shape, seed=100 * step + index, dtype=dtype)
+        optimizer.step()
+    return [parameter.detach() for parameter in parameters]
+
+
+@pytest.mark.parametrize("scope", ["model", "tensor", "all"])
+@pytest.mark.parametrize("simulator", ["closed_form", "statevector"])
+@pytest.mark.parametrize("rotations", [("ry", "rz"), ("ry",)], ids=str)
+def test_depth_1_without_cnots_is_the_sine_to_1e_12(scope: str, simulator: str, rotations: tuple) -> None:
+    circuit = CircuitPerturbation(Ansatz(depth=1, entanglement="none", rotations=rotations), simulator=simulator)
+    pairs = zip(step_of(circuit, scope=scope), step_of("sine", scope=scope), strict=True)
+    assert all(torch.allclose(ours, theirs, rtol=0, atol=1e-12) for ours, theirs in pairs)
+
+
+def test_angles_after_ry_do_not_change_the_sine() -> None:
+    # Whatever the Rz: <Z> does not see a phase. Only the random ry angles would show.
+    theta = weights(2, 4)
+    angles = torch.zeros(PLAIN.angles_shape, dtype=torch.float64)
+    angles[:, 1] = 1.234
+    assert torch.allclose(-evaluate(PLAIN, theta * math.pi, angles), torch.sin(math.pi * theta), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("simulator", ["closed_form", "statevector", "qiskit", "aer"])
+def test_the_chain_of_cnots_is_the_product_formula(simulator: str) -> None:
+    theta = weights(6, 4)
+    (found,) = CircuitPerturbation(CHAIN, simulator=simulator)([[theta]])
+    expected = -torch.cumprod(-torch.sin(math.pi * theta), dim=1)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_large_weights_are_reduced_before_they_become_angles() -> None:
+    theta = torch.tensor([1e6 + 0.25, -123456.75, 3.0, 0.5], dtype=torch.float32)
+    (found,) = CircuitPerturbation(PLAIN)([[theta]])
+    assert torch.equal(found, sine([[theta.double()]])[0].float())
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@pytest.mark.parametrize("ansatz", [PAPER, Ansatz(entanglement="ring", depth=3), Ansatz(reupload=False)], ids=str)
+def test_registers_are_consecutive_and_the_last_is_shorter(n: int, ansatz: Ansatz) -> None:
+    ansatz = Ansatz(**ansatz.plain() | {"n_qubits": n})
+    perturbation = CircuitPerturbation(ansatz, angles="random", seed=3)
+    # Tensors of a block follow one another; blocks do not.
+    blocks = [[weights(2, 3), weights(5, seed=1)], [weights(4, seed=2)]]
+    found = perturbation(blocks)
+    expected = []
+    for block in blocks:
+        flat = torch.cat([theta.flatten() for theta in block])
+        parts = []
+        for register in flat.split(n):
+            width = len(register)
+            narrow = Ansatz(**ansatz.plain() | {"n_qubits": width})
+            angles = perturbation.fixed_angles()[..., :width]
+            parts.append(-evaluate(narrow, register * math.pi, angles))
+        expected += torch.cat(parts).split([theta.numel() for theta in block])
+    assert [part.shape for part in found] == [(2, 3), (5,), (4,)]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours.flatten(), theirs, rtol=0, atol=1e-12)
+    assert perturbation.registers([11, 4]) == math.ceil(11 / n) + math.ceil(4 / n)
+
+
+def test_registers_are_simulated_in_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(
+        "superpositional.perturbation.evaluate", lambda *args, **kw: calls.append(args[1].shape) or evaluate(*args, **kw)
+    )
+    CircuitPerturbation(PAPER)([[weights(10, 10)], [weights(50, 2)], [weights(3)], [weights(3)]])
+    assert sorted(calls) == [(2, 3), (50, 4)]
+
+
+def test_many_registers_go_through_in_parts_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = CircuitPerturbation(PAPER)([[weights(1000)]])
+    monkeypatch.setattr("superpositional.perturbation.AMPLITUDES_AT_ONCE", 16 * 7)
+    # Every row of a batch is worked out alike, so parts give the same bits but for the order of a matrix product's sums.
+    assert torch.allclose(CircuitPerturbation(PAPER)([[weights(1000)]])[0], whole[0], rtol=0, atol=1e-15)
+
+
+def test_scope_says_what_a_register_may_run_through() -> None:
+    # model and all: through the group's tensors; tensor: the first four scalars of each by themselves.
+    results = {
+        scope: step_of(CircuitPerturbation(CHAIN), scope=scope, shapes=((3,), (6,)), steps=1)
+        for scope in ("model", "tensor")
+    }
+    theta, grad = [weights(3), weights(6, seed=1)], [weights(3), weights(6, seed=1)]
+    plain = step_of("sine", quantum_weight=0, shapes=((3,), (6,)), steps=1)
+
+    def modulation(values: Tensor) -> Tensor:
+        return -torch.cumprod(-torch.sin(math.pi * values), 0)
+
+    across = modulation(torch.cat([theta[0], theta[1][:1]]))
+    expected = {
+        "model": [across[:3], torch.cat([across[3:], torch.zeros(5)])],
+        "tensor": [modulation(theta[0]), torch.cat([modulation(theta[1][:4]), torch.zeros(2)])],
+    }
+    for scope, parts in expected.items():
+        for result, base, s, g in zip(results[scope], plain, parts, grad, strict=True):
+            assert torch.allclose(result, base - 1e-2 * 0.5 * s * g, rtol=0, atol=1e-15)
+
+
+def test_a_weight_without_gradient_is_still_part_of_its_register() -> None:
+    frozen, free = (
+        nn.Parameter(torch.tensor([0.3], dtype=torch.float64)),
+        nn.Parameter(torch.tensor([0.2], dtype=torch.float64)),
+    )
+    ansatz = Ansatz(n_qubits=2, depth=1)
+    optimizer = SuperpositionalAdamW(
+        [frozen, free], lr=1.0, weight_decay=0, n_qubits=2, perturbation=CircuitPerturbation(ansatz)
+    )
+    free.grad = torch.ones_like(free)
+    optimizer.step()
+    assert frozen.item() == 0.3
+    # AdamW's first step is lr * sign; the term's is lr * lambda * s with s = -sin(0.3 pi) sin(0.2 pi).
+    s = -math.sin(0.3 * math.pi) * math.sin(0.2 * math.pi)
+    assert free.item() == pytest.approx(0.2 - 1 / (1 + 1e-8) - 0.5 * s, abs=1e-12)
+
+
+@pytest.mark.parametrize("setting", [{"depth": 3}, {"n_qubits": 5}, {"entanglement": "none"}, {"reupload": False}], ids=str)
+def test_every_number_of_the_circuit_changes_the_result(setting: dict) -> None:
+    other = Ansatz(**PAPER.plain() | setting)
+    n = other.n_qubits
+    pairs = zip(
+        step_of(CircuitPerturbation(PAPER), scope="all"),
+        step_of(CircuitPerturbation(other), scope="all", n_qubits=n),
+        strict=True,
+    )
+    assert any(not torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+@pytest.mark.parametrize("simulator", ["statevector", "qiskit", "aer"])
+def test_every_simulator_gives_the_same_step(simulator: str) -> None:
+    circuit = CircuitPerturbation(PAPER, simulator=simulator, angles="random")
+    auto = CircuitPerturbation(PAPER, angles="random")
+    pairs = zip(step_of(circuit, scope="tensor"), step_of(auto, scope="tensor"), strict=True)
+    assert all(torch.allclose(ours, theirs, rtol=0, atol=1e-13) for ours, theirs in pairs)
+
+
+def test_random_angles_come_from_the_circuits_stream_and_are_drawn_once() -> None:
+    one, same, other = (CircuitPerturbation(PAPER, angles="random", seed=seed) for seed in (1, 1, 2))
+    before = torch.random.get_rng_state()
+    assert torch.equal(one.fixed_angles(), same.fixed_angles())
+    assert not torch.equal(one.fixed_angles(), other.fixed_angles())
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert one.fixed_angles().abs().max() <= math.pi
+    assert torch.equal(CircuitPerturbation(PAPER).fixed_angles(), torch.zeros(2, 2, 4, dtype=torch.float64))
+
+
+def test_shots_are_drawn_anew_at_each_step_and_the_same_for_a_seed() -> None:
+    circuit = CircuitPerturbation(PAPER, simulator="aer", shots=200, seed=5)
+    theta = [[weights(400, 4)]]
+    first, again, later = circuit(theta, 0)[0], circuit(theta, 0)[0], circuit(theta, 1)[0]
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+    exact = CircuitPerturbation(PAPER)(theta)[0]
+    # 1,600 means of 200 shots: beyond 5 standard errors lies one in 1.7 million, so none is expected.
+    error = ((1 - exact**2) / 200).sqrt() + 1e-12
+    assert ((first - exact).abs() <= 5 * error).all()
+
+
+@pytest.mark.parametrize("inject", ["update", "moments"])
+def test_quantum_weight_0_is_adamw_bit_for_bit(inject: str) -> None:
+    ours = step_of(CircuitPerturbation(PAPER), quantum_weight=0, inject=inject)
+    theirs = step_of("sine", quantum_weight=0)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_narrow_weights_see_the_circuit_in_float64(dtype: torch.dtype) -> None:
+    theta = weights(3, 4, dtype=torch.float32).to(dtype)
+    (found,) = CircuitPerturbation(PAPER)([[theta]])
+    (exact,) = CircuitPerturbation(PAPER)([[theta.double()]])
+    assert torch.equal(found, exact.to(dtype))
+
+
+def test_statistics_count_the_circuits_and_the_checkpoint_is_plain(tmp_path) -> None:
+    parameter = nn.Parameter(weights(9))
+    make = lambda: SuperpositionalAdamW([parameter], scope="all", perturbation=CircuitPerturbation(PAPER, angles="random"))  # noqa: E731
+    optimizer = make()
+    parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert optimizer.param_groups[0]["statistics"]["circuits"] == 3
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    # weights_only: nothing but plain values, so that it loads where this package is not installed.
+    state = torch.load(file, weights_only=True)
+    assert perturbation_from(state["param_groups"][0]["perturbation"]) == CircuitPerturbation(PAPER, angles="random")
+    fresh = make()
+    fresh.load_state_dict(state)
+    assert fresh.param_groups[0]["statistics"]["step"] == 1
+
+
+def test_groups_may_have_circuits_of_their_own() -> None:
+    a, b = nn.Parameter(weights(4)), nn.Parameter(weights(4, seed=1))
+    wide = CircuitPerturbation(Ansatz(n_qubits=2))
+    optimizer = SuperpositionalAdamW([{"params": [a]}, {"params": [b], "perturbation": wide, "n_qubits": 2}], scope="all")
+    assert optimizer.param_groups[0]["perturbation"] == "sine"
+    assert optimizer.param_groups[1]["perturbation"] == wide.plain()
+    with pytest.raises(ValueError, match="n_qubits must be that of the perturbation's circuit, got 4; pass n_qubits=2"):
+        optimizer.add_param_group({"params": [nn.Parameter(weights(4))], "perturbation": wide, "n_qubits": 4})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ansatz": 4}, "ansatz must be a superpositional.circuits.Ansatz, got 4"),
+        ({"simulator": "fast"}, "simulator must be one of closed_form, statevector, fourier, qiskit, aer, got 'fast'"),
+        ({"simulator": "closed_form"}, "choose simulator=statevector"),
+        ({"angles": "one"}, "angles must be zero or random, got 'one'"),
+        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
+        ({"shots": 10}, "simulator=statevector is exact and takes no shots, got shots=10; choose simulator=aer"),
+        ({"shots": 0, "simulator": "aer"}, "shots must be an integer >= 1 or null, got 0; null is exact"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_refused_with_value_and_cure(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        CircuitPerturbation(**arguments)
+
+
+def test_a_register_larger_than_memory_is_refused_before_any_step() -> None:
+    with pytest.raises(MemoryError, match=r"1 circuit\(s\) of n_qubits=50, depth=2 need .* GiB .* are free"):
+        CircuitPerturbation(Ansatz(n_qubits=50))
+    # The closed form has no state to hold.
+    (found,) = CircuitPerturbation(Ansatz(n_qubits=50, depth=1))([[weights(50)]])
+    assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize("name", ["linear", "ring", "none"])
+def test_entanglement_of_the_registers_is_0_without_cnots_only(name: str) -> None:
+    perturbation = CircuitPerturbation(Ansatz(entanglement=name))
+    found = perturbation.entanglement([[weights(40)]])
+    assert found < 1e-12 if name == "none" else found > 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(
+    # Raised by torch's compiler about complex numbers, which it hands to the eager kernels.
+    "ignore:Torchinductor does not support code generation for complex operators"
+)
+@pytest.mark.parametrize("ansatz", [CHAIN, PAPER], ids=["closed form", "statevector"])
+def test_a_compiled_step_is_the_eager_one(ansatz: Ansatz) -> None:
+    results = []
+    for compiled in (False, True):
+        parameters = [nn.Parameter(weights(3, 5)), nn.Parameter(weights(7, seed=1))]
+        optimizer = SuperpositionalAdamW(parameters, lr=1e-2, scope="all", perturbation=CircuitPerturbation(ansatz))
+        step = torch.compile(optimizer.step) if compiled else optimizer.step
+        for seed in range(2):
+            for index, parameter in enumerate(parameters):
+                parameter.grad = weights(*parameter.shape, seed=10 * seed + index)
+            step()
+        results.append([parameter.detach() for parameter in parameters])
+    # Fused kernels round elsewhere: a few units of the last place of weights around 1, after two steps.
+    assert all(torch.allclose(ours, theirs, rtol=0, atol=1e-14) for ours, theirs in zip(*results, strict=True))

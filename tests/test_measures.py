@@ -1,0 +1,165 @@
+"""Are entanglement, gradient variance, dead angles and spectrum what their definitions say, where values are known?"""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from superpositional.circuits import Ansatz, portrait
+from superpositional.circuits.measures import (
+    dead_angles,
+    entanglement,
+    gradient_variance,
+    meyer_wallach,
+    random_angles,
+    spectrum,
+)
+from superpositional.circuits.simulators import evaluate
+from superpositional.circuits.statevector import encode, state
+from superpositional.perturbation import sine
+
+
+def dice(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ghz(n: int) -> Tensor:
+    psi = torch.zeros(2**n, dtype=torch.complex128)
+    psi[0] = psi[-1] = 1 / math.sqrt(2)
+    return psi
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 6])
+def test_product_states_have_meyer_wallach_0(n: int) -> None:
+    ansatz = Ansatz(n_qubits=n, entanglement="none")
+    psi = state(ansatz, random_angles(ansatz, dice(), 5))
+    assert torch.allclose(meyer_wallach(psi, n), torch.zeros(5, dtype=torch.float64), atol=1e-14)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 6])
+def test_ghz_states_have_meyer_wallach_1(n: int) -> None:
+    assert meyer_wallach(ghz(n), n).item() == pytest.approx(1, abs=1e-14)
+
+
+def test_w_states_and_pairs_have_their_known_meyer_wallach() -> None:
+    # W of three qubits: each purity is 5/9, so Q = 2 (1 - 5/9) = 8/9 (Meyer, Wallach 2002).
+    w = torch.zeros(8, dtype=torch.complex128)
+    w[[1, 2, 4]] = 1 / math.sqrt(3)
+    assert meyer_wallach(w, 3).item() == pytest.approx(8 / 9, abs=1e-14)
+    # A Bell pair and a free qubit: purities 1/2, 1/2, 1.
+    bell = torch.kron(ghz(2), torch.tensor([1, 0], dtype=torch.complex128))
+    assert meyer_wallach(bell, 3).item() == pytest.approx(2 / 3, abs=1e-14)
+
+
+def test_entanglement_does_not_depend_on_which_qubit_is_which() -> None:
+    psi = torch.randn(2**4, dtype=torch.complex128, generator=dice())
+    psi /= torch.linalg.vector_norm(psi)
+    turned = psi.reshape(2, 2, 2, 2).permute(2, 0, 3, 1).flatten()
+    assert meyer_wallach(psi, 4).item() == pytest.approx(meyer_wallach(turned, 4).item(), abs=1e-14)
+
+
+def test_entanglement_is_that_of_the_circuits_state() -> None:
+    ansatz, x = Ansatz(), torch.randn(7, 1, dtype=torch.float64, generator=dice())
+    angles = random_angles(ansatz, dice(1))
+    found = entanglement(ansatz, x, angles)
+    assert torch.equal(found, meyer_wallach(state(ansatz, encode(ansatz, x, angles)), 4))
+    assert found.shape == (7,)
+    assert (found > 0).all()
+
+
+def test_gradient_variance_of_one_qubit_is_one_half_for_ry_and_0_for_rz() -> None:
+    # <Z> = -sin(x + theta): the mean square of its slope over a turn is 1/2. 4 standard errors of 4,000 squares of a
+    # cosine, whose variance is 1/8.
+    ry, rz = gradient_variance(Ansatz(n_qubits=1, depth=1), "z", dice(), draws=4000).flatten().tolist()
+    assert ry == pytest.approx(0.5, abs=4 * math.sqrt(1 / 8 / 4000))
+    assert rz == pytest.approx(0, abs=1e-30)
+
+
+def test_gradient_variance_of_a_chains_last_qubit_falls_by_half_per_qubit() -> None:
+    # At depth 1 Phi = sum_k prod_{j<=k} (-sin); its slope in the last angle has the mean square (1/2)^n exactly.
+    for n in (2, 4, 6):
+        found = gradient_variance(Ansatz(n_qubits=n, depth=1, rotations=("ry",)), "z", dice(n), draws=20000)[
+            0, 0, -1
+        ].item()
+        # cos^2 prod sin^2 of n independent angles: second moment (3/8)^n, so the mean's standard error follows.
+        error = math.sqrt(((3 / 8) ** n - (1 / 4) ** n) / 20000)
+        assert found == pytest.approx(0.5**n, abs=4 * error)
+
+
+@pytest.mark.parametrize(
+    ("readout", "dead"),
+    [
+        # Rz before the last CNOTs and the readout of Z is a phase that nobody sees.
+        ("z", {(1, 1, q) for q in range(4)}),
+        # Of the first four states qubits 0 and 1 are 00 and the others anything: what qubits 2 and 3 do last drops out too,
+        # and all that qubit 3 ever does, whom no CNOT lets speak to another.
+        ("probability", {(1, 1, q) for q in range(4)} | {(1, 0, 2), (1, 0, 3), (0, 0, 3), (0, 1, 3)}),
+        ("amplitude", set()),
+    ],
+)
+def test_dead_angles_of_the_papers_circuit_are_these(readout: str, dead: set) -> None:
+    assert set(dead_angles(Ansatz(), readout, dice())) == dead
+
+
+@pytest.mark.parametrize("readout", ["amplitude", "probability_one_hot", "z"])
+def test_dead_angles_are_those_whose_change_changes_nothing(readout: str) -> None:
+    ansatz = Ansatz(n_qubits=3, depth=2, entanglement="ring")
+    dead = set(dead_angles(ansatz, readout, dice()))
+    angles, x = random_angles(ansatz, dice(1)), torch.linspace(-7, 7, 50, dtype=torch.float64)[:, None]
+    before = evaluate(ansatz, x, angles, readout).sum(-1)
+    for place in [(layer, rotation, q) for layer in range(2) for rotation in range(2) for q in range(3)]:
+        moved = angles.clone()
+        moved[place] += 0.7
+        difference = (evaluate(ansatz, x, moved, readout).sum(-1) - before).abs().max()
+        assert (difference < 1e-12) == (place in dead), place
+
+
+def test_the_spectrum_of_one_qubit_is_one_frequency_of_amplitude_1() -> None:
+    ansatz = Ansatz(n_qubits=1, depth=1)
+    pairs = dict(spectrum(ansatz, "z", random_angles(ansatz, dice())))
+    assert pairs == {0.0: pytest.approx(0, abs=1e-15), 1.0: pytest.approx(1, abs=1e-15)}
+
+
+def test_odd_degrees_have_half_integer_frequencies() -> None:
+    ansatz = Ansatz(n_qubits=3, depth=1)
+    assert [frequency for frequency, _ in spectrum(ansatz, "amplitude", random_angles(ansatz, dice()))] == [0.5, 1.5]
+
+
+def test_wide_circuits_are_measured_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = gradient_variance(Ansatz(), "z", dice())
+    monkeypatch.setattr("superpositional.circuits.measures.AMPLITUDES_AT_ONCE", 16 * 7)
+    assert torch.allclose(gradient_variance(Ansatz(), "z", dice()), whole, rtol=1e-12, atol=0)
+
+
+def test_the_portrait_says_what_the_circuit_has() -> None:
+    ansatz = Ansatz()
+    text = portrait.text(ansatz, "z", random_angles(ansatz, dice(), 2), sine)
+    assert "n qubits 4, layers 2, depth 10, gates 26, one qubit gates 20, two qubit gates 6" in text
+    assert "angles that do nothing to Phi, 4 of 16: rz(layer 1, qubit 0), " in text
+    assert "circuits that give Phi for every score: 17 per set of angles" in text
+    # The sine's curve reaches +1 and -1 exactly.
+    assert text.count("+1.000 │") == 1
+    assert max(map(len, text.splitlines())) <= 127  # Qiskit folds at 120 and adds its margin
+
+
+def test_the_portraits_curves_are_the_circuits() -> None:
+    ansatz, angles = Ansatz(n_qubits=3), random_angles(Ansatz(n_qubits=3), dice(), 2)
+    x, phi = portrait.response(ansatz, "amplitude", angles[0], points=9)
+    direct = evaluate(ansatz, torch.from_numpy(x)[:, None], angles[0], "amplitude").sum(-1)
+    assert torch.equal(torch.from_numpy(phi), direct)
+    figure = portrait.draw(ansatz, "amplitude", angles, sine)
+    response, spectrum_ax, modulation = figure.axes[1:]
+    assert [len(ax.lines) for ax in (response, spectrum_ax, modulation)] == [2, 2, 4]
+    theta, curve = modulation.lines[1].get_data()
+    assert torch.allclose(torch.from_numpy(curve), torch.sin(math.pi * torch.from_numpy(theta)), atol=1e-12)
+
+
+def test_a_runs_drawing_is_the_same_bytes_every_time(tmp_path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        portrait.write(tmp_path / name, Ansatz(n_qubits=2), "register")
+    assert "x[1]" in (tmp_path / "a" / "circuit.txt").read_text()
+    assert "OPENQASM 3" in (tmp_path / "a" / "circuit.txt").read_text()
+    for file in ("circuit.txt", "circuit.svg"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
