@@ -631,6 +631,16 @@ def test_autocast_gives_float32_to_some_roundings_and_float32_gradients(dtype) -
         assert gradient.any()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_a_float_mask_of_another_precision_is_a_mask_in_the_modules_own(dtype) -> None:
+    module, mask = build(dtype=dtype), infinite(boolean(N, M))
+    found = module(*inputs(dtype), attn_mask=mask, need_weights=True)
+    expected = module(*inputs(dtype), attn_mask=mask.to(dtype), need_weights=True)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == dtype
+        assert torch.equal(one, other)
+
+
 def test_the_circuit_is_computed_in_float32_at_least() -> None:
     for dtype, computed in (
         (torch.float16, torch.float32),
@@ -899,9 +909,16 @@ WRONG = [
     ({"evaluator": "exact"}, "evaluator must be one of fourier, statevector, qiskit, aer, got 'exact'"),
     ({"score": "softmax"}, "score must be one of raw, scaled, got 'softmax'"),
     ({"num_heads": 3}, "embed_dim must be a multiple of num_heads, got 8 and 3; try 64 and 4"),
-    ({"num_heads": 0}, "embed_dim must be a multiple of num_heads, got 8 and 0; try 64 and 4"),
-    ({"num_heads": -2}, "embed_dim must be a multiple of num_heads, got 8 and -2; try 64 and 4"),
-    ({"embed_dim": 0}, "embed_dim must be a multiple of num_heads, got 0 and 2; try 64 and 4"),
+    ({"num_heads": 0}, "num_heads must be an integer >= 1, got 0; the paper has 64 and 4 heads"),
+    ({"num_heads": -2}, "num_heads must be an integer >= 1, got -2; the paper has 64 and 4 heads"),
+    ({"embed_dim": 0}, "embed_dim must be an integer >= 1, got 0; the paper has 64 and 4 heads"),
+    ({"embed_dim": 8.0}, "embed_dim must be an integer >= 1, got 8.0; the paper has 64 and 4 heads"),
+    ({"num_heads": True}, "num_heads must be an integer >= 1, got True; the paper has 64 and 4 heads"),
+    ({"dropout": "x"}, "dropout must be in [0, 1), got 'x'; 0 switches it off"),
+    ({"shared_angles": "no"}, "shared_angles must be true or false, got 'no'"),
+    ({"bias": "no"}, "bias must be true or false, got 'no'"),
+    ({"batch_first": 1}, "batch_first must be true or false, got 1"),
+    ({"dtype": torch.complex64}, "dtype must be a floating-point one, got torch.complex64"),
     ({"dropout": 1.0}, "dropout must be in [0, 1), got 1.0; 0 switches it off"),
     ({"dropout": -0.1}, "dropout must be in [0, 1), got -0.1; 0 switches it off"),
     ({"dropout": math.nan}, "dropout must be in [0, 1), got nan; 0 switches it off"),
@@ -917,7 +934,9 @@ def test_a_wrong_argument_is_an_error_that_names_value_and_cure(changes, message
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
-    changes, messages = zip(*(WRONG[index] for index in (3, 7, 0, 1, 2, 10)), strict=True)
+    wanted = ("num_heads", "dropout", "readout", "evaluator", "score", "shared_angles", "ansatz")
+    first = {name: next(case for case in WRONG if name in case[0]) for name in wanted}
+    changes, messages = zip(*(first[name] for name in wanted), strict=True)
     everything_wrong = {name: value for each in changes for name, value in each.items()}
     with pytest.raises(ValueError, match="^" + re.escape("\n".join(messages)) + "$"):
         QuantumAttention(**{"embed_dim": D, **everything_wrong})
@@ -945,6 +964,45 @@ def test_a_mask_of_another_shape_is_an_error_that_names_both_shapes(options, mes
     given = {name: torch.zeros(shape, dtype=dtype) for name, shape in options.items()}
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         build()(*inputs(), **given)
+
+
+@pytest.mark.parametrize("name", ["attn_mask", "key_padding_mask"])
+def test_a_mask_of_integers_is_an_error_and_not_added(name: str) -> None:
+    shape = (N, M) if name == "attn_mask" else (B, M)
+    with pytest.raises(ValueError, match=f"^{name} must be of bool, True to ignore, or of floats to add, got torch.int64$"):
+        build()(*inputs(), **{name: torch.zeros(shape, dtype=torch.int64)})
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((1, N, D), (B, M, D), (B, M, D)),
+        ((B, N, D), (B, M, D), (B, M + 1, D)),
+        ((B, N, D), (M, D), (M, D)),
+        ((B, N, D + 1), (B, M, D + 1), (B, M, D + 1)),
+        ((D,), (D,), (D,)),
+        ((B, H, N, D), (B, H, M, D), (B, H, M, D)),
+    ],
+    ids=str,
+)
+def test_inputs_that_do_not_fit_are_an_error_that_names_their_shapes(shapes: tuple) -> None:
+    query, key, value = (torch.zeros(shape, dtype=torch.float64) for shape in shapes)
+    told = f"query must have shape (..., N, {D}), key and value (..., M, {D}) with the same batch or none, got "
+    with pytest.raises(ValueError, match=re.escape(f"{told}{shapes[0]}, {shapes[1]} and {shapes[2]}")):
+        build()(query, key, value)
+
+
+def test_a_nested_tensor_is_an_error_with_its_cure() -> None:
+    nested = torch.nested.nested_tensor([torch.zeros(2, D), torch.zeros(3, D)], layout=torch.jagged)
+    with pytest.raises(ValueError, match="takes no nested tensors; give nn.TransformerEncoder enable_nested_tensor=False"):
+        QuantumAttention(D, H)(nested, nested, nested)
+
+
+def test_frozen_angles_cost_no_circuit_in_the_gradient() -> None:
+    attention = QuantumAttention(D, H, evaluator="qiskit")
+    assert attention.executions(100)[1] > 0
+    attention.angles.requires_grad_(False)
+    assert attention.executions(100) == (attention.circuits, 0)
 
 
 def test_its_repr_says_which_circuit_reading_and_evaluator_it_has() -> None:

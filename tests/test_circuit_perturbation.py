@@ -251,8 +251,10 @@ def test_a_register_larger_than_memory_is_refused_before_any_step() -> None:
     with pytest.raises(MemoryError, match=r"1 circuit\(s\) of n_qubits=50, depth=2 need .* GiB .* are free"):
         CircuitPerturbation(Ansatz(n_qubits=50))
     # The closed form has no state to hold.
-    (found,) = CircuitPerturbation(Ansatz(n_qubits=50, depth=1))([[weights(50)]])
+    wide = CircuitPerturbation(Ansatz(n_qubits=50, depth=1))
+    (found,) = wide([[weights(50)]])
     assert torch.isfinite(found).all()
+    assert math.isnan(wide.entanglement([[weights(50)]]))
 
 
 @pytest.mark.parametrize("name", ["linear", "ring", "none"])

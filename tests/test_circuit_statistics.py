@@ -158,6 +158,7 @@ def test_the_circuit_command_shows_text_and_picture(door, workplace, arguments: 
         (["optimiser=adam"], "optimiser is no setting; did you mean optimizer?"),
         (["--readout", "w"], "--readout must be one of amplitude,"),
         (["circuit=big"], "circuit must be one of paper, got 'big'"),
+        (["circuit.n_qubits=45"], "of n_qubits=45, depth=2 need"),
     ],
     ids=str,
 )

@@ -147,7 +147,7 @@ def test_the_portraits_curves_are_the_circuits() -> None:
     ansatz, angles = Ansatz(n_qubits=3), random_angles(Ansatz(n_qubits=3), dice(), 2)
     x, phi = portrait.response(ansatz, "amplitude", angles[0], points=9)
     direct = evaluate(ansatz, torch.from_numpy(x)[:, None], angles[0], "amplitude").sum(-1)
-    assert torch.equal(torch.from_numpy(phi), direct)
+    assert torch.allclose(torch.from_numpy(phi), direct, rtol=0, atol=1e-12)
     figure = portrait.draw(ansatz, "amplitude", angles, sine)
     response, spectrum_ax, modulation = figure.axes[1:]
     assert [len(ax.lines) for ax in (response, spectrum_ax, modulation)] == [2, 2, 4]

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from superpositional.circuits.simulators import SIMULATORS
 from superpositional.report import update_readme, write_report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,10 +20,28 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^    ((?:[A-Z_]+=\S+ )*superpositional .*?)(?:  +#.*)?$", README, re.MULTILINE)
 
 
-def test_the_ten_lines_run_as_they_stand(capsys) -> None:
-    (code,) = [text for language, text in BLOCKS if language == "python" and "SuperpositionalAdamW(" in text]
-    exec(code, {})
+def test_the_examples_run_as_they_stand(capsys) -> None:
+    loop, circuits = [text for language, text in BLOCKS if language == "python" and "SuperpositionalAdamW(" in text]
+    exec(loop, {})
     assert "'perturbation_norm'" in capsys.readouterr().out
+    exec(circuits, {})
+    *drawing, counts, registers = capsys.readouterr().out.splitlines()
+    assert any("Ry(theta[0] + x)" in line for line in drawing)
+    assert "'two_qubit_gates': 6" in counts
+    assert counts.endswith(" 8")
+    # 64 * 3 * 64 + ... of the layer's weights, four to a register, and four heads' angles.
+    layer = torch.nn.TransformerEncoderLayer(64, 4, 128)
+    assert int(registers) == (sum(p.numel() for p in layer.parameters()) + 4 * 16) // 4
+
+
+def test_the_table_of_simulators_is_the_one_there_is() -> None:
+    assert _table("simulator") == set(SIMULATORS)
+
+
+def _table(head: str) -> set[str]:
+    """The names in the first column of the table whose first column has this head."""
+    (rows,) = re.findall(rf"^\| {re.escape(head)} \|.*\n\| ---.*\n((?:\|.*\n)+)", README, re.MULTILINE)
+    return {name for row in re.findall(r"^\| (.*?) \|", rows, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
 
 
 def test_an_arm_is_at_most_two_files_and_thirty_lines() -> None:
@@ -76,10 +96,9 @@ def test_make_has_every_target_that_readme_names() -> None:
 def test_every_path_and_link_that_readme_names_exists() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
     assert [link for link in links if not (ROOT / link).exists()] == []
-    rooms = {name for row in re.findall(r"^\| (`.*?) \|", README, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
     package = ROOT / "src" / "superpositional"
     folders = {path.parent.name for path in package.glob("*/__init__.py")}
-    assert rooms == {path.stem for path in package.glob("*.py")} - {"__init__"} | folders
+    assert _table("room in `src/superpositional/`") == {path.stem for path in package.glob("*.py")} - {"__init__"} | folders
 
 
 @pytest.mark.parametrize("sweep", sorted(path.name for path in PUBLISHED.iterdir()))

@@ -70,8 +70,28 @@ def test_horner_s_rule_gives_the_series_and_its_gradients(count: int, first: int
 @pytest.mark.parametrize(("count", "first"), [(1, 1), (2, 0), (4, 0), (4, 1)])
 def test_first_and_second_derivatives_are_those_of_finite_differences(count: int, first: int) -> None:
     inputs = tuple(tensor.requires_grad_() for tensor in random(count, heads=2, scores=3))
-    assert gradcheck(lambda coefficients, x: series(coefficients, x, first), inputs)
-    assert gradgradcheck(lambda coefficients, x: series(coefficients, x, first), inputs)
+
+    def call(coefficients: Tensor, x: Tensor) -> Tensor:
+        return series(coefficients, x, first)
+
+    assert gradcheck(call, inputs, check_forward_ad=True)
+    assert gradgradcheck(call, inputs, check_fwd_over_rev=True)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_torch_func_transforms_it(first: int) -> None:
+    coefficients, x = random(5, heads=2, scores=3)
+    assert torch.equal(
+        torch.func.vmap(lambda each: series(coefficients, each, first))(torch.stack([x, 2 * x])),
+        torch.stack([series(coefficients, x, first), series(coefficients, 2 * x, first)]),
+    )
+
+    def loss(x: Tensor) -> Tensor:
+        return series(coefficients, x, first).sin().sum()
+
+    # The same sums in another order: a few roundings of second derivatives up to w^2 = 25.
+    plain = torch.autograd.functional.hessian(loss, x)
+    assert torch.allclose(torch.func.hessian(loss)(x), plain, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -13,6 +13,7 @@ Shapes: B batch, H heads, N queries, M keys, D embed, E = D / H; A sets of angle
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from torch.nn.functional import dropout, linear
 
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits.readouts import READOUTS, is_amplitude
-from superpositional.circuits.simulators import evaluate, refusal
+from superpositional.circuits.simulators import evaluate
 from superpositional.circuits.statevector import require_memory
 
 # Which simulator gives the values at the nodes of the series; None: no series, but the circuit for every score.
@@ -76,7 +77,7 @@ class QuantumAttention(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        _check(embed_dim, num_heads, dropout, ansatz, readout, evaluator, score)
+        _check(dict(locals()))
         super().__init__()
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.dropout, self.batch_first = dropout, batch_first
@@ -98,7 +99,8 @@ class QuantumAttention(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, dropout={self.dropout}, {self.ansatz}, "
-            f"readout={self.readout!r}, evaluator={self.evaluator!r}, score={self.score!r}"
+            f"readout={self.readout!r}, evaluator={self.evaluator!r}, score={self.score!r}, "
+            f"shared_angles={self.shared_angles}"
         )
 
     def forward(
@@ -123,6 +125,7 @@ class QuantumAttention(nn.Module):
         Returns:
             The output, of the query's shape, and the weights ``(B, N, M)``, ``(B, H, N, M)``, or None.
         """
+        self._check_inputs(query, key, value)
         batched = query.dim() == 3
         if not batched:
             query, key, value = (each.unsqueeze(0) for each in (query, key, value))
@@ -195,7 +198,7 @@ class QuantumAttention(nn.Module):
         if self.evaluator == "statevector":
             return scores, 0
         shifts = 1 if is_amplitude(self.readout) else 2
-        by_autograd = self.evaluator == "fourier"
+        by_autograd = self.evaluator == "fourier" or not self.angles.requires_grad
         return self.circuits, 0 if by_autograd else self.circuits * self.ansatz.num_parameters * shifts
 
     @torch.no_grad()
@@ -209,6 +212,22 @@ class QuantumAttention(nn.Module):
         fitted_AT = series.series(self.coefficients(), x_AT, first)
         direct_AT = evaluate(self.ansatz, x_AT[..., None], angles_ALRQ[:, None], self.readout).sum(-1)
         return float((fitted_AT - direct_AT).abs().max())
+
+    def _check_inputs(self, query: Tensor, key: Tensor, value: Tensor) -> None:
+        if query.is_nested:
+            raise ValueError(
+                "QuantumAttention takes no nested tensors; give nn.TransformerEncoder enable_nested_tensor=False"
+            )
+        fit = query.dim() == key.dim() == value.dim() in (2, 3)
+        fit = fit and query.shape[-1] == key.shape[-1] == value.shape[-1] == self.embed_dim
+        if fit and query.dim() == 3:
+            batch = 0 if self.batch_first else 1
+            fit = query.shape[batch] == key.shape[batch]
+        if not fit or key.shape != value.shape:
+            raise ValueError(
+                f"query must have shape (..., N, {self.embed_dim}), key and value (..., M, {self.embed_dim}) with the same "
+                f"batch or none, got {tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
+            )
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values by head: ``(B, H, N, E)``."""
@@ -227,6 +246,9 @@ class QuantumAttention(nn.Module):
         """All masks as numbers to add, in a shape that broadcasts against ``(B, H, N, M)``."""
         batch, heads, n, m = logits_BHNM.shape
         masks = []
+        for name, mask in (("attn_mask", attn_mask), ("key_padding_mask", key_padding_mask)):
+            if mask is not None and mask.dtype != torch.bool and not mask.is_floating_point():
+                raise ValueError(f"{name} must be of bool, True to ignore, or of floats to add, got {mask.dtype}")
         if attn_mask is not None:
             if attn_mask.shape not in ((n, m), (batch * heads, n, m)):
                 raise ValueError(
@@ -249,25 +271,27 @@ class QuantumAttention(nn.Module):
         )
 
 
-def _check(
-    embed_dim: int, num_heads: int, dropout: float, ansatz: Ansatz, readout: str, evaluator: str, score: str
-) -> None:
+def _check(settings: dict[str, Any]) -> None:
     """Every argument out of range, with its cure, in one error."""
     mistakes = []
-    if num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
-        mistakes.append(f"embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}; try 64 and 4")
-    if not 0 <= dropout < 1:
-        mistakes.append(f"dropout must be in [0, 1), got {dropout}; 0 switches it off")
-    for name, value, choices in (
-        ("readout", readout, READOUTS),
-        ("evaluator", evaluator, tuple(EVALUATORS)),
-        ("score", score, SCORES),
-    ):
-        if value not in choices:
-            mistakes.append(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-    if not isinstance(ansatz, Ansatz):
-        mistakes.append(f"ansatz must be a superpositional.circuits.Ansatz, got {ansatz!r}")
-    elif not mistakes and (wrong := refusal(ansatz, readout, EVALUATORS[evaluator] or "statevector")) is not None:
-        mistakes.append(wrong)
+    width, heads = settings["embed_dim"], settings["num_heads"]
+    for name, value in (("embed_dim", width), ("num_heads", heads)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            mistakes.append(f"{name} must be an integer >= 1, got {value!r}; the paper has 64 and 4 heads")
+    if not mistakes and width % heads:
+        mistakes.append(f"embed_dim must be a multiple of num_heads, got {width} and {heads}; try 64 and 4")
+    dropout = settings["dropout"]
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        mistakes.append(f"dropout must be in [0, 1), got {dropout!r}; 0 switches it off")
+    for name, choices in (("readout", READOUTS), ("evaluator", tuple(EVALUATORS)), ("score", SCORES)):
+        if settings[name] not in choices:
+            mistakes.append(f"{name} must be one of {', '.join(choices)}, got {settings[name]!r}")
+    for name in ("bias", "shared_angles", "batch_first"):
+        if not isinstance(settings[name], bool):
+            mistakes.append(f"{name} must be true or false, got {settings[name]!r}")
+    if not isinstance(settings["ansatz"], Ansatz):
+        mistakes.append(f"ansatz must be a superpositional.circuits.Ansatz, got {settings['ansatz']!r}")
+    if settings["dtype"] is not None and not settings["dtype"].is_floating_point:
+        mistakes.append(f"dtype must be a floating-point one, got {settings['dtype']}")
     if mistakes:
         raise ValueError("\n".join(mistakes))

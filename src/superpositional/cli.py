@@ -103,6 +103,8 @@ def _circuit(options: argparse.Namespace) -> None:
         show.main(options.overrides, options.out, options.readout)
     except ConfigError as error:
         refuse(error)
+    except MemoryError as error:
+        refuse(ConfigError([str(error)]))
 
 
 def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:

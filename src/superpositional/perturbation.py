@@ -7,6 +7,7 @@ Pamuk et al. 2025, eq. (2): ``Q_i = sin(pi theta_i) * dL/dtheta_i``. Every pertu
 which the weights are encoded; at depth 1 without CNOTs it is the sine exactly. Read by the optimizer.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -126,11 +127,15 @@ class CircuitPerturbation:
         return found
 
     @torch.no_grad()
-    def entanglement(self, blocks: list[list[Tensor]], most: int = 256) -> float:
-        """Mean Meyer-Wallach entanglement of the first full registers, at most so many; NaN without any."""
+    def entanglement(self, blocks: list[list[Tensor]]) -> float:
+        """Mean Meyer-Wallach entanglement of the first full registers, at most 256; NaN without any, and for registers that
+        only the closed form can serve."""
         n = self.ansatz.n_qubits
+        most = min(256, AMPLITUDES_AT_ONCE >> n)
         rows = [flat[: len(flat) // n * n].view(-1, n)[:most] for flat in map(_flat, blocks)]
         theta_BQ = torch.cat(rows)[:most] if rows else torch.empty(0, n)
+        if not len(theta_BQ):
+            return math.nan
         angles_LRQ = _fixed_angles(self, theta_BQ.dtype, theta_BQ.device)
         return float(entanglement(self.ansatz, theta_BQ * torch.pi, angles_LRQ).mean())
 

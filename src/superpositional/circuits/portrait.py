@@ -17,7 +17,14 @@ from torch import Tensor
 
 from superpositional.circuits import series
 from superpositional.circuits.ansatz import Ansatz
-from superpositional.circuits.measures import dead_angles, entanglement, gradient_variance, random_angles, spectrum
+from superpositional.circuits.measures import (
+    AMPLITUDES_AT_ONCE,
+    dead_angles,
+    entanglement,
+    gradient_variance,
+    random_angles,
+    spectrum,
+)
 from superpositional.circuits.simulators import evaluate
 
 # A perturbation of the optimizer: blocks of weights and the step, to the modulation of each.
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
 def response(ansatz: Ansatz, readout: str, angles_LRQ: Tensor, points: int = 241) -> tuple[np.ndarray, np.ndarray]:
     """x over two turns, which an odd degree needs, and Phi(x): both ``(T,)``."""
     x_T = torch.linspace(-2 * torch.pi, 2 * torch.pi, points, dtype=angles_LRQ.dtype)
-    return x_T.numpy(), evaluate(ansatz, x_T[:, None], angles_LRQ, readout).sum(-1).numpy()
+    return x_T.numpy(), evaluate(ansatz, x_T[:, None], angles_LRQ, readout, simulator="fourier").sum(-1).numpy()
 
 
 def modulation(perturb: Modulation, n_qubits: int, points: int = 241) -> tuple[np.ndarray, np.ndarray]:
@@ -45,8 +52,9 @@ def text(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation)
     """All there is to say about the circuit in plain text; Phi is that of the first set of angles."""
     dice = torch.Generator().manual_seed(0)
     counts = ansatz.statistics()
-    node_K = series.nodes(ansatz, readout, dtype=torch.float64, device=torch.device("cpu"))
-    tangled = float(entanglement(ansatz, node_K[:, None], random_angles(ansatz, dice, 50, 1)).mean())
+    draws = min(1000, max(1, AMPLITUDES_AT_ONCE >> ansatz.n_qubits))
+    x = (2 * torch.rand(draws, 1, generator=dice, dtype=torch.float64) - 1) * torch.pi
+    tangled = float(entanglement(ansatz, x, random_angles(ansatz, dice, draws)).mean())
     dead = dead_angles(ansatz, readout, dice)
     variance_LRQ = gradient_variance(ansatz, readout, dice)
     pairs = spectrum(ansatz, readout, angles_CLRQ[0])

@@ -46,7 +46,9 @@ def fit(ansatz: Ansatz, readout: str, samples_K: Tensor) -> Tensor:
     turns_KJ = torch.arange(count, device=samples_K.device)[:, None] * doubled_J % (2 * count)
     phase_KJ = turns_KJ.to(samples_K.dtype) * (torch.pi / count)
     weight_J = torch.where(doubled_J == 0, 1, 2).to(samples_K.dtype) / count
-    return torch.stack([samples_K @ (phase_KJ.cos() * weight_J), samples_K @ (phase_KJ.sin() * weight_J)], -2)
+    basis_K2J = torch.stack([phase_KJ.cos() * weight_J, phase_KJ.sin() * weight_J], 1)
+    # Multiplied and summed, not a matrix product: autocast would do that in half precision.
+    return (samples_K[..., None, None] * basis_K2J).sum(-3)
 
 
 def series_reference(ansatz: Ansatz, readout: str, coefficients_2J: Tensor, x: Tensor) -> Tensor:
@@ -73,6 +75,8 @@ def series(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
 class _Series(torch.autograd.Function):
     """sum_j alpha_j cos(w_j x) + beta_j sin(w_j x), linear in the coefficients."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
         cos_HT, sin_HT = x_HT.cos(), x_HT.sin()
@@ -94,6 +98,7 @@ class _Series(torch.autograd.Function):
     def setup_context(ctx, inputs, output) -> None:
         coefficients_H2J, x_HT, ctx.first = inputs
         ctx.save_for_backward(coefficients_H2J, x_HT)
+        ctx.save_for_forward(coefficients_H2J, x_HT)
 
     @staticmethod
     def backward(ctx, grad_HT: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -106,9 +111,17 @@ class _Series(torch.autograd.Function):
             None,
         )
 
+    @staticmethod
+    def jvp(ctx, tangent_H2J: Tensor, tangent_HT: Tensor, _: None) -> Tensor:
+        coefficients_H2J, x_HT = ctx.saved_tensors
+        slope_HT = _Series.apply(_derivative(coefficients_H2J, ctx.first), x_HT, ctx.first)
+        return _Series.apply(tangent_H2J, x_HT, ctx.first) + slope_HT * tangent_HT
+
 
 class _Projection(torch.autograd.Function):
     """The adjoint in the coefficients: ``(H, 2, J)`` of sum_t g_t cos(w_j x_t) and sum_t g_t sin(w_j x_t)."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(grad_HT: Tensor, x_HT: Tensor, first: int, count: int) -> Tensor:
@@ -122,13 +135,15 @@ class _Projection(torch.autograd.Function):
                     (u_HT * cos_HT).addcmul_(v_HT, sin_HT, value=-1),
                     (u_HT * sin_HT).addcmul_(v_HT, cos_HT),
                 )
-            sums.append(torch.stack([torch.linalg.vecdot(grad_HT, u_HT), torch.linalg.vecdot(grad_HT, v_HT)], -1))
+            # Not vecdot: autocast would do that in half precision.
+            sums.append(torch.stack([(grad_HT * u_HT).sum(-1), (grad_HT * v_HT).sum(-1)], -1))
         return torch.stack(sums, -1)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        grad_HT, x_HT, ctx.first, _ = inputs
+        grad_HT, x_HT, ctx.first, ctx.count = inputs
         ctx.save_for_backward(grad_HT, x_HT)
+        ctx.save_for_forward(grad_HT, x_HT)
 
     @staticmethod
     def backward(ctx, above_H2J: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -140,6 +155,13 @@ class _Projection(torch.autograd.Function):
             None,
             None,
         )
+
+    @staticmethod
+    def jvp(ctx, tangent_HT: Tensor, tangent_x_HT: Tensor, *_: None) -> Tensor:
+        grad_HT, x_HT = ctx.saved_tensors
+        # d(cos wx) = -w sin(wx) dx: the adjoint's own derivative is the derivative's adjoint.
+        moved_H2J = -_derivative(_Projection.apply(grad_HT * tangent_x_HT, x_HT, ctx.first, ctx.count), ctx.first)
+        return _Projection.apply(tangent_HT, x_HT, ctx.first, ctx.count) + moved_H2J
 
 
 def _as_tensor(numbers: range, device: torch.device) -> Tensor:

@@ -179,5 +179,5 @@ class _ParameterShift(torch.autograd.Function):
 
         linear = is_amplitude(readout)
         difference_PBQ = shifted(torch.pi) if linear else shifted(torch.pi / 2) - shifted(-torch.pi / 2)
-        grad_BP = torch.einsum("bq,pbq->bp", grad_BQ, difference_PBQ / 2)
-        return grad_BP.reshape(gate_angles_BLRQ.shape), None, None, None
+        grad_PB = (grad_BQ * difference_PBQ / 2).sum(-1)
+        return grad_PB.mT.reshape(gate_angles_BLRQ.shape), None, None, None
