@@ -994,7 +994,7 @@ def test_inputs_that_do_not_fit_are_an_error_that_names_their_shapes(shapes: tup
 
 def test_a_nested_tensor_is_an_error_with_its_cure() -> None:
     nested = torch.nested.nested_tensor([torch.zeros(2, D), torch.zeros(3, D)], layout=torch.jagged)
-    with pytest.raises(ValueError, match="takes no nested tensors; give nn.TransformerEncoder enable_nested_tensor=False"):
+    with pytest.raises(ValueError, match=r"takes no nested tensors; give nn.TransformerEncoder enable_nested_tensor=False"):
         QuantumAttention(D, H)(nested, nested, nested)
 
 

@@ -12,6 +12,7 @@ from superpositional import SuperpositionalAdamW
 from superpositional.circuits import Ansatz
 from superpositional.circuits.simulators import evaluate
 from superpositional.perturbation import CircuitPerturbation, perturbation_from, sine
+from superpositional.records import read_curves, read_record
 
 # One layer of Ry on H|0> and nothing else is eq. (2).
 PLAIN = Ansatz(depth=1, entanglement="none")
@@ -158,8 +159,8 @@ def test_every_number_of_the_circuit_changes_the_result(setting: dict) -> None:
 
 @pytest.mark.parametrize("simulator", ["statevector", "qiskit", "aer"])
 def test_every_simulator_gives_the_same_step(simulator: str) -> None:
-    circuit = CircuitPerturbation(PAPER, simulator=simulator, angles="random")
-    auto = CircuitPerturbation(PAPER, angles="random")
+    circuit = CircuitPerturbation(PAPER, simulator=simulator, angles="random", seed=1)
+    auto = CircuitPerturbation(PAPER, angles="random", seed=1)
     pairs = zip(step_of(circuit, scope="tensor"), step_of(auto, scope="tensor"), strict=True)
     assert all(torch.allclose(ours, theirs, rtol=0, atol=1e-13) for ours, theirs in pairs)
 
@@ -172,6 +173,38 @@ def test_random_angles_come_from_the_circuits_stream_and_are_drawn_once() -> Non
     assert torch.equal(before, torch.random.get_rng_state())
     assert one.fixed_angles().abs().max() <= math.pi
     assert torch.equal(CircuitPerturbation(PAPER).fixed_angles(), torch.zeros(2, 2, 4, dtype=torch.float64))
+
+
+def test_without_a_seed_the_optimizer_draws_one_if_it_needs_one() -> None:
+    def seed_of(**arguments) -> int | None:
+        optimizer = SuperpositionalAdamW([nn.Parameter(weights(4))], perturbation=CircuitPerturbation(PAPER, **arguments))
+        return optimizer.param_groups[0]["perturbation"]["seed"]
+
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    assert seed_of() is None
+    assert torch.equal(before, torch.random.get_rng_state())
+    first, second = seed_of(angles="random"), seed_of(angles="random")
+    torch.manual_seed(3)
+    assert [seed_of(angles="random"), seed_of(simulator="aer", shots=10)] == [first, second]
+    assert first != second
+
+
+def test_a_runs_angles_come_from_its_seed_and_shift_nothing_else(door, workplace) -> None:
+    def run(seed: int, name: str, *overrides: str) -> dict:
+        where = f"hydra.run.dir={name}"
+        code, _, err = door("train", "trainer=smoke", "logger=none", "optimizer=circuit", f"seed={seed}", where, *overrides)
+        assert code == 0, err
+        return read_record(workplace / name)
+
+    random = "optimizer.perturbation.angles=random"
+    drawn = [run(seed, f"run{index}", random)["circuits"]["optimizer"]["seed"] for index, seed in enumerate((1, 1, 2))]
+    assert drawn[0] == drawn[1] != drawn[2]
+    # A run's family is all of its config but the seed: of these two, the same.
+    assert run(1, "one")["family"] == run(2, "two")["family"]
+    # The first step's loss comes before any update, so it tells whether anything else was drawn differently.
+    losses = [read_curves(workplace / name / "curves.csv")["train/loss"][1] for name in ("run0", "one")]
+    assert losses[0][0] == losses[1][0]
 
 
 def test_shots_are_drawn_anew_at_each_step_and_the_same_for_a_seed() -> None:
@@ -203,7 +236,11 @@ def test_narrow_weights_see_the_circuit_in_float64(dtype: torch.dtype) -> None:
 
 def test_statistics_count_the_circuits_and_the_checkpoint_is_plain(tmp_path) -> None:
     parameter = nn.Parameter(weights(9))
-    make = lambda: SuperpositionalAdamW([parameter], scope="all", perturbation=CircuitPerturbation(PAPER, angles="random"))  # noqa: E731
+
+    def make() -> SuperpositionalAdamW:
+        circuit = CircuitPerturbation(PAPER, angles="random", seed=1)
+        return SuperpositionalAdamW([parameter], scope="all", perturbation=circuit)
+
     optimizer = make()
     parameter.grad = torch.ones_like(parameter)
     optimizer.step()
@@ -213,7 +250,9 @@ def test_statistics_count_the_circuits_and_the_checkpoint_is_plain(tmp_path) -> 
     file.seek(0)
     # weights_only: nothing but plain values, so that it loads where this package is not installed.
     state = torch.load(file, weights_only=True)
-    assert perturbation_from(state["param_groups"][0]["perturbation"]) == CircuitPerturbation(PAPER, angles="random")
+    assert perturbation_from(state["param_groups"][0]["perturbation"]) == CircuitPerturbation(
+        PAPER, angles="random", seed=1
+    )
     fresh = make()
     fresh.load_state_dict(state)
     assert fresh.param_groups[0]["statistics"]["step"] == 1
@@ -236,7 +275,7 @@ def test_groups_may_have_circuits_of_their_own() -> None:
         ({"simulator": "fast"}, "simulator must be one of closed_form, statevector, fourier, qiskit, aer, got 'fast'"),
         ({"simulator": "closed_form"}, "choose simulator=statevector"),
         ({"angles": "one"}, "angles must be zero or random, got 'one'"),
-        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
+        ({"seed": -1}, "seed must be an integer >= 0 or null, got -1; null draws one"),
         ({"shots": 10}, "simulator=statevector is exact and takes no shots, got shots=10; choose simulator=aer"),
         ({"shots": 0, "simulator": "aer"}, "shots must be an integer >= 1 or null, got 0; null is exact"),
     ],

@@ -258,7 +258,7 @@ def _one_minus_power(beta: float, step: Tensor) -> Tensor:
 
 def _plain(perturbation: Any) -> Any:
     """A perturbation as param groups and checkpoints hold it: plain values, which torch.load reads with weights_only."""
-    return perturbation.plain() if isinstance(perturbation, CircuitPerturbation) else perturbation
+    return perturbation.seeded().plain() if isinstance(perturbation, CircuitPerturbation) else perturbation
 
 
 def _check(group: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ which the weights are encoded; at depth 1 without CNOTs it is the sine exactly. 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -53,7 +53,8 @@ class CircuitPerturbation:
             where there is one and the statevector elsewhere, which agree to 1e-12.
         angles: the further angles: ``"zero"``, or ``"random"``, drawn once, uniform over a turn, from ``seed``'s circuit
             stream.
-        seed: for random angles, and for shots, which are drawn anew at every step.
+        seed: for random angles, and for shots, which are drawn anew at every step. None lets the optimizer draw one from
+            torch's generator when it is made (a run's circuit stream), if one is needed.
         shots: how often each register is measured, for simulators that can; None is exact.
 
     Raises:
@@ -64,7 +65,7 @@ class CircuitPerturbation:
     ansatz: Ansatz = Ansatz()  # noqa: RUF009  (frozen)
     simulator: str = "auto"
     angles: str = "zero"
-    seed: int = 0
+    seed: int | None = None
     shots: int | None = None
 
     def __post_init__(self) -> None:
@@ -75,8 +76,8 @@ class CircuitPerturbation:
             mistakes.append(wrong)
         if self.angles not in ("zero", "random"):
             mistakes.append(f"angles must be zero or random, got {self.angles!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            mistakes.append(f"seed must be an integer >= 0, got {self.seed!r}")
+        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
+            mistakes.append(f"seed must be an integer >= 0 or null, got {self.seed!r}; null draws one")
         if mistakes:
             raise ValueError("\n".join(mistakes))
         if self.resolved != "closed_form":
@@ -92,6 +93,13 @@ class CircuitPerturbation:
     def plain(self) -> dict[str, Any]:
         """The arguments as plain values, for param groups and checkpoints: ``perturbation_from(plain)`` is this again."""
         return {**vars(self), "ansatz": self.ansatz.plain()}
+
+    def seeded(self) -> "CircuitPerturbation":
+        """The same with a seed, drawn from torch's generator, if one is needed and there is none."""
+        if self.seed is not None or (self.angles == "zero" and self.shots is None):
+            return self
+        # On the host whatever the default device is: a check on the meta device draws as well.
+        return replace(self, seed=int(torch.randint(2**31, (), device="cpu")))
 
     def fixed_angles(self) -> Tensor:
         """The angles that are not the weights': ``ansatz.angles_shape``, float64."""

@@ -1,8 +1,8 @@
 """What is trained, towards what, and with which dice?
 
-A LightningModule per task. It owns the pairing: weights come from the seed's ``init`` stream and dropout masks from its
-``dropout`` stream, one start per step, so that every arm of a seed sees the same ones whatever else draws random numbers.
-Read by train.
+A LightningModule per task. It owns the pairing: weights come from the seed's ``init`` stream, random angles of an
+optimizer's circuit from its ``circuit`` stream and dropout masks from its ``dropout`` stream, one start per step, so that
+every arm of a seed sees the same ones whatever else draws random numbers. Read by train.
 
 Shapes: B batch, N tokens, C classes.
 """
@@ -61,7 +61,9 @@ class ClassificationTask(LightningModule):
         self.test_accuracy = MulticlassAccuracy(n_classes, average="micro")
 
     def configure_optimizers(self) -> dict[str, Any] | Optimizer:
-        optimizer = self.make_optimizer(list(self.net.named_parameters()))
+        # Its circuit may have random angles; they must neither follow nor shift what else is drawn.
+        with drawing_from(self.seed, "circuit"):
+            optimizer = self.make_optimizer(list(self.net.named_parameters()))
         if self.quantum_weight_schedule is not None:
             self.quantum_weight_scheduler = QuantumWeightScheduler(optimizer, self.quantum_weight_schedule)
         if self.lr_schedule is None:

@@ -87,12 +87,12 @@ class _Series(torch.autograd.Function):
         for j in range(len(alpha_JH1) - 2, -1, -1):
             u_next = torch.addcmul(alpha_JH1[j], u_HT, cos_HT)
             v_next = torch.addcmul(-beta_JH1[j], u_HT, sin_HT)
-            u_HT = u_next.addcmul_(v_HT, sin_HT, value=-1)
-            v_HT = v_next.addcmul_(v_HT, cos_HT)
+            u_HT = torch.addcmul(u_next, v_HT, sin_HT, value=-1)
+            v_HT = torch.addcmul(v_next, v_HT, cos_HT)
         if first == 0:
             return u_HT
         half_HT = x_HT / 2
-        return u_HT.mul_(half_HT.cos()).addcmul_(v_HT, half_HT.sin(), value=-1)
+        return torch.addcmul(u_HT * half_HT.cos(), v_HT, half_HT.sin(), value=-1)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -132,8 +132,8 @@ class _Projection(torch.autograd.Function):
         for j in range(count):
             if j:
                 u_HT, v_HT = (
-                    (u_HT * cos_HT).addcmul_(v_HT, sin_HT, value=-1),
-                    (u_HT * sin_HT).addcmul_(v_HT, cos_HT),
+                    torch.addcmul(u_HT * cos_HT, v_HT, sin_HT, value=-1),
+                    torch.addcmul(u_HT * sin_HT, v_HT, cos_HT),
                 )
             # Not vecdot: autocast would do that in half precision.
             sums.append(torch.stack([(grad_HT * u_HT).sum(-1), (grad_HT * v_HT).sum(-1)], -1))
