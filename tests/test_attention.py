@@ -966,6 +966,19 @@ def test_a_mask_of_another_shape_is_an_error_that_names_both_shapes(options, mes
         build()(*inputs(), **given)
 
 
+def test_a_score_that_float16_cannot_hold_before_it_is_scaled_still_has_a_phi() -> None:
+    attention = QuantumAttention(16, 1).half()
+    with torch.no_grad():
+        attention.in_proj_weight.copy_(torch.eye(16).repeat(3, 1))
+    # q and k are 16 numbers of 80: the raw score is 102,400, beyond float16's 65,504, and divided by 4 it is not.
+    x = torch.full((1, 2, 16), 80.0, dtype=torch.float16)
+    attention.measuring = True
+    output, _ = attention(x, x, x)
+    assert torch.isfinite(output).all()
+    assert attention.statistics["score_rms"] == 25600
+    assert torch.isfinite(attention.statistics["phi_rms"])
+
+
 @pytest.mark.parametrize("name", ["attn_mask", "key_padding_mask"])
 def test_a_mask_of_integers_is_an_error_and_not_added(name: str) -> None:
     shape = (N, M) if name == "attn_mask" else (B, M)

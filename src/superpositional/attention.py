@@ -133,13 +133,14 @@ class QuantumAttention(nn.Module):
         elif not self.batch_first:
             query, key, value = (each.transpose(0, 1) for each in (query, key, value))
         q_BHNE, k_BHME, v_BHME = self._project(query, key, value)
-        raw_BHNM = q_BHNE @ k_BHME.mT
-        scaled_BHNM, phi_BHNM = raw_BHNM / math.sqrt(self.head_dim), self.phi(raw_BHNM)
+        # Scaled before the product, as torch does it: in half precision the raw score may be too large.
+        scaled_BHNM = (q_BHNE / math.sqrt(self.head_dim)) @ k_BHME.mT
+        phi_BHNM = self.phi(_wide(scaled_BHNM) * math.sqrt(self.head_dim))
         if self.measuring:
             rms = {"phi_rms": phi_BHNM, "score_rms": scaled_BHNM}
             rms = {name: each.detach().float().square().mean().sqrt() for name, each in rms.items()}
-            self.statistics = rms | {"scores": raw_BHNM.numel()}
-        logits_BHNM = scaled_BHNM + phi_BHNM.to(raw_BHNM.dtype)
+            self.statistics = rms | {"scores": phi_BHNM.numel()}
+        logits_BHNM = scaled_BHNM + phi_BHNM.to(scaled_BHNM.dtype)
         mask = self._mask(logits_BHNM, key_padding_mask, attn_mask, is_causal)
         if mask is None:
             weight_BHNM = logits_BHNM.softmax(-1)
@@ -161,7 +162,7 @@ class QuantumAttention(nn.Module):
         """Phi of every score Q K^T (eq. 4): ``(B, H, N, M)`` to the same, in float32 or float64."""
         if self.score == "scaled":
             raw_BHNM = raw_BHNM / math.sqrt(self.head_dim)
-        x_BHNM = raw_BHNM.float() if raw_BHNM.dtype.itemsize < 4 else raw_BHNM
+        x_BHNM = _wide(raw_BHNM)
         if self.evaluator == "statevector":
             angles_HLRQ = self.angles.to(x_BHNM.dtype).expand(self.num_heads, *self.ansatz.angles_shape)
             angles_H11LRQ = angles_HLRQ[:, None, None]
@@ -178,7 +179,7 @@ class QuantumAttention(nn.Module):
 
         The only place where circuits run: ``circuits`` of them.
         """
-        angles_ALRQ = self.angles.float() if self.angles.dtype.itemsize < 4 else self.angles
+        angles_ALRQ = _wide(self.angles)
         node_K = series.nodes(self.ansatz, self.readout, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device)
         simulator = EVALUATORS[self.evaluator] or "statevector"
         sample_AKQ = evaluate(self.ansatz, node_K[:, None], angles_ALRQ[:, None], self.readout, simulator=simulator)
@@ -205,7 +206,7 @@ class QuantumAttention(nn.Module):
     def certificate(self, generator: torch.Generator, count: int = 256, largest: float = 30.0) -> float:
         """How far the fitted series is from direct simulation: the largest difference over ``count`` random scores per set
         of angles, uniform in [-largest, largest]. In the module's precision: some 1e-6 in float32, 1e-14 in float64."""
-        angles_ALRQ = self.angles.float() if self.angles.dtype.itemsize < 4 else self.angles
+        angles_ALRQ = _wide(self.angles)
         x_AT = (2 * torch.rand(len(angles_ALRQ), count, generator=generator, dtype=torch.float64) - 1) * largest
         x_AT = x_AT.to(angles_ALRQ)
         first = series.doubled_frequencies(self.ansatz, self.readout)[0]
@@ -269,6 +270,11 @@ class QuantumAttention(nn.Module):
             else mask.to(logits_BHNM.dtype)
             for mask in masks
         )
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """At least float32: half precision cannot hold an angle."""
+    return tensor.float() if tensor.dtype.itemsize < 4 else tensor
 
 
 def _check(settings: dict[str, Any]) -> None:

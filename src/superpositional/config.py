@@ -55,6 +55,20 @@ def directory(name: str) -> Path:
 # Overrides ---------------------------------------------------------------------------------------------------------
 
 
+def parse_override(text: Any) -> Override:
+    """One override as Hydra reads it.
+
+    Raises:
+        ConfigError: what Hydra cannot parse.
+    """
+    try:
+        return OverridesParser.create().parse_override(str(text))
+    except HydraException as error:
+        raise ConfigError(
+            [f"{text!r} is no override: {str(error).splitlines()[0]}; write KEY=VALUE or GROUP=CHOICE"]
+        ) from None
+
+
 def lift(overrides: Sequence[str], loader: ConfigLoader) -> list[str]:
     """Let a plain ``key=value`` set what no YAML file states, and name every unknown choice of a group.
 
@@ -67,9 +81,9 @@ def lift(overrides: Sequence[str], loader: ConfigLoader) -> list[str]:
     lifted, mistakes = [], []
     for text in overrides:
         try:
-            override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
-            mistakes.append(f"{text!r} is no override: {str(error).splitlines()[0]}; write KEY=VALUE or GROUP=CHOICE")
+            override = parse_override(text)
+        except ConfigError as error:
+            mistakes += error.mistakes
             continue
         group = override.key_or_group
         options = loader.get_group_options(group)
@@ -97,6 +111,7 @@ def _choices(override: Override) -> list[str]:
 
 
 def nodes(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every dict within plain values, outermost first, with its path: ``optimizer.perturbation``, ``items[2].name``."""
     if isinstance(value, dict):
         yield path, value
         for key, item in value.items():
@@ -155,6 +170,7 @@ class Ours(abc.ABC):  # noqa: B024
 
 
 def inside(module: str, packages: Sequence[str]) -> bool:
+    """Whether a dotted name is one of the packages or within one."""
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 

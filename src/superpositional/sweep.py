@@ -24,7 +24,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
@@ -122,9 +121,9 @@ def _key(override: Override) -> str:
 
 def _parse(text: Any, mistakes: list[str]) -> list[Override]:
     try:
-        return OverridesParser.create().parse_overrides([str(text)])
-    except HydraException as error:
-        mistakes.append(f"{text!r} is no override: {str(error).splitlines()[0]}; write KEY=VALUE or GROUP=CHOICE")
+        return [configs.parse_override(text)]
+    except configs.ConfigError as error:
+        mistakes += error.mistakes
         return []
 
 
