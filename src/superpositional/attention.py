@@ -33,7 +33,8 @@ class QuantumAttention(nn.Module):
     """Multi-head attention with a quantum term in its scores (Pamuk et al. 2025, eqs. 3 to 5).
 
     Takes the place of :class:`torch.nn.MultiheadAttention`, in ``nn.TransformerEncoderLayer`` too: ``forward``, initial
-    weights and state_dict are its, with one more entry, ``angles``.
+    weights and state_dict are its, with one more entry, ``angles``. Only ``need_weights`` is False unless asked for, and
+    ``nn.TransformerEncoder`` wants ``enable_nested_tensor=False``, or it warns.
 
     Args:
         embed_dim, num_heads, dropout, bias, batch_first, device, dtype: as in ``nn.MultiheadAttention`` (but batch first by
@@ -203,9 +204,14 @@ class QuantumAttention(nn.Module):
         return self.circuits, 0 if by_autograd else self.circuits * self.ansatz.num_parameters * shifts
 
     @torch.no_grad()
-    def certificate(self, generator: torch.Generator, count: int = 256, largest: float = 30.0) -> float:
+    def certificate(self, generator: torch.Generator | None = None, count: int = 256, largest: float = 30.0) -> float:
         """How far the fitted series is from direct simulation: the largest difference over ``count`` random scores per set
-        of angles, uniform in [-largest, largest]. In the module's precision: some 1e-6 in float32, 1e-14 in float64."""
+        of angles, uniform in [-largest, largest]. In the module's precision: some 1e-6 in float32, 1e-14 in float64.
+
+        Args:
+            generator: on the CPU; None draws the same scores every time, and from no one else's generator.
+        """
+        generator = generator or torch.Generator().manual_seed(0)
         angles_ALRQ = _wide(self.angles)
         x_AT = (2 * torch.rand(len(angles_ALRQ), count, generator=generator, dtype=torch.float64) - 1) * largest
         x_AT = x_AT.to(angles_ALRQ)
@@ -296,7 +302,9 @@ def _check(settings: dict[str, Any]) -> None:
         if not isinstance(settings[name], bool):
             mistakes.append(f"{name} must be true or false, got {settings[name]!r}")
     if not isinstance(settings["ansatz"], Ansatz):
-        mistakes.append(f"ansatz must be a superpositional.circuits.Ansatz, got {settings['ansatz']!r}")
+        mistakes.append(
+            f"ansatz must be a superpositional.circuits.Ansatz, got {settings['ansatz']!r}; in a config, set circuit.*"
+        )
     if settings["dtype"] is not None and not settings["dtype"].is_floating_point:
         mistakes.append(f"dtype must be a floating-point one, got {settings['dtype']}")
     if mistakes:

@@ -6,6 +6,7 @@ target's signature, and then calls the constructors on the meta device, which co
 Read by train and sweep.
 """
 
+import contextlib
 import copy
 import dataclasses
 import difflib
@@ -63,7 +64,8 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
     ]
     # What the same choices compose to by themselves: the keys that exist.
     baseline = loader.load_configuration("train", choices, RunMode.RUN)
-    mistakes = [*_unknown_keys(config, baseline), *bad_scalars(config)]
+    places = _places(config, loader)
+    mistakes = [*_unknown_keys(config, baseline, places), *bad_scalars(config)]
     mistakes += [] if circuit_is_read else _unread_circuit(cfg, loader)
     try:
         plain = OmegaConf.to_container(config, resolve=True)
@@ -73,7 +75,7 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
     broken = set()
     for path, node in configs.nodes(plain):
         if "_target_" in node:
-            found, unknown, is_broken = _unbound(path, node)
+            found, unknown, is_broken = _unbound(path, node, places)
             # The circuit stands again wherever it is read; it is spoken of once.
             mistakes += found if path == "circuit" or node != plain.get("circuit") else []
             broken |= {path} if is_broken else set()
@@ -107,7 +109,7 @@ def check_hydra(cfg: DictConfig) -> None:
         target = str(node[plugin].get("_target_"))
         if target.startswith("hydra_plugins.superpositional."):
             mistakes += [
-                f"hydra.{plugin}.{key} is no setting; did you mean hydra.{plugin}.{_closest(key, keys)}?"
+                f"hydra.{plugin}.{key} is no setting; {_guess(f'hydra.{plugin}', key, keys)}"
                 for key in node[plugin]
                 if key not in ("_target_", *keys)
             ]
@@ -117,13 +119,13 @@ def check_hydra(cfg: DictConfig) -> None:
         raise configs.ConfigError(mistakes)
 
 
-def _unknown_keys(config: DictConfig, baseline: DictConfig) -> Iterator[str]:
+def _unknown_keys(config: DictConfig, baseline: DictConfig, places: Sequence[str]) -> Iterator[str]:
     """Keys of nodes that no constructor reads."""
-    yield from _suggest("", config, [key for key in baseline if key != "hydra"])
+    known = [key for key in baseline if key != "hydra"]
+    yield from (f"{key} is no setting; {_guess('', key, known, places)}" for key in config if key not in known)
     for name, node in (config.get("callbacks") or {}).items():
         if node is not None and (not isinstance(node, DictConfig) or "_target_" not in node):
-            closest = _closest(name, baseline.callbacks)
-            yield f"callbacks.{name} has no _target_, so nothing reads it; did you mean callbacks.{closest}?"
+            yield f"callbacks.{name} has no _target_, so nothing reads it; {_guess('callbacks', name, baseline.callbacks)}"
 
 
 def _unread_circuit(cfg: DictConfig, loader: ConfigLoader) -> Iterator[str]:
@@ -170,17 +172,40 @@ def bad_scalars(config: DictConfig) -> Iterator[str]:
             yield f"{key} must be a plain text, got {value!r}; sweep and arm name folders"
 
 
-def _suggest(prefix: str, keys: Sequence[str], known: Sequence[str]) -> Iterator[str]:
-    for key in keys:
-        if key not in known:
-            yield f"{prefix}{key} is no setting; did you mean {prefix}{_closest(key, known)}?"
+def _guess(path: str, key: str, known: Sequence[str], elsewhere: Sequence[str] = ()) -> str:
+    """What may have been meant by ``path.key``: another spelling of it there, or the same name in another place."""
+    close = difflib.get_close_matches(key, list(known), n=1)
+    if close:
+        return f"did you mean {path}.{close[0]}?" if path else f"did you mean {close[0]}?"
+    same = [place for place in elsewhere if re.split(r"[./]", place)[-1] == key and " " not in place]
+    same = same or [place for place in elsewhere if place.endswith(f" {path}.{key}")]
+    if same:
+        return f"did you mean {' or '.join(same)}?"
+    return "see superpositional train --help"
 
 
-def _closest(key: str, known: Sequence[str]) -> str:
-    return (difflib.get_close_matches(key, list(known), n=1, cutoff=0.0) or [""])[0]
+def _places(config: DictConfig, loader: ConfigLoader) -> list[str]:
+    """Every setting that could be meant, by its full name: constructors' arguments, and groups."""
+    plain = OmegaConf.to_container(config, resolve=False)
+    places = [*_groups(loader)]
+    for path, node in configs.nodes(plain):
+        with contextlib.suppress(configs.ConfigError):  # spoken of elsewhere
+            if "_target_" in node:
+                places += [
+                    f"{path}.{name}" for name in inspect.signature(configs.locate(node["_target_"], path)).parameters
+                ]
+    # Of a circuit perturbation also where the sine is chosen: somebody who asks for shots has it in mind.
+    places += [f"optimizer.perturbation.{name}" for name in ("simulator", "angles", "shots")]
+    # And what the other choices of each group take: "optimizer=superpositional, optimizer.quantum_weight".
+    for group in _groups(loader):
+        for option in loader.get_group_options(group):
+            for target in re.findall(r"^_target_: (\S+)", _source(group, option), re.MULTILINE):
+                names = inspect.signature(configs.locate(target, group.replace("/", "."))).parameters
+                places += [f"{group}={option} {group.replace('/', '.')}.{name}" for name in names]
+    return list(dict.fromkeys(places))
 
 
-def _unbound(path: str, node: Mapping[str, Any]) -> tuple[list[str], list[str], bool]:
+def _unbound(path: str, node: Mapping[str, Any], places: Sequence[str]) -> tuple[list[str], list[str], bool]:
     """Hold the keys of one node to the signature of its target: mistakes, keys to leave out, whether it can be called."""
     try:
         target = configs.locate(node["_target_"], path)
@@ -199,7 +224,7 @@ def _unbound(path: str, node: Mapping[str, Any]) -> tuple[list[str], list[str], 
             mistakes.append(f"{path}.{key} is set by the run itself; remove it")
             unknown.append(key)
         elif key not in named and not takes_any:
-            mistakes.append(f"{path}.{key} is no argument of {target.__name__}; did you mean {path}.{_closest(key, free)}?")
+            mistakes.append(f"{path}.{key} is no argument of {target.__name__}; {_guess(path, key, free, places)}")
             unknown.append(key)
         elif (wanted := _ill_typed(target, key, node[key])) is not None:
             mistakes.append(f"{path}.{key} must be {wanted}, got {node[key]!r}")
@@ -232,6 +257,10 @@ def _ill_typed(target: Callable[..., Any], key: str, value: Any) -> str | None:
         return None
     fits = type(value) in kinds or (type(value) is int and float in kinds)
     return None if fits else " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+
+
+def _is_width(value: Any) -> bool:
+    return type(value) is int and value >= 1
 
 
 def _at(config: Any, path: str) -> Any:
@@ -267,10 +296,13 @@ def _refused(plain: dict[str, Any], broken: set[str]) -> list[str]:
             return None
 
     if attempt("circuit", lambda: configs.make("circuit", plain["circuit"])()) is None:
-        # Spoken of; whoever builds it could only say the same.
-        broken = broken | {
-            path.split(".")[0] for path, node in configs.nodes(plain) if node == plain["circuit"] and path != "circuit"
-        }
+        # Spoken of; whoever builds it could only say the same, so that the rest of them is told with another.
+        width = plain["circuit"].get("n_qubits") if isinstance(plain.get("circuit"), dict) else None
+        other = {"_target_": "superpositional.circuits.Ansatz"} | ({"n_qubits": width} if _is_width(width) else {})
+        for path, node in list(configs.nodes(plain)):
+            if node == plain["circuit"] and path != "circuit":
+                node.clear()
+                node.update(other)
     # A seed that is none has been spoken of; the rest is told with another.
     seed = plain["seed"] if type(plain["seed"]) is int and plain["seed"] >= 0 else 0
     with torch.device("meta"):

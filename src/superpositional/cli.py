@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="examples: superpositional circuit circuit.depth=3 circuit.n_qubits=6 --readout z; superpositional circuit "
         "net/attention=quantum net.attention.readout=probability circuit.entanglement=ring seed=7",
     )
-    circuit.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides, as for train")
+    circuit.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides, as for one train")
     circuit.add_argument("--readout", help="what psi_k is (default: the config's, or amplitude)")
     circuit.add_argument(
         "--out", type=Path, default=Path("outputs/circuit"), metavar="FOLDER", help="where to write (default: %(default)s)"

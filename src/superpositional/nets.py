@@ -63,6 +63,10 @@ class SequenceTransformer(nn.Module):
             wrong.append(f"embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}; try 64 and 4")
         if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
             wrong.append(f"dropout must be in [0, 1), got {dropout!r}; 0 switches it off")
+        if not callable(attention):
+            wrong.append(
+                f"attention must make an attention layer, got {attention!r}; in a config, choose net/attention={attention}"
+            )
         if wrong:
             raise ValueError("\n".join(wrong))
         super().__init__()

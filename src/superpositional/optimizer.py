@@ -43,7 +43,8 @@ class SuperpositionalAdamW(AdamW):
             classification uses ``weight_decay=0``, its LLM runs 0.01.)
         quantum_weight: lambda of eq. (1), >= 0. A 0-dim tensor on the parameters' device may be changed between steps
             under ``capturable`` or ``torch.compile``.
-        n_qubits: how many scalars make a register, and how many of the first are touched (see ``scope``).
+        n_qubits: how many scalars make a register, and how many of the first are touched (see ``scope``). None: those of
+            the perturbation's circuit, or 4.
         scope: which parameters are the ``i < n_qubits`` of eq. (2): ``"model"``, the first n scalars of all groups;
             ``"tensor"``, the first n of each tensor; ``"all"``, every scalar.
         perturbation: ``"sine"``, eq. (2), or a ``superpositional.perturbation.CircuitPerturbation``, a circuit of n_qubits
@@ -83,7 +84,7 @@ class SuperpositionalAdamW(AdamW):
         amsgrad: bool = False,
         *,
         quantum_weight: float | Tensor = 0.5,
-        n_qubits: int = 4,
+        n_qubits: int | None = None,
         scope: str = "model",
         perturbation: str | CircuitPerturbation | Mapping[str, Any] = "sine",
         inject: str = "update",
@@ -94,6 +95,8 @@ class SuperpositionalAdamW(AdamW):
         capturable: bool = False,
         fused: bool | None = None,
     ) -> None:
+        if n_qubits is None:
+            n_qubits = perturbation.ansatz.n_qubits if isinstance(perturbation, CircuitPerturbation) else 4
         ours = {
             "quantum_weight": quantum_weight,
             "n_qubits": n_qubits,
@@ -124,10 +127,13 @@ class SuperpositionalAdamW(AdamW):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         under_construction = "_ours" in self.__dict__
+        own = param_group.get("perturbation")
+        if isinstance(own, CircuitPerturbation):
+            param_group.setdefault("n_qubits", own.ansatz.n_qubits)
+            param_group["perturbation"] = _plain(own)
         # While torch's constructor runs, its defaults lack our keys.
         for key, value in (self._ours if under_construction else {}).items():
             param_group.setdefault(key, value)
-        param_group["perturbation"] = _plain(param_group.get("perturbation", self.defaults.get("perturbation")))
         _check({**self.defaults, **param_group})
         super().add_param_group(param_group)
         self.param_groups[-1].setdefault("statistics", {})
@@ -300,7 +306,7 @@ def _check(group: dict[str, Any]) -> None:
         mistakes += str(error).splitlines()
     else:
         width = perturbation.ansatz.n_qubits if isinstance(perturbation, CircuitPerturbation) else group["n_qubits"]
-        if width != group["n_qubits"]:
+        if width != group["n_qubits"] and not any(mistake.startswith("n_qubits") for mistake in mistakes):
             mistakes.append(
                 f"n_qubits must be that of the perturbation's circuit, got {group['n_qubits']!r}; pass n_qubits={width}"
             )

@@ -71,13 +71,15 @@ class CircuitPerturbation:
     def __post_init__(self) -> None:
         mistakes = []
         if not isinstance(self.ansatz, Ansatz):
-            mistakes.append(f"ansatz must be a superpositional.circuits.Ansatz, got {self.ansatz!r}")
+            mistakes.append(
+                f"ansatz must be a superpositional.circuits.Ansatz, got {self.ansatz!r}; in a config, set circuit.*"
+            )
         elif (wrong := refusal(self.ansatz, "z", self.resolved, scalar=False, shots=self.shots)) is not None:
             mistakes.append(wrong)
         if self.angles not in ("zero", "random"):
             mistakes.append(f"angles must be zero or random, got {self.angles!r}")
         if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
-            mistakes.append(f"seed must be an integer >= 0 or null, got {self.seed!r}; null draws one")
+            mistakes.append(f"seed must be an integer >= 0 or None, got {self.seed!r}; None draws one")
         if mistakes:
             raise ValueError("\n".join(mistakes))
         if self.resolved != "closed_form":
@@ -144,14 +146,14 @@ class CircuitPerturbation:
         theta_BQ = torch.cat(rows)[:most] if rows else torch.empty(0, n)
         if not len(theta_BQ):
             return math.nan
-        angles_LRQ = _fixed_angles(self, theta_BQ.dtype, theta_BQ.device)
+        angles_LRQ = _fixed_angles(self, theta_BQ)
         return float(entanglement(self.ansatz, theta_BQ * torch.pi, angles_LRQ).mean())
 
     def _simulate(self, theta_BQ: Tensor, step: int) -> Tensor:
         """``-<Z>`` of every qubit of registers of one width."""
         width = theta_BQ.shape[1]
         ansatz = Ansatz(**self.ansatz.plain() | {"n_qubits": width})
-        angles_LRQ = _fixed_angles(self, theta_BQ.dtype, theta_BQ.device)[..., :width]
+        angles_LRQ = _fixed_angles(self, theta_BQ)[..., :width]
         at_once = max(1, AMPLITUDES_AT_ONCE >> width) if self.resolved == "statevector" else len(theta_BQ)
         seed = None if self.shots is None else stream(self.seed, "circuit", step, width) % 2**31
         return -torch.cat(
@@ -176,7 +178,7 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation") ->
     if value not in PERTURBATIONS:
         raise ValueError(
             f"perturbation must be {' or '.join(PERTURBATIONS)}, or a superpositional.perturbation.CircuitPerturbation, "
-            f"got {value!r}"
+            f"got {value!r}; in a config, choose optimizer=circuit"
         )
     return PERTURBATIONS[value]
 
@@ -184,8 +186,15 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation") ->
 PERTURBATIONS: dict[str, Modulation] = {"sine": sine}
 
 
+def _fixed_angles(perturbation: CircuitPerturbation, like: Tensor) -> Tensor:
+    if perturbation.angles == "zero":
+        return like.new_zeros(perturbation.ansatz.angles_shape)
+    return _drawn_angles(perturbation, like.dtype, like.device)
+
+
+@torch.compiler.disable
 @cache
-def _fixed_angles(perturbation: CircuitPerturbation, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _drawn_angles(perturbation: CircuitPerturbation, dtype: torch.dtype, device: torch.device) -> Tensor:
     # Kept on the device: a captured CUDA graph takes nothing from the host.
     return perturbation.fixed_angles().to(device, dtype)
 

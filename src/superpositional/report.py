@@ -123,7 +123,9 @@ def _lead(sweep: Sweep, comparisons: dict) -> str:
     for measure, table in comparisons.items():
         apart = [c for c in table if c.verdict.startswith("The interval excludes 0:")]
         named = ", ".join(f"{analysis.label(c.arm.arm)} {analysis.bounds(c.estimate, measure.unit)}" for c in apart)
-        parts.append(f"{measure.name}: " + (named or f"no arm's interval against {baseline} excludes 0"))
+        some = any(c.estimate.low is not None for c in table)
+        none = f"no arm's interval against {baseline} excludes 0" if some else f"no interval against {baseline} to speak of"
+        parts.append(f"{measure.name}: {named or none}")
     waiting = " The sweep is unfinished, so this is an interim look." if sweep.missing else ""
     return f"**In short.** {'; '.join(parts).capitalize()}.{waiting}"
 

@@ -30,7 +30,10 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     try:
         with initialize_config_dir(str(configs.directory("conf")), version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
-            cfg = hydra_compose("train", configs.lift(overrides, loader), return_hydra_config=True)
+            lifted = configs.lift(overrides, loader)
+            if several := [text for text in overrides if configs.parse_override(text).is_sweep_override()]:
+                raise configs.ConfigError([f"circuit shows one circuit, got {text}; give one value" for text in several])
+            cfg = hydra_compose("train", lifted, return_hydra_config=True)
             check(cfg, loader, circuit_is_read=True)
             return configs.compose_job(cfg)
     except (HydraException, OmegaConfBaseException) as error:
@@ -38,7 +41,7 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> None:
-    """Print the portrait and write ``circuit.txt``, ``circuit.png``, ``circuit.svg`` and ``circuit.qasm`` to ``out``."""
+    """Print the portrait; write it, the circuit's drawing, its curves and OpenQASM 3 to ``out``."""
     import matplotlib
 
     from superpositional.circuits import portrait
@@ -56,12 +59,13 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
     perturbation = configs.make("optimizer.perturbation", node)() if isinstance(node, dict) else CircuitPerturbation(ansatz)
     angles_CLRQ = random_angles(ansatz, generator(config["seed"], "circuit"), 4)
     text = portrait.text(ansatz, readout, angles_CLRQ, perturbation)
-    sys.stdout.write(text)
     matplotlib.use("agg")
-    out.mkdir(parents=True, exist_ok=True)
-    figure = portrait.draw(ansatz, readout, angles_CLRQ, perturbation)
-    figure.savefig(out / "circuit.png", dpi=150)
-    figure.savefig(out / "circuit.svg")
-    (out / "circuit.txt").write_text(text)
-    (out / "circuit.qasm").write_text(ansatz.to_qasm())
-    sys.stdout.write(f"\nPicture, text and OpenQASM 3: {out}/circuit.png, .svg, .txt, .qasm\n")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        portrait.save(ansatz.draw("mpl"), out / "circuit.png", out / "circuit.svg")
+        portrait.save(portrait.draw(ansatz, readout, angles_CLRQ, perturbation), out / "curves.png", out / "curves.svg")
+        (out / "circuit.txt").write_text(text)
+        (out / "circuit.qasm").write_text(ansatz.to_qasm())
+    except OSError as error:
+        raise configs.ConfigError([f"--out must be a folder to write to, got {str(out)!r}: {error.strerror}"]) from None
+    sys.stdout.write(f"{text}\n{out}: circuit.png and .svg, curves.png and .svg, circuit.txt, circuit.qasm (OpenQASM 3)\n")

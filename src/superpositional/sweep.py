@@ -193,14 +193,16 @@ class LocalLauncher(Launcher):
                 except HydraException as error:
                     mistakes[arm] = [" ".join(str(error).split("\n")[:2])]
         if mistakes:
-            said = [text for texts in mistakes.values() for text in texts]
             arms = len({overrides[-2] for overrides in job_overrides})
-            # What is wrong in every arm is wrong in the sweep, and said once.
+            said: dict[str, list[str]] = {}
+            for arm, texts in mistakes.items():
+                for text in texts:
+                    said.setdefault(text, []).append(arm)
+            # What is wrong in several arms is said once, with their names unless they are all.
             raise configs.ConfigError(
                 [
-                    text if not arm or said.count(text) == arms else f"{arm}: {text}"
-                    for arm, texts in mistakes.items()
-                    for text in texts
+                    text if names == [""] or len(names) == arms else f"{' and '.join(names)}: {text}"
+                    for text, names in said.items()
                 ]
             )
         return planned

@@ -121,8 +121,8 @@ class Ansatz:
             yield from (Gate("cx", pair) for pair in self.cnots)
 
     def statistics(self) -> dict[str, int]:
-        """Counts of the circuit as it is written, before any transpiler: ``n_qubits``, ``layers``, ``depth`` (gates on the
-        longest path), ``gates``, ``one_qubit_gates``, ``two_qubit_gates``, ``parameters``, ``encoding_gates``."""
+        """Counts of the circuit as it is written, before any transpiler: ``n_qubits``, ``layers``, ``gate_depth`` (gates on
+        the longest path), ``gates``, ``one_qubit_gates``, ``two_qubit_gates``, ``parameters``, ``encoding_gates``."""
         reached = [0] * self.n_qubits
         kinds: Counter[int] = Counter()
         for gate in self.gates():
@@ -133,7 +133,7 @@ class Ansatz:
         return {
             "n_qubits": self.n_qubits,
             "layers": self.depth,
-            "depth": max(reached),
+            "gate_depth": max(reached),
             "gates": kinds.total(),
             "one_qubit_gates": kinds[1],
             "two_qubit_gates": kinds[2],
@@ -177,7 +177,10 @@ class Ansatz:
         """The circuit as OpenQASM 3, its angles and input declared as ``input``."""
         from qiskit import qasm3
 
-        return qasm3.dumps(self.to_qiskit(inputs))
+        version, rest = qasm3.dumps(self.to_qiskit(inputs)).split("\n", 1)
+        # Its identifiers have no brackets, and x is a gate.
+        names = "x is x_0" if inputs == "scalar" else "x[q] is _x_q_"
+        return f"{version}\n// theta[i] is _theta_i_, row-major over (layer, rotation, qubit); {names}\n{rest}"
 
     def draw(self, output: str = "text", inputs: str = "scalar") -> "str | Figure":
         """The circuit as text, or with ``output="mpl"`` as a matplotlib figure (both drawn by Qiskit)."""

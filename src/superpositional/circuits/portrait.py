@@ -59,8 +59,10 @@ def text(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation)
     variance_LRQ = gradient_variance(ansatz, readout, dice)
     pairs = spectrum(ansatz, readout, angles_CLRQ[0])
     largest = max(amplitude for _, amplitude in pairs) or 1.0
+    # What is rounding is nothing.
+    pairs = [(frequency, amplitude if amplitude > 1e-12 * largest else 0.0) for frequency, amplitude in pairs]
     theta_T, s_TQ = modulation(perturb, ansatz.n_qubits, points=97)
-    names = [f"{ansatz.rotations[rotation]}(layer {layer}, qubit {q})" for layer, rotation, q in dead]
+    names = [f"theta[{np.ravel_multi_index(place, ansatz.angles_shape)}]" for place in dead]
     lines = [
         str(ansatz.draw()),
         "",
@@ -76,38 +78,31 @@ def text(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation)
         "Phi(x), first set of angles:",
         *_plot(*response(ansatz, readout, angles_CLRQ[0], points=97), ("−2π", "0", "+2π")),
         "",
-        f"In the optimizer (eq. 2): -<Z> of the last qubit of a register whose {ansatz.n_qubits} weights are all theta:",
+        "In the optimizer (eq. 2): -<Z> of a register's last qubit, when all its weights are theta:",
         *_plot(theta_T, s_TQ[:, -1], ("−1", "0", "+1")),
     ]
     return "\n".join(lines) + "\n"
 
 
 def draw(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation) -> "Figure":
-    """The circuit; below it Phi(x) and its spectrum for every set of angles, and the optimizer's modulation."""
+    """Phi(x) and its spectrum for every set of angles, and the optimizer's modulation."""
     import matplotlib.pyplot as plt
 
-    height = 0.5 * ansatz.n_qubits
-    figure, axes = plt.subplot_mosaic(
-        [["circuit"] * 3, ["response", "spectrum", "modulation"]],
-        figsize=(9, height + 2.6),
-        height_ratios=[height, 2.6],
-        layout="constrained",
-    )
-    ansatz.to_qiskit().draw("mpl", style="bw", fold=-1, ax=axes["circuit"])
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 2.8), layout="constrained")
     curves = [response(ansatz, readout, angles_LRQ) for angles_LRQ in angles_CLRQ]
-    draw_response(axes["response"], curves[0][0], [phi_T for _, phi_T in curves])
-    axes["response"].set_title(f"attention: Φ(x), readout {readout}", fontsize="medium")
-    draw_spectrum(axes["spectrum"], [spectrum(ansatz, readout, angles_LRQ) for angles_LRQ in angles_CLRQ])
-    axes["spectrum"].set_title(f"its spectrum, {len(angles_CLRQ)} sets of angles", fontsize="medium")
-    draw_modulation(axes["modulation"], *modulation(perturb, ansatz.n_qubits))
-    axes["modulation"].set_title("optimizer: all weights θ", fontsize="medium")
+    draw_response(left, curves[0][0], [phi_T for _, phi_T in curves])
+    left.set_title(f"attention: Φ(x), readout {readout}", fontsize="medium")
+    draw_spectrum(middle, [spectrum(ansatz, readout, angles_LRQ) for angles_LRQ in angles_CLRQ])
+    middle.set_title("the spectrum of Φ", fontsize="medium")
+    draw_modulation(right, *modulation(perturb, ansatz.n_qubits))
+    right.set_title("optimizer: all weights θ", fontsize="medium")
     return figure
 
 
 def draw_response(ax: "Axes", x_T: np.ndarray, phi_CT: Sequence[np.ndarray]) -> "Axes":
     """A curve of Phi for each set of angles."""
-    for phi_T in phi_CT:
-        ax.plot(x_T, phi_T, linewidth=1)
+    for number, phi_T in enumerate(phi_CT):
+        ax.plot(x_T, phi_T, linewidth=1, label=f"angles {number}")
     ax.set_xticks([-2 * np.pi, -np.pi, 0, np.pi, 2 * np.pi], ["−2π", "−π", "0", "π", "2π"])
     ax.set_xlabel("score x")
     ax.set_ylabel("Φ(x)")
@@ -116,8 +111,11 @@ def draw_response(ax: "Axes", x_T: np.ndarray, phi_CT: Sequence[np.ndarray]) -> 
 
 def draw_spectrum(ax: "Axes", pairs_C: Sequence[Sequence[tuple[float, float]]]) -> "Axes":
     """The amplitude of every frequency, for each set of angles."""
-    for pairs in pairs_C:
-        ax.plot(*zip(*pairs, strict=True), marker="o", markersize=3, linewidth=0.8)
+    width = 0.8 * (pairs_C[0][1][0] - pairs_C[0][0][0] if len(pairs_C[0]) > 1 else 1) / len(pairs_C)
+    for number, pairs in enumerate(pairs_C):
+        places = [frequency + (number - (len(pairs_C) - 1) / 2) * width for frequency, _ in pairs]
+        ax.bar(places, [amplitude for _, amplitude in pairs], width, label=f"angles {number}")
+    ax.legend(fontsize="x-small")
     ax.set_xlabel("frequency")
     ax.set_ylabel("amplitude")
     ax.set_ylim(bottom=0)
@@ -126,9 +124,12 @@ def draw_spectrum(ax: "Axes", pairs_C: Sequence[Sequence[tuple[float, float]]]) 
 
 def draw_modulation(ax: "Axes", theta_T: np.ndarray, s_TQ: np.ndarray) -> "Axes":
     """s(theta) of every qubit of a register, beside the sine of eq. (2)."""
+    import matplotlib.pyplot as plt
+
     ax.plot(theta_T, np.sin(np.pi * theta_T), color="0.6", linestyle="--", linewidth=1, label="sin πθ")
-    for q, s_T in enumerate(s_TQ.T):
-        ax.plot(theta_T, s_T, linewidth=1, label=f"qubit {q}")
+    shades = np.linspace(0.15, 0.85, s_TQ.shape[1])  # no colour of the sets of angles beside it
+    for q, (s_T, shade) in enumerate(zip(s_TQ.T, shades, strict=True)):
+        ax.plot(theta_T, s_T, color=plt.colormaps["viridis"](shade), linewidth=1, label=f"qubit {q}")
     ax.set_xlabel("weight θ")
     ax.set_ylabel("−⟨Z⟩")
     ax.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
@@ -136,13 +137,18 @@ def draw_modulation(ax: "Axes", theta_T: np.ndarray, s_TQ: np.ndarray) -> "Axes"
 
 
 def write(folder: Path, ansatz: Ansatz, inputs: str) -> None:
-    """``circuit.txt`` and ``circuit.svg``: the gates of a run's circuit."""
+    """``circuit.txt``, the gates as text and OpenQASM 3, and ``circuit.svg``, as a picture."""
+    (folder / "circuit.txt").write_text(f"{ansatz.draw(inputs=inputs)}\n\n{ansatz.to_qasm(inputs)}")
+    save(ansatz.draw("mpl", inputs=inputs), folder / "circuit.svg")
+
+
+def save(figure: "Figure", *paths: Path) -> None:
+    """Write a figure, to the same bytes every time, and close it."""
     import matplotlib.pyplot as plt
 
-    (folder / "circuit.txt").write_text(f"{ansatz.draw(inputs=inputs)}\n\n{ansatz.to_qasm(inputs)}")
     with plt.rc_context({"svg.hashsalt": "circuit"}):
-        figure = ansatz.draw("mpl", inputs=inputs)
-        figure.savefig(folder / "circuit.svg", metadata={"Date": None})
+        for path in paths:
+            figure.savefig(path, dpi=150, bbox_inches="tight", metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)
 
 

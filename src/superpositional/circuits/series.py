@@ -62,7 +62,8 @@ def series(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
     """The series of each row, fast: values ``(H, T)``.
 
     Horner's rule in e^{ix} instead of a cosine and a sine per frequency, with a derivative that is again such a series, so
-    that nothing but ``x`` and the coefficients is kept for it. Differentiable any number of times in both.
+    that nothing but ``x`` and the coefficients is kept for it. Differentiable any number of times in both, in reverse mode
+    (torch's compiler takes no function with a forward-mode rule of its own).
 
     Args:
         coefficients_H2J: ``(H, 2, J)``.
@@ -98,7 +99,6 @@ class _Series(torch.autograd.Function):
     def setup_context(ctx, inputs, output) -> None:
         coefficients_H2J, x_HT, ctx.first = inputs
         ctx.save_for_backward(coefficients_H2J, x_HT)
-        ctx.save_for_forward(coefficients_H2J, x_HT)
 
     @staticmethod
     def backward(ctx, grad_HT: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -110,12 +110,6 @@ class _Series(torch.autograd.Function):
             grad_HT * _Series.apply(_derivative(coefficients_H2J, first), x_HT, first) if wants_x else None,
             None,
         )
-
-    @staticmethod
-    def jvp(ctx, tangent_H2J: Tensor, tangent_HT: Tensor, _: None) -> Tensor:
-        coefficients_H2J, x_HT = ctx.saved_tensors
-        slope_HT = _Series.apply(_derivative(coefficients_H2J, ctx.first), x_HT, ctx.first)
-        return _Series.apply(tangent_H2J, x_HT, ctx.first) + slope_HT * tangent_HT
 
 
 class _Projection(torch.autograd.Function):
@@ -141,9 +135,8 @@ class _Projection(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        grad_HT, x_HT, ctx.first, ctx.count = inputs
+        grad_HT, x_HT, ctx.first, _ = inputs
         ctx.save_for_backward(grad_HT, x_HT)
-        ctx.save_for_forward(grad_HT, x_HT)
 
     @staticmethod
     def backward(ctx, above_H2J: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -155,13 +148,6 @@ class _Projection(torch.autograd.Function):
             None,
             None,
         )
-
-    @staticmethod
-    def jvp(ctx, tangent_HT: Tensor, tangent_x_HT: Tensor, *_: None) -> Tensor:
-        grad_HT, x_HT = ctx.saved_tensors
-        # d(cos wx) = -w sin(wx) dx: the adjoint's own derivative is the derivative's adjoint.
-        moved_H2J = -_derivative(_Projection.apply(grad_HT * tangent_x_HT, x_HT, ctx.first, ctx.count), ctx.first)
-        return _Projection.apply(tangent_HT, x_HT, ctx.first, ctx.count) + moved_H2J
 
 
 def _as_tensor(numbers: range, device: torch.device) -> Tensor:

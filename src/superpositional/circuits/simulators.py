@@ -75,7 +75,7 @@ def refusal(ansatz: Ansatz, readout: str, simulator: str, *, scalar: bool = True
         return f"simulator={simulator} takes one input for all qubits, got one for each; choose simulator=statevector"
     if shots is not None:
         if isinstance(shots, bool) or not isinstance(shots, numbers.Integral) or shots < 1:
-            return f"shots must be an integer >= 1 or null, got {shots!r}; null is exact"
+            return f"shots must be an integer >= 1 or None, got {shots!r}; None is exact"
         if not chosen.takes_shots:
             able = ", ".join(name for name, other in SIMULATORS.items() if other.takes_shots)
             return f"simulator={simulator} is exact and takes no shots, got shots={shots}; choose simulator={able}"
@@ -130,7 +130,7 @@ def _aer(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, shots
 
     gate_angles_LRQ = encode(ansatz, inputs, angles_LRQ)
     if shots is not None and gate_angles_LRQ.requires_grad:
-        raise ValueError(f"gradients from shots are not in this version, got shots={shots}; detach, or use shots=null")
+        raise ValueError(f"gradients from shots are not in this version, got shots={shots}; detach, or use shots=None")
     return parameter_shift(run, ansatz, gate_angles_LRQ, readout)
 
 

@@ -36,7 +36,10 @@ def encode(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> Tensor:
 
 
 def check_shapes(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> None:
-    """Raises ValueError where inputs or angles have not the shape that ``encode`` takes."""
+    """Raises ValueError where inputs or angles have not the shape or dtype that ``encode`` takes."""
+    for name, tensor in (("inputs", inputs), ("angles", angles_LRQ)):
+        if tensor.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"{name} must be float32 or float64, got {tensor.dtype}; half precision cannot hold an angle")
     if inputs.shape[-1:] not in ((1,), (ansatz.n_qubits,)) or angles_LRQ.shape[-3:] != ansatz.angles_shape:
         raise ValueError(
             f"inputs must have shape (..., 1) or (..., {ansatz.n_qubits}) and angles (..., {ansatz.angles_shape}), "
@@ -120,19 +123,21 @@ def require_memory(
         MemoryError: with what the simulation needs and what is free.
     """
     # A gate has its input and its output at once, and a copy between.
-    states = 3 + (ansatz.n_qubits * ansatz.depth if gradients else 0)
-    need = circuits * states * 2 * dtype.itemsize * 2**ansatz.n_qubits
+    each = (3 + (ansatz.n_qubits * ansatz.depth if gradients else 0)) * 2 * dtype.itemsize
+    need = circuits * each * 2**ansatz.n_qubits
     # Small ones are not worth asking the system, nor is what a compiler traces.
     if need < 2**28 or torch.compiler.is_compiling():
         return
     cuda = device is not None and device.type == "cuda"
     available = torch.cuda.mem_get_info(device)[0] if cuda else psutil.virtual_memory().available
     if need > available:
+        largest = int(math.log2(max(available / (circuits * each), 1)))
         raise MemoryError(
-            f"{circuits} circuit(s) of n_qubits={ansatz.n_qubits}, depth={ansatz.depth} need {_gigabytes(need)} as "
-            f"statevectors, and {_gigabytes(available)} are free; use fewer qubits or fewer circuits at once, or float32"
+            f"n_qubits={ansatz.n_qubits} needs {_gigabytes(need)} for the statevector{'s' * (circuits > 1)} of {circuits} "
+            f"circuit{'s' * (circuits > 1)} at depth={ansatz.depth}, and {_gigabytes(available)} are free; about "
+            f"n_qubits={largest} would fit"
         )
 
 
 def _gigabytes(count: float) -> str:
-    return f"{count / 2**30:,.1f} GiB"
+    return f"{count / 2**30:.3g} GiB"
