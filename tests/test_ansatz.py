@@ -207,7 +207,7 @@ def test_statistics_are_those_qiskit_counts(ansatz: Ansatz) -> None:
     assert found == {
         "n_qubits": circuit.num_qubits,
         "layers": ansatz.depth,
-        "depth": circuit.depth(),
+        "gate_depth": circuit.depth(),
         "gates": circuit.size(),
         "one_qubit_gates": circuit.size() - circuit.num_nonlocal_gates(),
         "two_qubit_gates": circuit.num_nonlocal_gates(),
@@ -223,7 +223,7 @@ def test_statistics_of_the_paper_s_circuit_are_those_counted_by_hand() -> None:
     assert Ansatz().statistics() == {
         "n_qubits": 4,
         "layers": 2,
-        "depth": 10,
+        "gate_depth": 10,
         "gates": 26,
         "one_qubit_gates": 20,
         "two_qubit_gates": 6,

@@ -577,14 +577,20 @@ def test_while_measuring_it_leaves_the_size_of_phi_and_of_the_scores_and_changes
     assert torch.equal(module(*given)[0], expected)
     query, key, _ = projections(module, *given)
     raw = query @ key.mT
-    rms = {"score_rms": raw / math.sqrt(D // H), "phi_rms": module.phi(raw)}
+    sums = {"score_squares": raw / math.sqrt(D // H), "phi_squares": module.phi(raw)}
+    assert module.statistics.keys() == {*sums, "scores", "executions"}
+    # A second pass adds to the first.
+    for passes in (1, 2):
+        found = module.statistics
+        assert found["scores"] == passes * B * H * N * M
+        assert found["executions"] == passes * module.executions(B * H * N * M)[0]
+        for name, numbers in sums.items():
+            # It is kept in float32.
+            wanted = passes * numbers.square().sum().item()
+            assert found[name].item() == pytest.approx(wanted, rel=8 * EPS[torch.float32])
+            assert not found[name].requires_grad
+        module(*given)
     found = module.statistics
-    assert found.keys() == {*rms, "scores"}
-    assert found["scores"] == B * H * N * M
-    for name, numbers in rms.items():
-        # It is kept in float32.
-        assert found[name].item() == pytest.approx(numbers.square().mean().sqrt().item(), rel=8 * EPS[torch.float32])
-        assert not found[name].requires_grad
     module.measuring = False
     module(*(2 * each for each in given))
     assert module.statistics is found
@@ -922,8 +928,11 @@ WRONG = [
     ({"dropout": 1.0}, "dropout must be in [0, 1), got 1.0; 0 switches it off"),
     ({"dropout": -0.1}, "dropout must be in [0, 1), got -0.1; 0 switches it off"),
     ({"dropout": math.nan}, "dropout must be in [0, 1), got nan; 0 switches it off"),
-    ({"ansatz": {"n_qubits": 4}}, "ansatz must be a superpositional.circuits.Ansatz, got {'n_qubits': 4}"),
-    ({"ansatz": None}, "ansatz must be a superpositional.circuits.Ansatz, got None"),
+    (
+        {"ansatz": {"n_qubits": 4}},
+        "ansatz must be a superpositional.circuits.Ansatz, got {'n_qubits': 4}; in a config, set circuit.*",
+    ),
+    ({"ansatz": None}, "ansatz must be a superpositional.circuits.Ansatz, got None; in a config, set circuit.*"),
 ]
 
 
@@ -943,7 +952,9 @@ def test_all_mistakes_are_reported_at_once() -> None:
 
 
 def test_a_circuit_that_memory_cannot_hold_is_refused_before_anything_is_allocated() -> None:
-    with pytest.raises(MemoryError, match=r"n_qubits=40, depth=2 need .* GiB as statevectors.*use fewer qubits"):
+    with pytest.raises(
+        MemoryError, match=r"n_qubits=40 needs .* GiB for the statevectors of .* are free; about n_qubits=\d+ would fit"
+    ):
         QuantumAttention(D, H, ansatz=Ansatz(n_qubits=40))
 
 
@@ -975,8 +986,8 @@ def test_a_score_that_float16_cannot_hold_before_it_is_scaled_still_has_a_phi() 
     attention.measuring = True
     output, _ = attention(x, x, x)
     assert torch.isfinite(output).all()
-    assert attention.statistics["score_rms"] == 25600
-    assert torch.isfinite(attention.statistics["phi_rms"])
+    assert attention.statistics["score_squares"] == 4 * 25600**2
+    assert torch.isfinite(attention.statistics["phi_squares"])
 
 
 @pytest.mark.parametrize("name", ["attn_mask", "key_padding_mask"])

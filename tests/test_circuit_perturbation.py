@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from superpositional import SuperpositionalAdamW
 from superpositional.circuits import Ansatz
 from superpositional.circuits.simulators import evaluate
-from superpositional.perturbation import CircuitPerturbation, perturbation_from, sine
+from superpositional.perturbation import PERTURBATIONS, CircuitPerturbation, perturbation_from, sine
 from superpositional.records import read_curves, read_record
 
 # One layer of Ry on H|0> and nothing else is eq. (2).
@@ -210,13 +210,87 @@ def test_a_runs_angles_come_from_its_seed_and_shift_nothing_else(door, workplace
 def test_shots_are_drawn_anew_at_each_step_and_the_same_for_a_seed() -> None:
     circuit = CircuitPerturbation(PAPER, simulator="aer", shots=200, seed=5)
     theta = [[weights(400, 4)]]
-    first, again, later = circuit(theta, 0)[0], circuit(theta, 0)[0], circuit(theta, 1)[0]
+    first, again, later = circuit(theta, (0,))[0], circuit(theta, (0,))[0], circuit(theta, (1,))[0]
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
     exact = CircuitPerturbation(PAPER)(theta)[0]
     # 1,600 means of 200 shots: beyond 5 standard errors lies one in 1.7 million, so none is expected.
     error = ((1 - exact**2) / 200).sqrt() + 1e-12
     assert ((first - exact).abs() <= 5 * error).all()
+
+
+def test_groups_draw_shots_of_their_own() -> None:
+    parameters = [nn.Parameter(weights(400)) for _ in range(2)]
+    circuit = CircuitPerturbation(PAPER, simulator="aer", shots=50, seed=5)
+    groups = [{"params": [parameter]} for parameter in parameters]
+    optimizer = SuperpositionalAdamW(groups, scope="all", perturbation=circuit)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert not torch.equal(*parameters)
+
+
+def test_the_sine_never_sees_a_weight_without_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setitem(
+        PERTURBATIONS, "sine", lambda blocks, call: seen.append([len(block) for block in blocks]) or sine(blocks)
+    )
+    parameters = [nn.Parameter(weights(5)) for _ in range(4)]
+    optimizer = SuperpositionalAdamW(parameters, scope="all")
+    parameters[1].grad = torch.ones(5, dtype=torch.float64)
+    optimizer.step()
+    assert seen == [[1]]
+
+
+def test_a_seed_is_asked_for_where_ranks_would_draw_different_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(ValueError, match=r"seed must be given under torch.distributed, got None.*pass seed=0"):
+        SuperpositionalAdamW([nn.Parameter(weights(4))], perturbation=CircuitPerturbation(PAPER, angles="random"))
+    SuperpositionalAdamW([nn.Parameter(weights(4))], perturbation=CircuitPerturbation(PAPER))
+    SuperpositionalAdamW([nn.Parameter(weights(4))], perturbation=CircuitPerturbation(PAPER, angles="random", seed=0))
+
+
+def test_a_perturbation_by_itself_asks_for_the_seed_it_needs() -> None:
+    with pytest.raises(ValueError, match=r"seed must be given, got None with angles='random', shots=None; pass seed=0"):
+        CircuitPerturbation(PAPER, angles="random")([[weights(4)]])
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused() -> None:
+    optimizer = SuperpositionalAdamW([nn.Parameter(weights(4))])
+    state = optimizer.state_dict()
+    state["param_groups"][0]["perturbation"] = CircuitPerturbation(Ansatz(n_qubits=2)).plain()
+    with pytest.raises(ValueError, match="n_qubits must be that of the perturbation's circuit, got 4; pass n_qubits=2"):
+        optimizer.load_state_dict(state)
+
+
+@pytest.mark.parametrize("value", [{"nonsense": 1}, ["x"], 3], ids=str)
+def test_a_perturbation_that_is_none_is_refused(value) -> None:
+    with pytest.raises(ValueError, match=r"perturbation must be sine, or a .*CircuitPerturbation, got .*optimizer=circuit"):
+        SuperpositionalAdamW([nn.Parameter(weights(4))], perturbation=value)
+
+
+def test_the_width_follows_the_circuit_unless_it_is_given() -> None:
+    six = CircuitPerturbation(Ansatz(n_qubits=6))
+    assert SuperpositionalAdamW([nn.Parameter(weights(9))], perturbation=six).param_groups[0]["n_qubits"] == 6
+    optimizer = SuperpositionalAdamW([{"params": [nn.Parameter(weights(9))], "perturbation": six}])
+    assert optimizer.param_groups[0]["n_qubits"] == 6
+    assert optimizer.defaults["n_qubits"] == 4
+    optimizer.add_param_group({"params": [nn.Parameter(weights(9))], "perturbation": six})
+    assert optimizer.param_groups[1]["n_qubits"] == 6
+
+
+@pytest.mark.parametrize("ansatz", [PLAIN, PAPER], ids=["closed form", "statevector"])
+def test_a_step_over_many_weights_needs_little_more_than_them(ansatz: Ansatz, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("superpositional.perturbation.AMPLITUDES_AT_ONCE", 2**10)
+    sizes = []
+    monkeypatch.setattr(
+        "superpositional.perturbation.evaluate", lambda *args, **kw: sizes.append(args[1].numel()) or evaluate(*args, **kw)
+    )
+    CircuitPerturbation(ansatz)([[weights(10_000)]])
+    # 2**10 amplitudes of 16, or angles of 8, are 64 or 128 registers of 4.
+    assert max(sizes) == (256 if ansatz is PAPER else 512)
+    assert sum(sizes) == 10_000
 
 
 @pytest.mark.parametrize("inject", ["update", "moments"])
@@ -275,9 +349,9 @@ def test_groups_may_have_circuits_of_their_own() -> None:
         ({"simulator": "fast"}, "simulator must be one of closed_form, statevector, fourier, qiskit, aer, got 'fast'"),
         ({"simulator": "closed_form"}, "choose simulator=statevector"),
         ({"angles": "one"}, "angles must be zero or random, got 'one'"),
-        ({"seed": -1}, "seed must be an integer >= 0 or null, got -1; null draws one"),
+        ({"seed": -1}, "seed must be an integer >= 0 or None, got -1; None draws one"),
         ({"shots": 10}, "simulator=statevector is exact and takes no shots, got shots=10; choose simulator=aer"),
-        ({"shots": 0, "simulator": "aer"}, "shots must be an integer >= 1 or null, got 0; null is exact"),
+        ({"shots": 0, "simulator": "aer"}, "shots must be an integer >= 1 or None, got 0; None is exact"),
     ],
     ids=str,
 )
@@ -287,7 +361,9 @@ def test_bad_input_is_refused_with_value_and_cure(arguments: dict, message: str)
 
 
 def test_a_register_larger_than_memory_is_refused_before_any_step() -> None:
-    with pytest.raises(MemoryError, match=r"1 circuit\(s\) of n_qubits=50, depth=2 need .* GiB .* are free"):
+    with pytest.raises(
+        MemoryError, match=r"n_qubits=50 needs .* GiB for the statevector of 1 circuit at depth=2, and .* are free"
+    ):
         CircuitPerturbation(Ansatz(n_qubits=50))
     # The closed form has no state to hold.
     wide = CircuitPerturbation(Ansatz(n_qubits=50, depth=1))

@@ -1,14 +1,22 @@
 """Do runs say what their circuits did: counts, certificate, entanglement, executions, size of Phi?"""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+from torch.utils.data import DataLoader
 
+from superpositional import SuperpositionalAdamW
 from superpositional.attention import QuantumAttention
+from superpositional.callbacks import RecordLogger
 from superpositional.circuit_statistics import CircuitStatistics
 from superpositional.circuits import Ansatz
 from superpositional.circuits.simulators import SIMULATORS
+from superpositional.perturbation import CircuitPerturbation
 from superpositional.records import read_curves, read_record
 
 QUANTUM = ["net/attention=quantum"]
@@ -23,7 +31,7 @@ def smoke(door, workplace, *overrides: str) -> tuple[dict, dict]:
 
 def test_a_run_with_quantum_attention_records_its_circuits(door, workplace) -> None:
     record, curves = smoke(door, workplace, *QUANTUM, "optimizer=adam", "net.attention.readout=z")
-    counts = {"n_qubits": 4, "layers": 2, "depth": 10, "gates": 26, "two_qubit_gates": 6, "parameters": 16}
+    counts = {"n_qubits": 4, "layers": 2, "gate_depth": 10, "gates": 26, "two_qubit_gates": 6, "parameters": 16}
     assert {name: record["summary"][f"circuit/{name}"] for name in counts} == counts
     for layer in range(2):
         place = f"net.layers.{layer}.self_attn"
@@ -73,7 +81,7 @@ def test_places_with_different_circuits_are_counted_apart(door, workplace) -> No
     )
     assert record["summary"]["circuit/executions"] == 2 * 4 * 9 + 1
     # The same circuit written twice is one circuit.
-    assert record["summary"]["circuit/depth"] == 10
+    assert record["summary"]["circuit/gate_depth"] == 10
 
 
 def test_measuring_changes_no_number(door, workplace) -> None:
@@ -112,23 +120,115 @@ def test_executions_are_those_that_a_counter_at_the_simulator_sees(readout: str,
 
 
 def test_the_interval_is_checked() -> None:
-    with pytest.raises(ValueError, match="every_n_steps must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="every_n_steps must be an integer >= 1, got 0"):
         CircuitStatistics(every_n_steps=0)
 
 
+class Net(LightningModule):
+    """A quantum attention called so often in each batch, and an optimizer's circuit over its output's weights."""
+
+    def __init__(self, calls: int, quantum_weight: float = 0.5) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.attention = QuantumAttention(4, 2, ansatz=Ansatz(n_qubits=2, depth=1))
+        self.head = nn.Linear(4, 1)
+        self.calls, self.quantum_weight = calls, quantum_weight
+        self.seen: list[torch.Tensor] = []
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        hidden = batch
+        for _ in range(self.calls):
+            hidden, _ = self.attention(hidden, hidden, hidden)
+        return self.head(hidden).square().mean()
+
+    def on_before_optimizer_step(self, optimizer) -> None:
+        if self.attention.angles.grad is not None:
+            self.seen.append(self.attention.angles.grad.clone())
+
+    def configure_optimizers(self):
+        circuit = CircuitPerturbation(Ansatz())
+        return SuperpositionalAdamW(
+            self.head.parameters(), quantum_weight=self.quantum_weight, scope="all", perturbation=circuit
+        )
+
+
+def fit(net: Net, folder: Path, **settings) -> dict:
+    statistics = CircuitStatistics(every_n_steps=2)
+    data = DataLoader(torch.randn(8, 5, 4, generator=torch.Generator().manual_seed(1)), batch_size=1)
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=RecordLogger(folder / "curves.csv"),
+        callbacks=[statistics],
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
+    trainer.fit(net, data)
+    return read_curves(folder / "curves.csv")
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*logging interval.*")
+@pytest.mark.parametrize(
+    ("calls", "together", "quantum_weight", "executions", "steps"),
+    [
+        # 2 heads at 3 nodes a call; the head's 5 weights are registers of 4 and 1.
+        (1, 1, 0.5, 6 + 2, [2, 4, 6, 8]),
+        (2, 1, 0.5, 2 * 6 + 2, [2, 4, 6, 8]),
+        (1, 2, 0.5, 2 * 6 + 2, [2, 4]),
+        (1, 1, 0.0, 6, [2, 4, 6, 8]),
+        (0, 1, 0.5, 2, [2, 4, 6, 8]),
+    ],
+    ids=["plain", "called twice", "accumulated", "weight 0", "never called"],
+)
+def test_executions_are_those_of_the_step(
+    tmp_path: Path, calls: int, together: int, quantum_weight: float, executions: int, steps: list[int]
+) -> None:
+    net = Net(calls, quantum_weight)
+    curves = fit(net, tmp_path, accumulate_grad_batches=together)
+    found_steps, values = curves["circuit/executions"]
+    assert (found_steps.tolist(), set(values)) == (steps, {executions})
+    assert ("circuit/attention/phi_ratio" in curves) == (calls > 0)
+    if calls:
+        variances = [float(net.seen[step - 1].var()) for step in steps]
+        assert curves["circuit/attention/gradient_variance"][1].tolist() == pytest.approx(variances, rel=1e-6)
+
+
+@pytest.mark.parametrize("epochs", [1, 2], ids=["between epochs", "after the last"])
+def test_a_resumed_runs_record_has_the_circuits_of_an_uninterrupted_one(door, workplace, epochs: int) -> None:
+    settings = [*QUANTUM, "optimizer=circuit", "optimizer.perturbation.angles=random", "logger=none", "data.n_train=96"]
+    settings += ["trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
+    assert door("train", *settings, "trainer.max_epochs=2", "hydra.run.dir=whole")[0] == 0
+    assert door("train", *settings, f"trainer.max_epochs={epochs}", "hydra.run.dir=cut")[0] == 0
+    # As if the run of two epochs had been killed where this one ended.
+    whole, cut = read_record(workplace / "whole"), workplace / "cut"
+    shutil.copy(workplace / "whole" / "config.yaml", cut)
+    (cut / "record.json").unlink()
+    (cut / "running.json").write_text(json.dumps({**whole, "status": None, "sessions": 1, "fit_seconds": None}))
+    code, _, err = door("train", "resume=cut")
+    assert code == 0, err
+    resumed = read_record(cut)
+    kept = {name: value for name, value in whole["summary"].items() if "seconds" not in name}
+    assert {name: resumed["summary"].get(name) for name in kept} == kept
+    assert (resumed["circuits"], resumed["touched"]) == (whole["circuits"], whole["touched"])
+    assert len(read_curves(cut / "curves.csv")["circuit/net.layers.0.self_attn/certificate"][0]) == 1
+
+
 @torch.no_grad()
-def test_measured_sizes_are_root_mean_squares_of_phi_and_of_the_scaled_scores() -> None:
+def test_measured_sizes_are_sums_of_squares_of_phi_and_of_the_scaled_scores() -> None:
     attention = QuantumAttention(4, 2, ansatz=Ansatz(n_qubits=2, depth=1))
     attention.measuring = True
     x = torch.randn(3, 5, 4)
     attention(x, x, x)
     raw = attention.statistics
-    # RMS by hand, from the module's own projections.
+    # By hand, from the module's own projections.
     q, k, _ = attention._project(x, x, x)
     scores = q @ k.mT
     assert raw["scores"] == scores.numel() == 150
-    assert float(raw["score_rms"]) == pytest.approx(float((scores / 2**0.5).square().mean().sqrt()), rel=1e-6)
-    assert float(raw["phi_rms"]) == pytest.approx(float(attention.phi(scores).square().mean().sqrt()), rel=1e-6)
+    assert float(raw["score_squares"]) == pytest.approx(float((scores / 2**0.5).square().sum()), rel=1e-6)
+    assert float(raw["phi_squares"]) == pytest.approx(float(attention.phi(scores).square().sum()), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +237,18 @@ def test_measured_sizes_are_root_mean_squares_of_phi_and_of_the_scaled_scores() 
         (["circuit.depth=3"], ["layers 3", "circuits that give Phi for every score: 13 per set", "readout amplitude"]),
         (["circuit.n_qubits=2", "--readout", "z"], ["n qubits 2", "readout z", "two qubit gates 2"]),
         (["net/attention=quantum", "net.attention.readout=probability"], ["readout probability"]),
-        (["optimizer=circuit", "circuit.entanglement=none", "circuit.depth=1"], ["+1.000 │"]),
+        (
+            ["optimizer=circuit", "circuit.entanglement=none", "circuit.depth=1"],
+            ["+1.000 │", "a run has it in the optimizer."],
+        ),
+        (
+            ["optimizer=circuit", "optimizer.perturbation.angles=random", "net/attention=quantum"],
+            ["in attention and in the"],
+        ),
+        (
+            ["circuit.n_qubits=1", "circuit.depth=1"],
+            ["a run has no circuit: choose net/attention=quantum or optimizer=circuit"],
+        ),
     ],
     ids=str,
 )
@@ -146,7 +257,7 @@ def test_the_circuit_command_shows_text_and_picture(door, workplace, arguments: 
     assert code == 0, err
     assert [text for text in shown if text not in out] == []
     assert (workplace / "here" / "circuit.txt").read_text() in out
-    assert (workplace / "here" / "circuit.png").read_bytes()[:4] == b"\x89PNG"
+    assert all((workplace / "here" / name).read_bytes()[:4] == b"\x89PNG" for name in ("circuit.png", "curves.png"))
     assert "OPENQASM 3" in (workplace / "here" / "circuit.qasm").read_text()
 
 
@@ -158,7 +269,9 @@ def test_the_circuit_command_shows_text_and_picture(door, workplace, arguments: 
         (["optimiser=adam"], "optimiser is no setting; did you mean optimizer?"),
         (["--readout", "w"], "--readout must be one of amplitude,"),
         (["circuit=big"], "circuit must be one of paper, got 'big'"),
-        (["circuit.n_qubits=45"], "of n_qubits=45, depth=2 need"),
+        (["circuit.depth=1,2"], "circuit shows one circuit, got circuit.depth=1,2; give one value"),
+        (["--out", "/proc/nowhere"], "--out must be a folder to write to, got '/proc/nowhere'"),
+        (["circuit.n_qubits=45"], "n_qubits=45 needs"),
     ],
     ids=str,
 )

@@ -58,9 +58,12 @@ BAD_INPUT = [
     (["optimizer=circuit", "optimizer.perturbation.shots=9"], ["simulator=statevector is exact and takes no shots"]),
     (
         ["optimizer=circuit", "circuit.n_qubits=45"],
-        ["optimizer: 1 circuit(s) of n_qubits=45, depth=2 need 1,572,864.0 GiB as"],
+        ["optimizer: n_qubits=45 needs 1.57e+06 GiB for the statevector of 1 circuit at depth=2, and "],
     ),
-    (["net/attention=quantum", "circuit.n_qubits=45"], ["net: 364 circuit(s) of n_qubits=45, depth=2 need"]),
+    (
+        ["net/attention=quantum", "circuit.n_qubits=45"],
+        ["net: n_qubits=45 needs 8.87e+09 GiB for the statevectors of 364 circuits at depth=2, and "],
+    ),
     (
         ["net/attention=quantum", "net.attention.readout=w"],
         ["net: readout must be one of amplitude, amplitude_little_endian"],
@@ -71,6 +74,44 @@ BAD_INPUT = [
     ),
     (["net/attention=quantum", "net.attention.score=z"], ["net: score must be one of raw, scaled, got 'z'"]),
     (["net/attention=quantum", "net.attention.redout=z"], ["net.attention.redout is no argument of QuantumAttention"]),
+    (
+        ["net/attention=quantum", "net.attention.dropout=0.5"],
+        ["net.attention.dropout is set by net, from its own settings"],
+    ),
+    (["net.attention.embed_dim=32"], ["net.attention.embed_dim is set by net, from its own settings; remove it"]),
+    (
+        ["net.attention.readout=z"],
+        [
+            "net.attention.readout is no argument of MultiheadAttention; did you mean net/attention=quantum net.attention.read"
+        ],
+    ),
+    (
+        ["net.attention=quantum"],
+        ["net: attention must make an attention layer, got 'quantum'; in a config, choose net/attention=q"],
+    ),
+    (["optimizer.perturbation=circuit"], ["got 'circuit'; in a config, choose optimizer=circuit"]),
+    (["depth=3"], ["depth is no setting; did you mean circuit.depth?"]),
+    (["zzz=3"], ["zzz is no setting; see superpositional train --help"]),
+    (
+        ["optimizer=adam", "optimizer.quantum_weight=1"],
+        ["did you mean optimizer=superpositional optimizer.quantum_weight?"],
+    ),
+    (
+        ["optimizer=circuit", "optimizer.perturbation.seed=${seed}"],
+        ["must not follow the run's seed, got ${seed}; data, task"],
+    ),
+    (["callbacks.circuit.every_n_steps=abc"], ["every_n_steps must be an integer >= 1, got 'abc'"]),
+    # The circuit's mistake hides none of those who read it.
+    (
+        [
+            "optimizer=circuit",
+            "optimizer.inject=x",
+            "net/attention=quantum",
+            "net.attention.score=x",
+            "circuit.entanglement=all",
+        ],
+        ["circuit: entanglement must be one of", "net: score must be one of", "optimizer: inject must be one of"],
+    ),
     (["net/attention=soft"], ["net/attention must be one of quantum, softmax, got 'soft'"]),
     (["optimizer.quantum_weight=-1"], ["optimizer: quantum_weight must be a finite number >= 0, got -1; 0 recovers AdamW"]),
     (["optimizer.betas=[0.9,1.5]"], ["optimizer: betas must be two numbers in [0, 1), got [0.9, 1.5]"]),

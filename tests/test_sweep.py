@@ -258,6 +258,18 @@ def test_bad_input_to_sweep_exits_2(door, workplace, arguments) -> None:
     assert not (workplace / "outputs").exists()
 
 
+def test_a_circuit_setting_of_the_file_that_no_arm_reads_is_refused(door, workplace) -> None:
+    (workplace / "mine.yaml").write_text(
+        "defaults: [train, _self_]\nsweep: mine\ncircuit:\n  depth: 3\n"
+        "hydra:\n  sweeper:\n    arms:\n      adam: [optimizer=adam]\n      sine: [optimizer=superpositional]\n"
+        "      circuit: [optimizer=circuit]\n    params:\n      seed: range(2)\n"
+    )
+    code, _, err = door("sweep", "mine.yaml", "trainer=smoke", "logger=none")
+    assert code == 2
+    assert "adam and sine: circuit.depth=3 has no effect: nothing chosen reads it" in err
+    assert not (workplace / "outputs").exists()
+
+
 def test_an_unknown_sweep_is_told_which_there_are(door) -> None:
     _, _, err = door("sweep", "papr")
     names = ", ".join(sorted(path.stem for path in configs.directory("sweeps").glob("*.yaml")))

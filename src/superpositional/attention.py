@@ -47,15 +47,16 @@ class QuantumAttention(nn.Module):
         score: what enters the circuit, ``"raw"``, Q K^T as eq. (4) says, or ``"scaled"``, divided by sqrt(d_k).
         shared_angles: one set of angles for all heads (and, in ``nets``, all layers) instead of one per head.
 
-    While ``measuring`` is set, a forward pass leaves ``statistics``: ``phi_rms``, ``score_rms`` (of Q K^T / sqrt(d_k)) and
-    how many ``scores`` there were.
+    While ``measuring`` is set, forward passes add up ``statistics``: how many ``scores`` there were, the sums
+    ``phi_squares`` and ``score_squares`` (of Q K^T / sqrt(d_k)) over them, and the ``executions`` of the circuit.
 
     Angles are drawn uniformly from [-pi, pi), after all other weights. Masks are applied after Phi. Rows that are masked
     throughout give 0, as ``scaled_dot_product_attention`` has it. Phi is computed in float32 at least.
 
     Raises:
         ValueError: naming every argument that is out of range, with its cure.
-        MemoryError: where the statevectors of one forward pass would not fit.
+        MemoryError: where the statevectors at the nodes would not fit. (Those of every score, which
+            ``evaluator="statevector"`` has, are known in ``forward`` only, which raises it then.)
     """
 
     # nn.TransformerEncoderLayer has an evaluation path of its own that reads self_attn's weights and never calls it; this
@@ -138,9 +139,7 @@ class QuantumAttention(nn.Module):
         scaled_BHNM = (q_BHNE / math.sqrt(self.head_dim)) @ k_BHME.mT
         phi_BHNM = self.phi(_wide(scaled_BHNM) * math.sqrt(self.head_dim))
         if self.measuring:
-            rms = {"phi_rms": phi_BHNM, "score_rms": scaled_BHNM}
-            rms = {name: each.detach().float().square().mean().sqrt() for name, each in rms.items()}
-            self.statistics = rms | {"scores": phi_BHNM.numel()}
+            self._measure(phi_BHNM.detach(), scaled_BHNM.detach())
         logits_BHNM = scaled_BHNM + phi_BHNM.to(scaled_BHNM.dtype)
         mask = self._mask(logits_BHNM, key_padding_mask, attn_mask, is_causal)
         if mask is None:
@@ -213,12 +212,24 @@ class QuantumAttention(nn.Module):
         """
         generator = generator or torch.Generator().manual_seed(0)
         angles_ALRQ = _wide(self.angles)
-        x_AT = (2 * torch.rand(len(angles_ALRQ), count, generator=generator, dtype=torch.float64) - 1) * largest
+        # On the host, as the generator is, whatever the default device.
+        uniform_AT = torch.rand(len(angles_ALRQ), count, generator=generator, dtype=torch.float64, device="cpu")
+        x_AT = (2 * uniform_AT - 1) * largest
         x_AT = x_AT.to(angles_ALRQ)
         first = series.doubled_frequencies(self.ansatz, self.readout)[0]
         fitted_AT = series.series(self.coefficients(), x_AT, first)
         direct_AT = evaluate(self.ansatz, x_AT[..., None], angles_ALRQ[:, None], self.readout).sum(-1)
         return float((fitted_AT - direct_AT).abs().max())
+
+    def _measure(self, phi_BHNM: Tensor, scaled_BHNM: Tensor) -> None:
+        forward, gradient = self.executions(phi_BHNM.numel())
+        numbers = {
+            "scores": phi_BHNM.numel(),
+            "phi_squares": phi_BHNM.float().square().sum(),
+            "score_squares": scaled_BHNM.float().square().sum(),
+            "executions": forward + (gradient if torch.is_grad_enabled() else 0),
+        }
+        self.statistics = {name: self.statistics.get(name, 0) + value for name, value in numbers.items()}
 
     def _check_inputs(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         if query.is_nested:

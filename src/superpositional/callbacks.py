@@ -29,6 +29,13 @@ class Diverged(RuntimeError):
     """A logged value is not finite: the run ends here, as ``diverged``, with all it measured."""
 
 
+def interval(every_n_steps: Any) -> int:
+    """A callback's ``every_n_steps``, checked."""
+    if isinstance(every_n_steps, bool) or not isinstance(every_n_steps, int) or every_n_steps < 1:
+        raise ValueError(f"every_n_steps must be an integer >= 1, got {every_n_steps!r}; 50 costs next to nothing")
+    return every_n_steps
+
+
 class RecordLogger(Logger):
     """Lightning's way into ``curves.csv``. ``step`` is the number of optimizer steps done."""
 
@@ -75,9 +82,7 @@ class Curves(Callback):
     """
 
     def __init__(self, *, every_n_steps: int = 50) -> None:
-        if every_n_steps < 1:
-            raise ValueError(f"every_n_steps must be >= 1, got {every_n_steps}; 50 costs next to nothing")
-        self.every_n_steps = every_n_steps
+        self.every_n_steps = interval(every_n_steps)
         self.losses: list[tuple[int, Tensor]] = []
         self.step = 0
 
@@ -135,9 +140,7 @@ class PerturbationStatistics(Callback):
     """
 
     def __init__(self, *, every_n_steps: int = 50) -> None:
-        if every_n_steps < 1:
-            raise ValueError(f"every_n_steps must be >= 1, got {every_n_steps}; 50 costs next to nothing")
-        self.every_n_steps = every_n_steps
+        self.every_n_steps = interval(every_n_steps)
         self.last_step = 0
         self.steps = 0
         self.with_gradient: Tensor | int = 0
@@ -209,6 +212,7 @@ class PerturbationStatistics(Callback):
             "with_gradient": int(self.with_gradient),
             "with_change": int(self.with_change),
             "measured": self.measured,
+            "touched": self.touched,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -31,6 +31,8 @@ SUPPLIED = {
     "data": ("seed",),
     "task": ("net", "optimizer", "seed"),
     "net": (),
+    # By the net, from settings of its own.
+    "net.attention": ("embed_dim", "num_heads", "dropout", "batch_first"),
     "optimizer": ("params",),
     "trainer": (
         "logger",
@@ -66,7 +68,8 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
     baseline = loader.load_configuration("train", choices, RunMode.RUN)
     places = _places(config, loader)
     mistakes = [*_unknown_keys(config, baseline, places), *bad_scalars(config)]
-    mistakes += [] if circuit_is_read else _unread_circuit(cfg, loader)
+    mistakes += _seed_followers(config)
+    mistakes += [] if circuit_is_read else _unread_circuit(cfg, baseline, loader)
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
@@ -128,23 +131,33 @@ def _unknown_keys(config: DictConfig, baseline: DictConfig, places: Sequence[str
             yield f"callbacks.{name} has no _target_, so nothing reads it; {_guess('callbacks', name, baseline.callbacks)}"
 
 
-def _unread_circuit(cfg: DictConfig, loader: ConfigLoader) -> Iterator[str]:
-    """Circuit settings that were asked for and that nothing built would read."""
+def _unread_circuit(cfg: DictConfig, baseline: DictConfig, loader: ConfigLoader) -> Iterator[str]:
+    """Circuit settings that were asked for, on the command line or in a file, and that nothing built would read."""
     rest = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("circuit", "hydra")]))
-    settings = {f"circuit.{field.name}" for field in dataclasses.fields(Ansatz)}
-    for text in cfg.hydra.overrides.task:
-        key = text.lstrip("+~").split("=", 1)[0]
+    given = {text.lstrip("+~").split("=", 1)[0] for text in cfg.hydra.overrides.task}
+    for field in dataclasses.fields(Ansatz) if isinstance(cfg.circuit, DictConfig) else ():
+        key = f"circuit.{field.name}"
+        value = cfg.circuit.get(field.name)
         # The whole circuit is read by whoever builds it; a single number of it by whoever needs no more.
         ways = ("${circuit}", f"${{{key}}}")
-        # A key that is no setting at all is spoken of as such.
-        if key in settings and not any(way in rest for way in ways):
+        asked = key in given or value != baseline.circuit.get(field.name)
+        if asked and not any(way in rest for way in ways):
             readers = [
                 f"{group}={option}"
                 for group in _groups(loader)
                 for option in loader.get_group_options(group)
                 if any(way in _source(group, option) for way in ways)
             ]
-            yield f"{text.lstrip('+')} has no effect: nothing chosen reads it; {' or '.join(readers)} would"
+            yield f"{key}={value} has no effect: nothing chosen reads it; {' or '.join(readers)} would"
+
+
+def _seed_followers(config: DictConfig) -> Iterator[str]:
+    """Settings that follow the run's seed: every seed would be an arm of its own, and none a pair."""
+    for path, node in configs.nodes(OmegaConf.to_container(config, resolve=False)):
+        for key, value in node.items():
+            if isinstance(value, str) and "${seed}" in value:
+                name = f"{path}.{key}" if path else key
+                yield f"{name} must not follow the run's seed, got {value}; data, task and circuit get it from the run"
 
 
 def _groups(loader: ConfigLoader, parent: str = "") -> Iterator[str]:
@@ -221,7 +234,8 @@ def _unbound(path: str, node: Mapping[str, Any], places: Sequence[str]) -> tuple
     mistakes, unknown = [], []
     for key in keys:
         if key in supplied:
-            mistakes.append(f"{path}.{key} is set by the run itself; remove it")
+            whose = f"by {path.rpartition('.')[0]}, from its own settings" if "." in path else "by the run itself"
+            mistakes.append(f"{path}.{key} is set {whose}; remove it")
             unknown.append(key)
         elif key not in named and not takes_any:
             mistakes.append(f"{path}.{key} is no argument of {target.__name__}; {_guess(path, key, free, places)}")

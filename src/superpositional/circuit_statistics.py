@@ -5,22 +5,22 @@ perturbation. Their size, their entanglement, how large Phi is beside the scores
 summed up for W&B and the record alike; silent where there is no circuit. Read by train.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
 from superpositional.attention import QuantumAttention
-from superpositional.callbacks import Curve, log
+from superpositional.callbacks import Curve, interval, log
 from superpositional.circuits import Ansatz, portrait, series
 from superpositional.circuits.measures import dead_angles, entanglement, gradient_variance
 from superpositional.perturbation import CircuitPerturbation, perturbation_from
-from superpositional.scope import scoped
-from superpositional.term import blocks_in_scope
+from superpositional.scope import leading, scoped
+from superpositional.term import in_blocks
 
 
 class CircuitStatistics(Callback):
@@ -44,22 +44,18 @@ class CircuitStatistics(Callback):
     """
 
     def __init__(self, *, every_n_steps: int = 50) -> None:
-        if every_n_steps < 1:
-            raise ValueError(f"every_n_steps must be >= 1, got {every_n_steps}; 50 costs next to nothing")
-        self.every_n_steps = every_n_steps
+        self.every_n_steps = interval(every_n_steps)
         self.places: dict[str, dict[str, Any]] = {}
         self.attentions: dict[str, QuantumAttention] = {}
+        self.measured_step = 0
         self.row: dict[str, float] = {}
-        self.due = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         modules = pl_module.named_modules()
         self.attentions = {name: module for name, module in modules if isinstance(module, QuantumAttention)}
-        certificates = {}
         dice = torch.Generator().manual_seed(0)
         described: dict[Any, dict[str, Any]] = {}
         for name, module in self.attentions.items():
-            certificates[f"circuit/{name}/certificate"] = module.certificate(dice)
             # Layers have one circuit as a rule, and describing it takes a while.
             key = module.ansatz, module.readout
             if key not in described:
@@ -70,51 +66,69 @@ class CircuitStatistics(Callback):
                     "dead_angles": [list(place) for place in dead_angles(*key, dice)],
                     "gradient_variance_at_random_angles": float(gradient_variance(*key, dice).mean()),
                 }
-            self.places[name] = described[key] | {
-                "evaluator": module.evaluator,
-                "score": module.score,
-                "angle_sets": len(module.angles),
-            }
+            rest = {"evaluator": module.evaluator, "score": module.score, "angle_sets": len(module.angles)}
+            self.places[name] = described[key] | rest
         for name, _, perturbation in _perturbations(trainer):
             self.places[name] = perturbation.plain() | {"simulator": perturbation.resolved}
-        if certificates:
-            log(trainer, {trainer.global_step: certificates})
+        # Of a run's start: a resumed one has its certificate from there.
+        if self.attentions and trainer.global_step == 0:
+            log(trainer, {0: {f"circuit/{name}/certificate": each.certificate() for name, each in self.attentions.items()}})
         if self.places and trainer.is_global_zero:
             ansatz = [module.ansatz for module in self.attentions.values()]
             ansatz += [perturbation.ansatz for _, _, perturbation in _perturbations(trainer)]
             portrait.write(Path(trainer.default_root_dir), ansatz[0], "scalar" if self.attentions else "register")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.due = bool(self.places) and ((batch_idx + 1) % self.every_n_steps == 0 or trainer.is_last_batch)
+        # The step that this batch is part of, also if it only accumulates gradients towards it.
+        step = trainer.global_step + 1
+        together = trainer.accumulate_grad_batches
+        last = trainer.is_last_batch or (batch_idx // together == (trainer.num_training_batches - 1) // together)
+        due = bool(self.places) and (step % self.every_n_steps == 0 or last)
         for module in self.attentions.values():
-            module.measuring = self.due
+            if due and self.measured_step != step:
+                module.statistics = {}
+            module.measuring = due
+        self.measured_step = step if due else 0
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        if not self.due:
+        if not self.measured_step:
             return
-        self.row = {}
-        executions = 0
+        # Weights, angles and gradients as the step will see them. Fused steps meet gradients that are still scaled.
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        scaled = scaled and getattr(optimizer, "_step_supports_amp_scaling", False)
         for name, module in self.attentions.items():
-            forward, gradient = module.executions(module.statistics["scores"])
-            executions += forward + gradient
-            self.row[f"circuit/{name}/phi_ratio"] = float(module.statistics["phi_rms"] / module.statistics["score_rms"])
-            if module.angles.grad is not None and module.angles.numel() > 1:
-                self.row[f"circuit/{name}/gradient_variance"] = float(module.angles.grad.var())
-            self.row[f"circuit/{name}/entanglement"] = _attention_entanglement(module)
             module.measuring = False
-        # Before the weights move, as the step will see them.
+            # A module may not have been called in this step.
+            if sums := module.statistics:
+                if sums["scores"]:
+                    ratio = sums["phi_squares"] / sums["score_squares"]
+                    self.row[f"circuit/{name}/phi_ratio"] = math.sqrt(float(ratio))
+                self.row[f"circuit/{name}/entanglement"] = _attention_entanglement(module)
+            if module.angles.grad is not None and module.angles.numel() > 1 and not scaled:
+                self.row[f"circuit/{name}/gradient_variance"] = float(module.angles.grad.var())
+        groups = _groups(trainer)
         for name, group, perturbation in _perturbations(trainer):
-            blocks = blocks_in_scope(group, scoped(_groups(trainer), group))
-            executions += perturbation.registers([sum(view.numel() for view in block) for block in blocks])
-            self.row[f"circuit/{name}/entanglement"] = perturbation.entanglement(blocks)
-        self.row["circuit/executions"] = executions
+            views = [leading(parameter, count) for parameter, count in scoped(groups, group)]
+            self.row[f"circuit/{name}/entanglement"] = perturbation.entanglement(in_blocks(group, views))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.row:
-            log(trainer, {trainer.global_step: self.row}, check=False)
-            self.row = {}
+        if not self.row:
+            return
+        if trainer.global_step == self.measured_step:
+            by_attention = sum(module.statistics.get("executions", 0) for module in self.attentions.values())
+            by_optimizer = sum(group["statistics"].get("circuits", 0) for _, group, _ in _perturbations(trainer))
+            self.row["circuit/executions"] = by_attention + by_optimizer
+        row = {name: value for name, value in self.row.items() if math.isfinite(value)}
+        log(trainer, {trainer.global_step: row}, check=False)
+        self.row = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"places": self.places}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.places = state_dict["places"]
 
     def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
         """Empty where there is no circuit."""
@@ -127,7 +141,7 @@ class CircuitStatistics(Callback):
             for place, each in counts.items()
             for name, value in each.items()
         }
-        return found | {name: value for name, value in last.items() if np.isfinite(value)}
+        return found | last
 
     def notes(self) -> dict[str, Any]:
         """``circuits``: what each place has."""
@@ -151,8 +165,8 @@ def _perturbations(trainer: Trainer) -> Iterator[tuple[str, dict[str, Any], Circ
 
 @torch.no_grad()
 def _attention_entanglement(module: QuantumAttention) -> float:
-    """Mean over heads and one turn of the score. Purities are polynomials of degree 2D in e^{ix}: 4D+1 points are exact."""
+    """Mean over heads and one turn of the score: exact, for purities are trigonometric polynomials of degree 2D."""
     angles_ALRQ = module.angles.double()
-    points = 4 * module.ansatz.degree + 1
+    points = 2 * module.ansatz.degree + 1
     x_K = torch.arange(points, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device) * (2 * torch.pi / points)
     return float(entanglement(module.ansatz, x_K[:, None], angles_ALRQ[:, None]).mean())

@@ -151,6 +151,9 @@ class SuperpositionalAdamW(AdamW):
             for key, value in self.defaults.items():
                 group.setdefault(key, value)
             group.setdefault("statistics", {})
+            _check(group)
+        if self.param_groups:
+            self._check_size()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -164,7 +167,7 @@ class SuperpositionalAdamW(AdamW):
             with torch.enable_grad():
                 loss = closure()
         # A weight of exactly 0 skips the term: adding 0 * Q would turn -0.0 into +0.0 and 0 * inf into NaN.
-        terms = [term for group in self.param_groups if (term := self._term(group)) is not None]
+        terms = [term for index in range(len(self.param_groups)) if (term := self._term(index)) is not None]
         steps = self._hide_step_counts()
         for term in terms:
             term.enter_moments()
@@ -184,7 +187,8 @@ class SuperpositionalAdamW(AdamW):
             term.enter_update(overflow, self._adamw_displacements(term.group) if term.sampled else None)
         return loss
 
-    def _term(self, group: dict[str, Any]) -> Term | None:
+    def _term(self, index: int) -> Term | None:
+        group = self.param_groups[index]
         # They tell of one step; of a step without the term there is nothing to tell but how many came before.
         group["statistics"] = {key: value for key, value in group["statistics"].items() if key == "step"}
         weight = group["quantum_weight"]
@@ -197,7 +201,7 @@ class SuperpositionalAdamW(AdamW):
                 "SuperpositionalAdamW does not support sparse gradients, got one; use torch.nn.Embedding(sparse=False)"
             )
         # Nothing where no parameter in scope has a gradient, and on ranks that hold none of the scalars.
-        return Term(group, scope) if any(leading(parameter, n) for parameter, n in with_gradient) else None
+        return Term(group, scope, index) if any(leading(parameter, n) for parameter, n in with_gradient) else None
 
     def _hide_step_counts(self) -> list[tuple[Tensor, Tensor]]:
         """Make torch's step skip the bias correction of the groups that want none.

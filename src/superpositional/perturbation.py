@@ -18,20 +18,21 @@ from torch import Tensor
 
 from superpositional.circuits import Ansatz
 from superpositional.circuits.closed_form import has_closed_form
-from superpositional.circuits.measures import entanglement
+from superpositional.circuits.measures import entanglement, random_angles
 from superpositional.circuits.simulators import evaluate, refusal
 from superpositional.circuits.statevector import require_memory
 from superpositional.seeds import generator, stream
 
-Modulation = Callable[[list[list[Tensor]], int], list[Tensor]]
-"""Blocks of scalars in scope, each a list of real tensors that follow one another, and the step (from 0), to the modulation
-of every tensor, in their order and shapes. Registers run through a block and never from one into the next."""
+Modulation = Callable[[list[list[Tensor]], tuple[int, ...]], list[Tensor]]
+"""Blocks of scalars in scope, each a list of real tensors that follow one another, to the modulation of every tensor, in
+their order and shapes. Registers run through a block and never from one into the next. The integers name the call: the
+step, from 0, and the group; what is drawn is drawn from them."""
 
 # At most so many amplitudes are simulated at once, 64 MiB of them, however many scalars are in scope.
 AMPLITUDES_AT_ONCE = 2**22
 
 
-def sine(blocks: list[list[Tensor]], step: int = 0) -> list[Tensor]:
+def sine(blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
     """``s = sin(pi theta)``, eq. (2), of each scalar alone."""
     angles = torch._foreach_mul(_reduced([theta for thetas in blocks for theta in thetas]), torch.pi)
     torch._foreach_sin_(angles)
@@ -44,7 +45,8 @@ class CircuitPerturbation:
 
     Each run of ``ansatz.n_qubits`` consecutive scalars in scope is one register; the last may be shorter, and has the first
     of the circuit's qubits. ``x_i = pi theta_i`` is the input of qubit i. The angles are fixed and never trained.
-    Registers go through a parameter group (for ``scope="tensor"``, through a tensor) and do not cross into the next.
+    Registers go through a parameter group (for ``scope="tensor"``, through a tensor) and do not cross into the next. A
+    weight that is not finite leaves its whole register without a value.
 
     Args:
         ansatz: the circuit. At depth 1 without CNOTs this is the sine of eq. (2) exactly; with the chain of CNOTs it is
@@ -54,7 +56,8 @@ class CircuitPerturbation:
         angles: the further angles: ``"zero"``, or ``"random"``, drawn once, uniform over a turn, from ``seed``'s circuit
             stream.
         seed: for random angles, and for shots, which are drawn anew at every step. None lets the optimizer draw one from
-            torch's generator when it is made (a run's circuit stream), if one is needed.
+            torch's generator when it is made (a run's circuit stream), if one is needed; not under ``torch.distributed``,
+            whose ranks would draw different ones.
         shots: how often each register is measured, for simulators that can; None is exact.
 
     Raises:
@@ -82,6 +85,8 @@ class CircuitPerturbation:
             mistakes.append(f"seed must be an integer >= 0 or None, got {self.seed!r}; None draws one")
         if mistakes:
             raise ValueError("\n".join(mistakes))
+        if self.shots is not None:
+            object.__setattr__(self, "shots", int(self.shots))  # a checkpoint takes no NumPy integer
         if self.resolved != "closed_form":
             require_memory(self.ansatz, 1, torch.float64)
 
@@ -96,10 +101,22 @@ class CircuitPerturbation:
         """The arguments as plain values, for param groups and checkpoints: ``perturbation_from(plain)`` is this again."""
         return {**vars(self), "ansatz": self.ansatz.plain()}
 
+    @property
+    def _lacks_seed(self) -> bool:
+        return self.seed is None and (self.angles == "random" or self.shots is not None)
+
     def seeded(self) -> "CircuitPerturbation":
         """The same with a seed, drawn from torch's generator, if one is needed and there is none."""
-        if self.seed is not None or (self.angles == "zero" and self.shots is None):
+        if not self._lacks_seed:
             return self
+        if (
+            torch.distributed.is_available()
+            and torch.distributed.is_initialized()
+            and torch.distributed.get_world_size() > 1
+        ):
+            raise ValueError(
+                f"seed must be given under torch.distributed, got None with angles={self.angles!r}; pass seed=0"
+            )
         # On the host whatever the default device is: a check on the meta device draws as well.
         return replace(self, seed=int(torch.randint(2**31, (), device="cpu")))
 
@@ -107,14 +124,15 @@ class CircuitPerturbation:
         """The angles that are not the weights': ``ansatz.angles_shape``, float64."""
         if self.angles == "zero":
             return torch.zeros(self.ansatz.angles_shape, dtype=torch.float64)
-        dice = generator(self.seed, "circuit")
-        return (2 * torch.rand(self.ansatz.angles_shape, generator=dice, dtype=torch.float64) - 1) * torch.pi
+        return random_angles(self.ansatz, generator(self.seed, "circuit"))
 
     def registers(self, sizes: Sequence[int]) -> int:
         """Circuits of one step, for blocks of so many scalars."""
         return sum(-(-size // self.ansatz.n_qubits) for size in sizes)
 
-    def __call__(self, blocks: list[list[Tensor]], step: int = 0) -> list[Tensor]:
+    def __call__(self, blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
+        if self._lacks_seed:
+            raise ValueError(f"seed must be given, got None with angles={self.angles!r}, shots={self.shots}; pass seed=0")
         n = self.ansatz.n_qubits
         flats = [_flat(thetas) for thetas in blocks]
         # All full registers in one batch, and the shorter ones of a length in one.
@@ -126,7 +144,7 @@ class CircuitPerturbation:
                     rows.setdefault(row.shape[1], []).append(row.to(flats[0].device))
         parts = {}
         for width, each in rows.items():
-            parts[width] = iter(self._simulate(torch.cat(each), step).split([len(row) for row in each]))
+            parts[width] = iter(self._simulate(torch.cat(each), call).split([len(row) for row in each]))
         found = []
         for thetas, flat in zip(blocks, flats, strict=True):
             full, rest = divmod(len(flat), n)
@@ -146,22 +164,25 @@ class CircuitPerturbation:
         theta_BQ = torch.cat(rows)[:most] if rows else torch.empty(0, n)
         if not len(theta_BQ):
             return math.nan
-        angles_LRQ = _fixed_angles(self, theta_BQ)
-        return float(entanglement(self.ansatz, theta_BQ * torch.pi, angles_LRQ).mean())
+        angle_BQ = _angles(theta_BQ)
+        angles_LRQ = _fixed_angles(self, angle_BQ)
+        return float(entanglement(self.ansatz, angle_BQ, angles_LRQ).mean())
 
-    def _simulate(self, theta_BQ: Tensor, step: int) -> Tensor:
-        """``-<Z>`` of every qubit of registers of one width."""
+    def _simulate(self, theta_BQ: Tensor, call: tuple[int, ...]) -> Tensor:
+        """``-<Z>`` of every qubit of registers of one width, so many at once that the simulation stays small."""
         width = theta_BQ.shape[1]
-        ansatz = Ansatz(**self.ansatz.plain() | {"n_qubits": width})
-        angles_LRQ = _fixed_angles(self, theta_BQ)[..., :width]
-        at_once = max(1, AMPLITUDES_AT_ONCE >> width) if self.resolved == "statevector" else len(theta_BQ)
-        seed = None if self.shots is None else stream(self.seed, "circuit", step, width) % 2**31
-        return -torch.cat(
-            [
-                evaluate(ansatz, part * torch.pi, angles_LRQ, "z", simulator=self.resolved, shots=self.shots, seed=seed)
-                for part in theta_BQ.split(at_once)
-            ]
-        )
+        ansatz = replace(self.ansatz, n_qubits=width)
+        simulator = self.resolved
+        # The closed form has an angle for each gate in the place of amplitudes.
+        each = ansatz.num_parameters if simulator == "closed_form" else 2**width
+        parts = []
+        for index, part in enumerate(theta_BQ.split(max(1, AMPLITUDES_AT_ONCE // each))):
+            angle_BQ = _angles(part)
+            fixed_LRQ = _fixed_angles(self, angle_BQ)[..., :width]
+            seed = None if self.shots is None else stream(self.seed, "circuit", *call, width, index) % 2**31
+            z_BQ = evaluate(ansatz, angle_BQ, fixed_LRQ, "z", simulator=simulator, shots=self.shots, seed=seed)
+            parts.append(-z_BQ.to(theta_BQ.dtype))
+        return torch.cat(parts)
 
 
 def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation") -> Modulation:
@@ -172,10 +193,10 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation") ->
     """
     if isinstance(value, CircuitPerturbation):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and "ansatz" in value:
         arguments = dict(value)
         return CircuitPerturbation(**arguments | {"ansatz": Ansatz(**arguments["ansatz"])})
-    if value not in PERTURBATIONS:
+    if not isinstance(value, str) or value not in PERTURBATIONS:
         raise ValueError(
             f"perturbation must be {' or '.join(PERTURBATIONS)}, or a superpositional.perturbation.CircuitPerturbation, "
             f"got {value!r}; in a config, choose optimizer=circuit"
@@ -210,8 +231,11 @@ def _reduced(thetas: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _flat(thetas: list[Tensor]) -> Tensor:
-    """Reduced scalars one after another, float64 where the device has it: a circuit adds up many products."""
-    wide = [theta if theta.device.type == "mps" else theta.double() for theta in thetas]
-    if not wide:
-        return torch.empty(0)
-    return torch.cat([theta.reshape(-1).to(wide[0].device) for theta in _reduced(wide)])
+    """Scalars one after another, on the first tensor's device."""
+    return torch.cat([theta.reshape(-1).to(thetas[0].device) for theta in thetas])
+
+
+def _angles(theta_BQ: Tensor) -> Tensor:
+    """``x = pi theta``, reduced, in float64 where the device has it: a circuit adds up many products."""
+    wide = theta_BQ if theta_BQ.device.type == "mps" else theta_BQ.double()
+    return _reduced([wide])[0] * torch.pi

@@ -48,7 +48,7 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
     from superpositional.circuits.measures import random_angles
     from superpositional.circuits.readouts import READOUTS
     from superpositional.perturbation import CircuitPerturbation
-    from superpositional.seeds import generator
+    from superpositional.seeds import drawing_from, generator
 
     if readout not in (None, *READOUTS):
         raise configs.ConfigError([f"--readout must be one of {', '.join(READOUTS)}, got {readout!r}"])
@@ -56,9 +56,18 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
     ansatz = configs.make("circuit", config["circuit"])()
     readout = readout or config["net"].get("attention", {}).get("readout", "amplitude")
     node = config["optimizer"].get("perturbation")
-    perturbation = configs.make("optimizer.perturbation", node)() if isinstance(node, dict) else CircuitPerturbation(ansatz)
+    in_optimizer, in_attention = isinstance(node, dict), "ansatz" in config["net"].get("attention", {})
+    perturbation = configs.make("optimizer.perturbation", node)() if in_optimizer else CircuitPerturbation(ansatz)
+    with drawing_from(config["seed"], "circuit"):  # as a run has it
+        perturbation = perturbation.seeded()
+    places = ["attention"] * in_attention + ["the optimizer"] * in_optimizer
+    where = (
+        f"With these overrides a run has it in {' and in '.join(places)}."
+        if places
+        else ("With these overrides a run has no circuit: choose net/attention=quantum or optimizer=circuit.")
+    )
     angles_CLRQ = random_angles(ansatz, generator(config["seed"], "circuit"), 4)
-    text = portrait.text(ansatz, readout, angles_CLRQ, perturbation)
+    text = f"{where}\n\n{portrait.text(ansatz, readout, angles_CLRQ, perturbation)}"
     matplotlib.use("agg")
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@
 moves, goes into the gradients or the update, and leaves the numbers that tell what it did. Read by the optimizer alone.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,30 +21,28 @@ class Term:
     Lists of views of the scalars in scope, this rank's part; all lists are aligned.
     """
 
-    def __init__(self, group: dict[str, Any], scope: list[tuple[Tensor, int]]) -> None:
-        """``scope``: the group's parameters in scope, with how many of their leading scalars are (``scope.scoped``)."""
+    def __init__(self, group: dict[str, Any], scope: list[tuple[Tensor, int]], index: int) -> None:
+        """``scope``: the group's parameters in scope, with how many of their leading scalars are (``scope.scoped``).
+        ``index``: the group's place among the optimizer's."""
         self.group = group
         self.touched = [(parameter, n) for parameter, n in scope if parameter.grad is not None]
-        self.grads = [view for parameter, n in self.touched for view in leading(parameter.grad, n)]
-        views = [leading(parameter, n) for parameter, n in scope]
-        self.thetas = [
-            view for (parameter, _), each in zip(scope, views, strict=True) for view in each if parameter.grad is not None
-        ]
-        # The weights are read here, before any of them moves; those without a gradient are still part of a register.
-        blocks = blocks_in_scope(group, scope)
-        # Half precision cannot hold an angle.
-        exact = [[view.float() if view.dtype.itemsize < 4 else view for view in block] for block in blocks]
-        perturbation = perturbation_from(group["perturbation"])
         self.steps = group["statistics"].get("step", 0)
-        modulations = iter(perturbation(exact, self.steps))
-        found = [(parameter, [next(modulations) for _ in each]) for (parameter, _), each in zip(scope, views, strict=True)]
-        self.modulation = [one for parameter, each in found for one in each if parameter.grad is not None]
-        self.circuits = (
-            perturbation.registers([sum(view.numel() for view in block) for block in exact])
-            if isinstance(perturbation, CircuitPerturbation)
-            else None
-        )
         self.sampled = self.steps % group["stats_every"] == 0
+        perturbation = perturbation_from(group["perturbation"])
+        is_circuit = isinstance(perturbation, CircuitPerturbation)
+        # A weight without a gradient is still part of its register; the sine need not hear of it.
+        read = scope if is_circuit else self.touched
+        views = [leading(parameter, n) for parameter, n in read]
+        wanted = [parameter.grad is not None for (parameter, _), each in zip(read, views, strict=True) for _ in each]
+        blocks = in_blocks(group, views)
+        # Half precision cannot hold an angle. The weights are read here, before any of them moves.
+        exact = [[view.float() if view.dtype.itemsize < 4 else view for view in block] for block in blocks]
+        modulation = perturbation(exact, (self.steps, index))
+        self.modulation = list(itertools.compress(modulation, wanted))
+        self.thetas = list(itertools.compress(itertools.chain(*views), wanted))
+        self.grads = [view for parameter, n in self.touched for view in leading(parameter.grad, n)]
+        sizes = [sum(view.numel() for view in block) for block in blocks]
+        self.circuits = perturbation.registers(sizes) if is_circuit else None
 
     def weighted(self) -> list[Tensor]:
         """``quantum_weight * s * g``, of the gradients as they stand."""
@@ -115,9 +114,8 @@ class Term:
         }
 
 
-def blocks_in_scope(group: dict[str, Any], scope: list[tuple[Tensor, int]]) -> list[list[Tensor]]:
-    """Scalars in scope as views, in blocks that registers run through: the group, or for ``tensor`` each tensor."""
-    views = [leading(parameter, n) for parameter, n in scope]
+def in_blocks(group: dict[str, Any], views: list[list[Tensor]]) -> list[list[Tensor]]:
+    """The views of each parameter in scope, put into the blocks that registers run through: the group, or each tensor."""
     blocks = views if group["scope"] == "tensor" else [[view for each in views for view in each]]
     return [block for block in blocks if block]
 

@@ -47,10 +47,9 @@ def gradient_variance(ansatz: Ansatz, readout: str, generator: torch.Generator, 
     """Variance of dPhi/d(angle) over random circuits, ``(L, R, Q)``; Phi = sum_k psi_k of one input for all qubits.
 
     Angles and input are uniform over a turn. Exponentially small in the width is a barren plateau (McClean et al. 2018,
-    arXiv 1803.11173). The mean gradient is 0 by symmetry, so this is the mean square.
+    arXiv 1803.11173).
     """
-    slopes = _slopes(ansatz, readout, generator, draws)
-    return slopes.square().mean(0)
+    return _slopes(ansatz, readout, generator, draws).var(0)
 
 
 def dead_angles(ansatz: Ansatz, readout: str, generator: torch.Generator) -> list[tuple[int, int, int]]:
@@ -70,16 +69,20 @@ def spectrum(ansatz: Ansatz, readout: str, angles_LRQ: Tensor) -> list[tuple[flo
 
 def random_angles(ansatz: Ansatz, generator: torch.Generator, *batch: int) -> Tensor:
     """``(*batch, L, R, Q)``, uniform over [-pi, pi), float64."""
-    uniform = torch.rand(*batch, *ansatz.angles_shape, generator=generator, dtype=torch.float64)
-    return (2 * uniform - 1) * torch.pi
+    return _uniform(generator, *batch, *ansatz.angles_shape)
+
+
+def _uniform(generator: torch.Generator, *shape: int) -> Tensor:
+    # On the host, as the generator is, whatever the default device.
+    return (2 * torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu") - 1) * torch.pi
 
 
 def _slopes(ansatz: Ansatz, readout: str, generator: torch.Generator, draws: int) -> Tensor:
     """dPhi/d(angle) at random angles and inputs: ``(draws, L, R, Q)``."""
     angles = random_angles(ansatz, generator, draws).requires_grad_()
-    inputs = (2 * torch.rand(draws, 1, generator=generator, dtype=torch.float64) - 1) * torch.pi
+    inputs = _uniform(generator, draws, 1)
     at_once = max(1, AMPLITUDES_AT_ONCE >> ansatz.n_qubits)
     with torch.enable_grad():
-        for some in torch.arange(draws).split(at_once):
+        for some in torch.arange(draws, device="cpu").split(at_once):
             evaluate(ansatz, inputs[some], angles[some], readout).sum().backward()
     return angles.grad

@@ -27,12 +27,15 @@ from superpositional.circuits.measures import (
 )
 from superpositional.circuits.simulators import evaluate
 
-# A perturbation of the optimizer: blocks of weights and the step, to the modulation of each.
-Modulation = Callable[[list[list[Tensor]], int], list[Tensor]]
+# A perturbation of the optimizer: blocks of weights to the modulation of each.
+Modulation = Callable[[list[list[Tensor]], tuple[int, ...]], list[Tensor]]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+DRAWN = 500  # gates
 
 
 def response(ansatz: Ansatz, readout: str, angles_LRQ: Tensor, points: int = 241) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +47,7 @@ def response(ansatz: Ansatz, readout: str, angles_LRQ: Tensor, points: int = 241
 def modulation(perturb: Modulation, n_qubits: int, points: int = 241) -> tuple[np.ndarray, np.ndarray]:
     """theta over one turn, ``(T,)``, and ``s(theta)`` of a register all of whose weights are theta, ``(T, Q)``."""
     theta_T = torch.linspace(-1, 1, points, dtype=torch.float64)
-    (s_TQ,) = perturb([[theta_T[:, None].expand(-1, n_qubits)]], 0)
+    (s_TQ,) = perturb([[theta_T[:, None].expand(-1, n_qubits)]], (0, 0))
     return theta_T.numpy(), s_TQ.numpy()
 
 
@@ -53,8 +56,8 @@ def text(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation)
     dice = torch.Generator().manual_seed(0)
     counts = ansatz.statistics()
     draws = min(1000, max(1, AMPLITUDES_AT_ONCE >> ansatz.n_qubits))
-    x = (2 * torch.rand(draws, 1, generator=dice, dtype=torch.float64) - 1) * torch.pi
-    tangled = float(entanglement(ansatz, x, random_angles(ansatz, dice, draws)).mean())
+    # An input is one more angle to every ry, so random angles alone are as random.
+    tangled = float(entanglement(ansatz, torch.zeros(1, dtype=torch.float64), random_angles(ansatz, dice, draws)).mean())
     dead = dead_angles(ansatz, readout, dice)
     variance_LRQ = gradient_variance(ansatz, readout, dice)
     pairs = spectrum(ansatz, readout, angles_CLRQ[0])
@@ -137,9 +140,12 @@ def draw_modulation(ax: "Axes", theta_T: np.ndarray, s_TQ: np.ndarray) -> "Axes"
 
 
 def write(folder: Path, ansatz: Ansatz, inputs: str) -> None:
-    """``circuit.txt``, the gates as text and OpenQASM 3, and ``circuit.svg``, as a picture."""
-    (folder / "circuit.txt").write_text(f"{ansatz.draw(inputs=inputs)}\n\n{ansatz.to_qasm(inputs)}")
-    save(ansatz.draw("mpl", inputs=inputs), folder / "circuit.svg")
+    """``circuit.txt``, the gates as text and OpenQASM 3, and ``circuit.svg``, as a picture; of circuits too large to be
+    looked at, which take minutes to draw, OpenQASM 3 alone."""
+    drawn = ansatz.statistics()["gates"] <= DRAWN
+    (folder / "circuit.txt").write_text((f"{ansatz.draw(inputs=inputs)}\n\n" if drawn else "") + ansatz.to_qasm(inputs))
+    if drawn:
+        save(ansatz.draw("mpl", inputs=inputs), folder / "circuit.svg")
 
 
 def save(figure: "Figure", *paths: Path) -> None:

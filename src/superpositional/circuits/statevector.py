@@ -125,11 +125,16 @@ def require_memory(
     # A gate has its input and its output at once, and a copy between.
     each = (3 + (ansatz.n_qubits * ansatz.depth if gradients else 0)) * 2 * dtype.itemsize
     need = circuits * each * 2**ansatz.n_qubits
-    # Small ones are not worth asking the system, nor is what a compiler traces.
-    if need < 2**28 or torch.compiler.is_compiling():
-        return
+    # Small ones are not worth asking the system, nor is what a compiler traces or a graph captures.
     cuda = device is not None and device.type == "cuda"
-    available = torch.cuda.mem_get_info(device)[0] if cuda else psutil.virtual_memory().available
+    if need < 2**28 or torch.compiler.is_compiling() or (cuda and torch.cuda.is_current_stream_capturing()):
+        return
+    if cuda:
+        # What torch holds and does not use is free for it.
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        available = torch.cuda.mem_get_info(device)[0] + unused
+    else:
+        available = psutil.virtual_memory().available
     if need > available:
         largest = int(math.log2(max(available / (circuits * each), 1)))
         raise MemoryError(
