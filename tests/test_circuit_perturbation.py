@@ -389,12 +389,14 @@ def test_a_compiled_step_is_the_eager_one(ansatz: Ansatz) -> None:
     results = []
     for compiled in (False, True):
         parameters = [nn.Parameter(weights(3, 5)), nn.Parameter(weights(7, seed=1))]
-        optimizer = SuperpositionalAdamW(parameters, lr=1e-2, scope="all", perturbation=CircuitPerturbation(ansatz))
+        settings = {"lr": 1e-2, "scope": "all", "bias_correction": False, "perturbation": CircuitPerturbation(ansatz)}
+        optimizer = SuperpositionalAdamW(parameters, **settings)
         step = torch.compile(optimizer.step) if compiled else optimizer.step
         for seed in range(2):
             for index, parameter in enumerate(parameters):
                 parameter.grad = weights(*parameter.shape, seed=10 * seed + index)
             step()
         results.append([parameter.detach() for parameter in parameters])
-    # Fused kernels round elsewhere: a few units of the last place of weights around 1, after two steps.
-    assert all(torch.allclose(ours, theirs, rtol=0, atol=1e-14) for ours, theirs in zip(*results, strict=True))
+    # As in test_optimizer: without bias correction the rounding of lr to float32 is left, in 2 steps of up to 3.2 lr.
+    tolerance = 2 * 3.2e-2 * 2**-23
+    assert all(torch.allclose(ours, theirs, rtol=0, atol=tolerance) for ours, theirs in zip(*results, strict=True))

@@ -81,9 +81,7 @@ BAD_INPUT = [
     (["net.attention.embed_dim=32"], ["net.attention.embed_dim is set by net, from its own settings; remove it"]),
     (
         ["net.attention.readout=z"],
-        [
-            "net.attention.readout is no argument of MultiheadAttention; did you mean net/attention=quantum net.attention.read"
-        ],
+        ["net.attention.readout is no argument of MultiheadAttention; did you mean net/attention=quantum net.attention."],
     ),
     (
         ["net.attention=quantum"],
@@ -246,6 +244,14 @@ def test_help_lists_groups_settings_and_examples(door) -> None:
     code, out, _ = door("train", "--help")
     assert code == 0
     assert "optimizer: adam, adamw, circuit, placebo, sgd, superpositional" in out
+    # What no file states comes from the constructors, of whatever is chosen.
+    assert "bias_correction=True" in out
+    assert "reupload=True" in out
+    code, other, _ = door("train", "--help", "optimizer=sgd", "net/attention=quantum")
+    assert code == 0
+    assert "nesterov=False" in other
+    assert "evaluator='fourier'" in other
+    assert "bias_correction" not in other
     assert "quantum_weight: 0.5" in out
     assert "superpositional train -m optimizer=adam,superpositional seed=0,1" in out
 

@@ -122,6 +122,21 @@ def check_hydra(cfg: DictConfig) -> None:
         raise configs.ConfigError(mistakes)
 
 
+def unstated(config: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each node of ours or of torch.optim: the constructor's arguments that no file states, with defaults."""
+    for path, node in configs.nodes(dict(config)):
+        read_elsewhere = path != "circuit" and node == config["circuit"]
+        if "_target_" in node and not read_elsewhere:
+            target = configs.locate(node["_target_"], path)
+            free = [
+                f"{each.name}={getattr(each.default, '__name__', repr(each.default))}"
+                for each in inspect.signature(target).parameters.values()
+                if each.default is not each.empty and each.name not in (*node, *SUPPLIED.get(path, ()))
+            ]
+            if free and configs.inside(str(node["_target_"]), ("superpositional", "torch.optim")):
+                yield f"{path} ({target.__name__}): {', '.join(free)}"
+
+
 def _unknown_keys(config: DictConfig, baseline: DictConfig, places: Sequence[str]) -> Iterator[str]:
     """Keys of nodes that no constructor reads."""
     known = [key for key in baseline if key != "hydra"]

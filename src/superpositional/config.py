@@ -107,6 +107,25 @@ def _choices(override: Override) -> list[str]:
     return [str(override.value())]
 
 
+def composed(overrides: Sequence[str]) -> tuple[DictConfig, ConfigLoader]:
+    """What ``superpositional train`` composes from these overrides, Hydra's own node included, and Hydra's loader.
+
+    Raises:
+        ConfigError: what cannot be composed.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf.errors import OmegaConfBaseException
+
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(directory("conf")), version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            return compose("train", lift(overrides, loader), return_hydra_config=True), loader
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([" ".join(str(error).split("\n")[:2])]) from None
+
+
 # Targets ---------------------------------------------------------------------------------------------------------
 
 

@@ -18,26 +18,13 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         configs.ConfigError: every mistake, as ``train`` has them.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     from superpositional.check import check
 
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(configs.directory("conf")), version_base="1.3"):
-            loader = GlobalHydra.instance().config_loader()
-            lifted = configs.lift(overrides, loader)
-            if several := [text for text in overrides if configs.parse_override(text).is_sweep_override()]:
-                raise configs.ConfigError([f"circuit shows one circuit, got {text}; give one value" for text in several])
-            cfg = hydra_compose("train", lifted, return_hydra_config=True)
-            check(cfg, loader, circuit_is_read=True)
-            return configs.compose_job(cfg)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise configs.ConfigError([" ".join(str(error).split("\n")[:2])]) from None
+    if several := [text for text in overrides if configs.parse_override(text).is_sweep_override()]:
+        raise configs.ConfigError([f"circuit shows one circuit, got {text}; give one value" for text in several])
+    cfg, loader = configs.composed(overrides)
+    check(cfg, loader, circuit_is_read=True)
+    return configs.compose_job(cfg)
 
 
 def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> None:

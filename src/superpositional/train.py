@@ -4,6 +4,7 @@
 tests once at the end, and writes the record last. Importing this module is light; torch and Lightning come with the run.
 """
 
+import contextlib
 import datetime
 import json
 import math
@@ -11,6 +12,7 @@ import os
 import platform
 import resource
 import sys
+import textwrap
 import time
 import traceback
 import warnings
@@ -275,9 +277,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def task(cfg: DictConfig) -> None:
         outcome.append(job(cfg))
 
-    hydra.main(version_base="1.3", config_path=str(configs.directory("conf")), config_name="train")(task)()
+    start = hydra.main(version_base="1.3", config_path=str(configs.directory("conf")), config_name="train")(task)
+    if options.help:
+        with contextlib.suppress(SystemExit):  # Hydra leaves after its own help
+            start()
+        if options.config_dir is None:
+            sys.stdout.write(_further_settings(options.overrides))
+        return
+    start()
     if any(record["status"] != "done" for record in outcome):
         sys.exit(1)
+
+
+def _further_settings(overrides: Sequence[str]) -> str:
+    """The part of --help that Hydra does not know of: what the chosen constructors take besides."""
+    config = configs.compose_job(configs.composed(overrides)[0])
+    lines = [
+        textwrap.fill(line, 120, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+        for line in check.unstated(config)
+    ]
+    return "\n".join(
+        [
+            "Settings that no file states, of the choices above, with their defaults; KEY=VALUE sets them too:",
+            *lines,
+            "What they mean: python -m pydoc superpositional.optimizer.SuperpositionalAdamW",
+            "Those of other choices: superpositional train --help optimizer=circuit net/attention=quantum",
+            "",
+        ]
+    )
 
 
 def refuse(error: configs.ConfigError) -> None:
