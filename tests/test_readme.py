@@ -25,10 +25,11 @@ def test_the_examples_run_as_they_stand(capsys) -> None:
     exec(loop, {})
     assert "'perturbation_norm'" in capsys.readouterr().out
     exec(circuits, {})
-    *drawing, counts, registers = capsys.readouterr().out.splitlines()
+    *drawing, counts, certificate, registers = capsys.readouterr().out.splitlines()
     assert any("Ry(theta[0] + x)" in line for line in drawing)
     assert "'two_qubit_gates': 6" in counts
     assert counts.endswith(" 8")
+    assert 0 < float(certificate) < 1e-4
     # 64 * 3 * 64 + ... of the layer's weights, four to a register, and four heads' angles.
     layer = torch.nn.TransformerEncoderLayer(64, 4, 128)
     assert int(registers) == (sum(p.numel() for p in layer.parameters()) + 4 * 16) // 4
