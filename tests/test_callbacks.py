@@ -250,7 +250,7 @@ def test_a_run_that_diverges_in_an_evaluation_still_has_its_summary(tmp_path):
 @pytest.mark.parametrize("callback", [Curves, PerturbationStatistics])
 @pytest.mark.parametrize("every", [0, -1])
 def test_an_interval_below_1_is_refused_with_the_cure(callback, every):
-    with pytest.raises(ValueError, match=f"every_n_steps must be >= 1, got {every}; 50 costs next to nothing"):
+    with pytest.raises(ValueError, match=f"every_n_steps must be an integer >= 1, got {every}; 50 costs next to nothing"):
         callback(every_n_steps=every)
 
 
