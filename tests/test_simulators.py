@@ -517,6 +517,33 @@ def test_gradients_are_those_of_autograd_through_the_state(n_qubits: int, depth:
             torch.testing.assert_close(ours, state, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("n_qubits", [1, 2, 3, 4, 5, 6])
+def test_parameter_shift_and_autograd_agree_at_every_size(n_qubits: int, depth: int) -> None:
+    weights = torch.arange(1, n_qubits + 1, dtype=torch.float64) / n_qubits
+
+    def shifted(ansatz: Ansatz, x: Tensor, a: Tensor, readout: str) -> Tensor:
+        def run(ansatz: Ansatz, gate_angles: Tensor, readout: str) -> Tensor:
+            return evaluate(ansatz, torch.zeros(1, dtype=torch.float64), gate_angles, readout)
+
+        return parameter_shift(run, ansatz, encode(ansatz, x, a), readout)
+
+    for entanglement, reupload, readout in itertools.product(ENTANGLEMENTS, (True, False), KINDS):
+        ansatz = Ansatz(n_qubits=n_qubits, depth=depth, entanglement=entanglement, reupload=reupload)
+        x, a = differentiable(ansatz, register=False)
+        ways = [
+            evaluate(ansatz, x, a, readout),
+            shifted(ansatz, x, a, readout),
+            evaluate(ansatz, x, a, readout, simulator="fourier"),
+        ]
+        if HELD["closed_form"].serves(ansatz):
+            ways.append(evaluate(ansatz, x, a, readout, simulator="closed_form"))
+        first, *others = (torch.autograd.grad((values * weights).sum(), (x, a)) for values in ways)
+        for other in others:
+            # One number by several ways: rounding of up to 24 terms of up to 1, each of degree up to 24 in x.
+            torch.testing.assert_close(other, first, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("readout", KINDS)
 @pytest.mark.parametrize("simulator", ["statevector", "closed_form", "fourier", "qiskit"])
 def test_second_derivatives_are_those_of_finite_differences(simulator: str, readout: str) -> None:

@@ -10,7 +10,7 @@ which the weights are encoded; at depth 1 without CNOTs it is the sine exactly. 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -214,7 +214,7 @@ def _fixed_angles(perturbation: CircuitPerturbation, like: Tensor) -> Tensor:
 
 
 @torch.compiler.disable
-@cache
+@lru_cache(maxsize=16)
 def _drawn_angles(perturbation: CircuitPerturbation, dtype: torch.dtype, device: torch.device) -> Tensor:
     # Kept on the device: a captured CUDA graph takes nothing from the host.
     return perturbation.fixed_angles().to(device, dtype)
