@@ -2,7 +2,12 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -102,7 +107,8 @@ def test_the_smoke_sweep_records_every_run_and_a_second_call_runs_none(door, wor
     assert (plan["arms"], plan["seeds"]) == (["adam", "lambda_0.5"], [0, 1])
     assert "lambda_0.5 seed 1: done in" in out
     assert "(4/4, about 0 s left)" in out
-    written = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "sweep.json"}
+    written = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/*") if path.is_file()}
+    assert len(written) >= 4 * 4
     code, out, err = door("sweep", "smoke", "--jobs", "1")
     assert (code, "4 of 4 runs are there already" in out) == (0, True)
     assert {path: path.stat().st_mtime_ns for path in written} == written
@@ -256,6 +262,56 @@ def test_bad_input_to_sweep_exits_2(door, workplace, arguments) -> None:
     assert code == 2
     assert "Traceback" not in err
     assert not (workplace / "outputs").exists()
+
+
+@pytest.mark.slow
+def test_a_second_call_into_the_same_folder_is_refused_and_spoils_nothing(door, workplace) -> None:
+    words = ["sweep", "paper_classification", "seed=0", "trainer.max_epochs=2", "logger=none", "--jobs", "2"]
+    command = [sys.executable, "-m", "superpositional.cli", *words]
+    first = subprocess.Popen(command, cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    folder = workplace / "outputs" / "paper_classification"
+    assert wait_for(lambda: list(folder.glob("*/seed-0/running.json")), first)
+    code, _, err = door(*words)
+    assert code == 2
+    assert f"outputs/paper_classification is at work already: process {first.pid} on " in err
+    assert "wait for it, or choose hydra.sweep.dir=..." in err
+    out, _ = first.communicate(timeout=300)
+    assert first.returncode == 0, out
+    # Its end lets go of the folder: another call finds all done.
+    code, out, _ = door(*words)
+    assert (code, "5 of 5 runs are there already" in out) == (0, True)
+
+
+@pytest.mark.slow
+def test_a_call_that_was_killed_leaves_no_lock_but_its_runs_are_waited_for(door, workplace) -> None:
+    (workplace / "one.yaml").write_text(
+        "defaults: [train, _self_]\nsweep: one\nhydra:\n  sweeper:\n    arms:\n      adam: [optimizer=adam]\n"
+    )
+    # Long enough to be at work still when the second call has composed and checked its own.
+    words = ["sweep", "one.yaml", "data.n_train=4000", "logger=none", "--jobs", "1"]
+    command = [sys.executable, "-m", "superpositional.cli", *words]
+    first = subprocess.Popen(command, cwd=workplace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder = workplace / "outputs" / "one" / "adam" / "seed-0"
+    assert wait_for(lambda: (folder / "running.json").exists(), first)
+    first.kill()
+    first.wait()
+    code, _, err = door(*words)
+    assert code == 2
+    assert f"{folder.relative_to(workplace)} is still being run, by a process that a killed call has left" in err
+    # The run itself goes on to its end, and counts.
+    assert wait_for(lambda: (folder / "record.json").exists())
+    done = (folder / "record.json").read_bytes()
+    assert wait_for(lambda: door(*words)[0] == 0)
+    assert (folder / "record.json").read_bytes() == done
+
+
+def wait_for(found: Callable[[], Any], process: subprocess.Popen | None = None, seconds: float = 120) -> Any:
+    """What ``found`` gives, once it gives anything; a process that should bring it about must not end before."""
+    deadline = time.monotonic() + seconds
+    while not (value := found()) and time.monotonic() < deadline:
+        assert process is None or process.poll() is None
+        time.sleep(0.05)
+    return value
 
 
 def test_a_circuit_setting_of_the_file_that_no_arm_reads_is_refused(door, workplace) -> None:
