@@ -256,6 +256,28 @@ def test_a_perturbation_by_itself_asks_for_the_seed_it_needs() -> None:
         CircuitPerturbation(PAPER, angles="random")([[weights(4)]])
 
 
+def test_plain_values_are_as_good_as_the_object() -> None:
+    plain = CircuitPerturbation(Ansatz(n_qubits=3), angles="random").plain()
+    optimizer = SuperpositionalAdamW([nn.Parameter(weights(9))], perturbation=plain)
+    optimizer.add_param_group({"params": [nn.Parameter(weights(9))], "perturbation": plain})
+    assert [group["n_qubits"] for group in optimizer.param_groups] == [3, 3]
+    assert all(group["perturbation"]["seed"] is not None for group in optimizer.param_groups)
+
+
+def test_a_refused_checkpoint_leaves_the_optimizer_as_it_was() -> None:
+    optimizer = SuperpositionalAdamW([nn.Parameter(weights(4))], lr=1e-2)
+    state = optimizer.state_dict()
+    state["param_groups"][0]["lr"] = -1
+    with pytest.raises(ValueError, match="lr must be a finite number >= 0, got -1"):
+        optimizer.load_state_dict(state)
+    assert optimizer.param_groups[0]["lr"] == 1e-2
+
+
+def test_nothing_in_scope_is_no_register() -> None:
+    assert CircuitPerturbation(PAPER)([[]]) == []
+    assert math.isnan(CircuitPerturbation(PAPER).entanglement([[]]))
+
+
 def test_a_checkpoint_that_does_not_fit_is_refused() -> None:
     optimizer = SuperpositionalAdamW([nn.Parameter(weights(4))])
     state = optimizer.state_dict()

@@ -196,6 +196,17 @@ def test_executions_are_those_of_the_step(
         assert curves["circuit/attention/gradient_variance"][1].tolist() == pytest.approx(variances, rel=1e-6)
 
 
+def test_an_optimizer_with_a_perturbation_of_another_kind_is_let_be(door, workplace, monkeypatch) -> None:
+    (workplace / "sam.py").write_text(
+        "import torch\nclass Sam(torch.optim.SGD):\n    def __init__(self, params, lr=0.1):\n"
+        "        super().__init__(params, lr)\n        self.param_groups[0]['perturbation'] = 0.05\n"
+    )
+    monkeypatch.syspath_prepend(workplace)
+    monkeypatch.setenv("SUPERPOSITIONAL_ALLOW", "sam")
+    record, _ = smoke(door, workplace, "optimizer=sgd", "optimizer._target_=sam.Sam", "~optimizer.momentum")
+    assert "circuits" not in record
+
+
 @pytest.mark.parametrize("epochs", [1, 2], ids=["between epochs", "after the last"])
 def test_a_resumed_runs_record_has_the_circuits_of_an_uninterrupted_one(door, workplace, epochs: int) -> None:
     settings = [*QUANTUM, "optimizer=circuit", "optimizer.perturbation.angles=random", "logger=none", "data.n_train=96"]

@@ -89,6 +89,12 @@ BAD_INPUT = [
     ),
     (["optimizer.perturbation=circuit"], ["got 'circuit'; in a config, choose optimizer=circuit"]),
     (["depth=3"], ["depth is no setting; did you mean circuit.depth?"]),
+    (
+        ["optimizer=superpositional", "shots=3"],
+        ["shots is no setting; did you mean optimizer=circuit optimizer.perturbation.s"],
+    ),
+    (["readout=z"], ["readout is no setting; did you mean net/attention=quantum net.attention.readout?"]),
+    (["logger.tags=[a]", "logger=none"], ["logger needs a _target_, got {'tags': ['a']}; choose logger=wandb or"]),
     (["zzz=3"], ["zzz is no setting; see superpositional train --help"]),
     (
         ["optimizer=adam", "optimizer.quantum_weight=1"],
@@ -96,7 +102,7 @@ BAD_INPUT = [
     ),
     (
         ["optimizer=circuit", "optimizer.perturbation.seed=${seed}"],
-        ["must not follow the run's seed, got ${seed}; data, task"],
+        ["must not follow the run's seed, got ${seed}; remove it"],
     ),
     (["callbacks.circuit.every_n_steps=abc"], ["every_n_steps must be an integer >= 1, got 'abc'"]),
     # The circuit's mistake hides none of those who read it.
@@ -238,6 +244,33 @@ def test_arguments_no_yaml_file_states_can_be_set_without_a_plus(door, workplace
     assert code == 0
     (config,) = workplace.glob("outputs/train/*/*/config.yaml")
     assert "scope: tensor" in config.read_text()
+
+
+@pytest.mark.parametrize("override", ["optimizer._target_=my.Foo", "seed=0,1", "data.length=${oc.env:NOPE}"])
+def test_help_is_there_or_refused_whatever_is_chosen(door, override: str) -> None:
+    code, out, err = door("train", "--help", override)
+    assert "Traceback" not in err
+    assert code in (0, 2)
+    assert "Choose one of each group" in out
+
+
+def test_a_net_of_ones_own_may_set_its_own_attention(door, workplace, monkeypatch) -> None:
+    (workplace / "my_attn.py").write_text(
+        "import torch\n"
+        "class Attention(torch.nn.Module):\n"
+        "    def __init__(self, width=3):\n        super().__init__()\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self, attention):\n        super().__init__()\n        self.embed = torch.nn.Embedding(200, 4)\n"
+        "    def forward(self, tokens):\n        return self.embed(tokens).mean(1)\n"
+    )
+    (workplace / "mine" / "net").mkdir(parents=True)
+    (workplace / "mine" / "net" / "own.yaml").write_text(
+        "_target_: my_attn.Net\n_partial_: true\nattention:\n  _target_: my_attn.Attention\n  width: 5\n"
+    )
+    monkeypatch.syspath_prepend(workplace)
+    monkeypatch.setenv("SUPERPOSITIONAL_ALLOW", "my_attn")
+    code, _, err = door("train", "--config-dir", "mine", "net=own", "trainer=smoke", "logger=none", "optimizer=adam")
+    assert code == 0, err
 
 
 def test_help_lists_groups_settings_and_examples(door) -> None:

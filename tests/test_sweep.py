@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from superpositional import config as configs
 from superpositional import records
+from superpositional.records import read_record
 from superpositional.sweep import ArmsSweeper
 
 ARMS = {"adam": ["optimizer=adam"], "loud": ["optimizer=superpositional", "optimizer.quantum_weight=0.9"]}
@@ -314,16 +315,37 @@ def wait_for(found: Callable[[], Any], process: subprocess.Popen | None = None, 
     return value
 
 
-def test_a_circuit_setting_of_the_file_that_no_arm_reads_is_refused(door, workplace) -> None:
-    (workplace / "mine.yaml").write_text(
-        "defaults: [train, _self_]\nsweep: mine\ncircuit:\n  depth: 3\n"
-        "hydra:\n  sweeper:\n    arms:\n      adam: [optimizer=adam]\n      sine: [optimizer=superpositional]\n"
-        "      circuit: [optimizer=circuit]\n    params:\n      seed: range(2)\n"
+def write_circuit_sweep(folder: Path, depth: str, *arms: str) -> None:
+    (folder / "mine.yaml").write_text(
+        f"defaults: [train, _self_]\nsweep: mine\ncircuit:\n  depth: {depth}\nhydra:\n  sweeper:\n    arms:\n"
+        + "".join(f"      {arm.split('=')[-1]}: [{arm}]\n" for arm in arms)
     )
+
+
+def test_a_circuit_setting_that_no_arm_reads_is_refused(door, workplace) -> None:
+    write_circuit_sweep(workplace, "3", "optimizer=adam", "optimizer=superpositional")
     code, _, err = door("sweep", "mine.yaml", "trainer=smoke", "logger=none")
     assert code == 2
-    assert "adam and sine: circuit.depth=3 has no effect: nothing chosen reads it" in err
+    assert "circuit.depth=3 has no effect: nothing chosen reads it" in err
     assert not (workplace / "outputs").exists()
+
+
+@pytest.mark.parametrize("override", [[], ["circuit.n_qubits=3"]], ids=["of the file", "of the command line"])
+def test_a_circuit_setting_that_one_arm_reads_is_none_of_the_baselines(door, workplace, override: list[str]) -> None:
+    write_circuit_sweep(workplace, "3", "optimizer=adam", "optimizer=circuit")
+    code, _, err = door("sweep", "mine.yaml", "trainer=smoke", "logger=none", *override)
+    assert code == 0, err
+    records = {arm: read_record(workplace / "outputs" / "mine" / arm / "seed-0") for arm in ("adam", "circuit")}
+    assert records["circuit"]["circuits"]["optimizer"]["ansatz"]["depth"] == 3
+    assert "circuits" not in records["adam"]
+
+
+def test_a_setting_that_cannot_be_resolved_is_refused(door, workplace) -> None:
+    write_circuit_sweep(workplace, "${nope}", "optimizer=adam", "optimizer=circuit")
+    code, _, err = door("sweep", "mine.yaml", "trainer=smoke", "logger=none")
+    assert code == 2
+    assert "Interpolation key 'nope' not found" in err
+    assert "Traceback" not in err
 
 
 def test_an_unknown_sweep_is_told_which_there_are(door) -> None:

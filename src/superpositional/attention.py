@@ -50,6 +50,8 @@ class QuantumAttention(nn.Module):
     While ``measuring`` is set, forward passes add up ``statistics``: how many ``scores`` there were, the sums
     ``phi_squares`` and ``score_squares`` (of Q K^T / sqrt(d_k)) over them, and the ``executions`` of the circuit.
 
+    Derivatives of any order are reverse-mode ones: ``torch.func.jacrev`` of ``jacrev``, not ``hessian`` or ``jvp``.
+
     Angles are drawn uniformly from [-pi, pi), after all other weights. Masks are applied after Phi. Rows that are masked
     throughout give 0, as ``scaled_dot_product_attention`` has it. Phi is computed in float32 at least.
 

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import dataclasses
 import difflib
+import functools
 import inspect
 import re
 import types
@@ -31,8 +32,6 @@ SUPPLIED = {
     "data": ("seed",),
     "task": ("net", "optimizer", "seed"),
     "net": (),
-    # By the net, from settings of its own.
-    "net.attention": ("embed_dim", "num_heads", "dropout", "batch_first"),
     "optimizer": ("params",),
     "trainer": (
         "logger",
@@ -66,19 +65,19 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
     ]
     # What the same choices compose to by themselves: the keys that exist.
     baseline = loader.load_configuration("train", choices, RunMode.RUN)
-    places = _places(config, loader)
+    places = functools.cache(lambda: _places(config))  # asked for by mistakes alone
     mistakes = [*_unknown_keys(config, baseline, places), *bad_scalars(config)]
     mistakes += _seed_followers(config)
-    mistakes += [] if circuit_is_read else _unread_circuit(cfg, baseline, loader)
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise configs.ConfigError([*mistakes, str(error).splitlines()[0]]) from None
+    unread = {} if circuit_is_read else _unread_circuit(cfg, plain, baseline)
     known = copy.deepcopy(plain)
     broken = set()
     for path, node in configs.nodes(plain):
         if "_target_" in node:
-            found, unknown, is_broken = _unbound(path, node, places)
+            found, unknown, is_broken = _unbound(path, node, _supplied(path, plain), places)
             # The circuit stands again wherever it is read; it is spoken of once.
             mistakes += found if path == "circuit" or node != plain.get("circuit") else []
             broken |= {path} if is_broken else set()
@@ -89,9 +88,12 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
         if not isinstance(plain.get(group), dict) or "_target_" not in plain[group]:
             mistakes.append(f"{group} needs a _target_, got {plain.get(group)!r}; choose {group}=...")
             broken.add(group)
+    if plain.get("logger") and "_target_" not in plain["logger"]:
+        mistakes.append(f"logger needs a _target_, got {plain['logger']!r}; choose logger=wandb or logger=none")
+        broken.add("logger")
     mistakes += _refused(known, {path.split(".")[0] if not path.startswith("callbacks.") else path for path in broken})
-    if mistakes:
-        raise configs.ConfigError(mistakes)
+    if mistakes or unread:
+        raise configs.ConfigError([*unread, *mistakes], unread=unread)
 
 
 def check_hydra(cfg: DictConfig) -> None:
@@ -125,19 +127,22 @@ def check_hydra(cfg: DictConfig) -> None:
 def unstated(config: Mapping[str, Any]) -> Iterator[str]:
     """A line for each node of ours or of torch.optim: the constructor's arguments that no file states, with defaults."""
     for path, node in configs.nodes(dict(config)):
-        read_elsewhere = path != "circuit" and node == config["circuit"]
+        read_elsewhere = path != "circuit" and node == config.get("circuit")
         if "_target_" in node and not read_elsewhere:
-            target = configs.locate(node["_target_"], path)
+            try:
+                target = configs.locate(node["_target_"], path)
+            except configs.ConfigError:
+                continue  # for a run to refuse
             free = [
                 f"{each.name}={getattr(each.default, '__name__', repr(each.default))}"
                 for each in inspect.signature(target).parameters.values()
-                if each.default is not each.empty and each.name not in (*node, *SUPPLIED.get(path, ()))
+                if each.default is not each.empty and each.name not in (*node, *_supplied(path, config))
             ]
             if free and configs.inside(str(node["_target_"]), ("superpositional", "torch.optim")):
                 yield f"{path} ({target.__name__}): {', '.join(free)}"
 
 
-def _unknown_keys(config: DictConfig, baseline: DictConfig, places: Sequence[str]) -> Iterator[str]:
+def _unknown_keys(config: DictConfig, baseline: DictConfig, places: Callable[[], Sequence[str]]) -> Iterator[str]:
     """Keys of nodes that no constructor reads."""
     known = [key for key in baseline if key != "hydra"]
     yield from (f"{key} is no setting; {_guess('', key, known, places)}" for key in config if key not in known)
@@ -146,41 +151,46 @@ def _unknown_keys(config: DictConfig, baseline: DictConfig, places: Sequence[str
             yield f"callbacks.{name} has no _target_, so nothing reads it; {_guess('callbacks', name, baseline.callbacks)}"
 
 
-def _unread_circuit(cfg: DictConfig, baseline: DictConfig, loader: ConfigLoader) -> Iterator[str]:
-    """Circuit settings that were asked for, on the command line or in a file, and that nothing built would read."""
+def _unread_circuit(cfg: DictConfig, plain: Mapping[str, Any], baseline: DictConfig) -> dict[str, tuple[str, Any]]:
+    """Circuit settings that were asked for, on the command line or in a file, and that nothing built would read: what is to
+    be said, with the setting and its value."""
     rest = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("circuit", "hydra")]))
     given = {text.lstrip("+~").split("=", 1)[0] for text in cfg.hydra.overrides.task}
-    for field in dataclasses.fields(Ansatz) if isinstance(cfg.circuit, DictConfig) else ():
-        key = f"circuit.{field.name}"
-        value = cfg.circuit.get(field.name)
+    circuit, usual = plain.get("circuit"), OmegaConf.to_container(baseline, resolve=False).get("circuit")
+    if not isinstance(circuit, dict) or not isinstance(usual, dict):
+        return {}
+    unread = {}
+    for field in dataclasses.fields(Ansatz):
+        key, value = f"circuit.{field.name}", circuit.get(field.name)
         # The whole circuit is read by whoever builds it; a single number of it by whoever needs no more.
         ways = ("${circuit}", f"${{{key}}}")
-        asked = key in given or value != baseline.circuit.get(field.name)
+        asked = key in given or value != usual.get(field.name)
         if asked and not any(way in rest for way in ways):
             readers = [
-                f"{group}={option}"
-                for group in _groups(loader)
-                for option in loader.get_group_options(group)
-                if any(way in _source(group, option) for way in ways)
+                f"{group}={option}" for group, option in _groups() if any(way in _source(group, option) for way in ways)
             ]
-            yield f"{key}={value} has no effect: nothing chosen reads it; {' or '.join(readers)} would"
+            text = f"{key}={value} has no effect: nothing chosen reads it; {' or '.join(readers)} would"
+            unread[text] = field.name, value
+    return unread
 
 
 def _seed_followers(config: DictConfig) -> Iterator[str]:
     """Settings that follow the run's seed: every seed would be an arm of its own, and none a pair."""
     for path, node in configs.nodes(OmegaConf.to_container(config, resolve=False)):
         for key, value in node.items():
-            if isinstance(value, str) and "${seed}" in value:
+            texts = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+            if any("${seed}" in text for text in texts):
                 name = f"{path}.{key}" if path else key
-                yield f"{name} must not follow the run's seed, got {value}; data, task and circuit get it from the run"
+                yield f"{name} must not follow the run's seed, got {value}; remove it: data, task, circuit have it anyway"
 
 
-def _groups(loader: ConfigLoader, parent: str = "") -> Iterator[str]:
-    """Every group but the circuit's own and Hydra's; nested ones as ``net/attention``."""
-    for name in loader.list_groups(parent):
-        if parent or name not in ("circuit", "hydra"):
-            yield (group := f"{parent}/{name}" if parent else name)
-            yield from _groups(loader, group)
+def _groups() -> Iterator[tuple[str, str]]:
+    """Every group of ours but the circuit's own and Hydra's, with each of its choices: ``net/attention``, ``quantum``."""
+    conf = configs.directory("conf")
+    for file in sorted(conf.rglob("*.yaml")):
+        group = file.parent.relative_to(conf).as_posix()
+        if group != "." and group.split("/")[0] not in ("circuit", "hydra"):
+            yield group, file.stem
 
 
 def _source(group: str, option: str) -> str:
@@ -200,22 +210,26 @@ def bad_scalars(config: DictConfig) -> Iterator[str]:
             yield f"{key} must be a plain text, got {value!r}; sweep and arm name folders"
 
 
-def _guess(path: str, key: str, known: Sequence[str], elsewhere: Sequence[str] = ()) -> str:
+def _guess(path: str, key: str, known: Sequence[str], elsewhere: Callable[[], Sequence[str]] = tuple) -> str:
     """What may have been meant by ``path.key``: another spelling of it there, or the same name in another place."""
     close = difflib.get_close_matches(key, list(known), n=1)
     if close:
         return f"did you mean {path}.{close[0]}?" if path else f"did you mean {close[0]}?"
-    same = [place for place in elsewhere if re.split(r"[./]", place)[-1] == key and " " not in place]
-    same = same or [place for place in elsewhere if place.endswith(f" {path}.{key}")]
-    if same:
-        return f"did you mean {' or '.join(same)}?"
+    same = [place for place in elsewhere() if re.split(r"[./]", place)[-1] == key]
+    # First what is chosen already, then what another choice would take: in the same place, or anywhere.
+    here, there = (
+        [place for place in same if " " not in place],
+        [place for place in same if place.endswith(f" {path}.{key}")],
+    )
+    if found := here or there or same:
+        return f"did you mean {' or '.join(found)}?"
     return "see superpositional train --help"
 
 
-def _places(config: DictConfig, loader: ConfigLoader) -> list[str]:
+def _places(config: DictConfig) -> list[str]:
     """Every setting that could be meant, by its full name: constructors' arguments, and groups."""
     plain = OmegaConf.to_container(config, resolve=False)
-    places = [*_groups(loader)]
+    places = list(dict.fromkeys(group for group, _ in _groups()))
     for path, node in configs.nodes(plain):
         with contextlib.suppress(configs.ConfigError):  # spoken of elsewhere
             if "_target_" in node:
@@ -223,24 +237,36 @@ def _places(config: DictConfig, loader: ConfigLoader) -> list[str]:
                     f"{path}.{name}" for name in inspect.signature(configs.locate(node["_target_"], path)).parameters
                 ]
     # Of a circuit perturbation also where the sine is chosen: somebody who asks for shots has it in mind.
-    places += [f"optimizer.perturbation.{name}" for name in ("simulator", "angles", "shots")]
-    # And what the other choices of each group take: "optimizer=superpositional, optimizer.quantum_weight".
-    for group in _groups(loader):
-        for option in loader.get_group_options(group):
-            for target in re.findall(r"^_target_: (\S+)", _source(group, option), re.MULTILINE):
-                names = inspect.signature(configs.locate(target, group.replace("/", "."))).parameters
-                places += [f"{group}={option} {group.replace('/', '.')}.{name}" for name in names]
+    if "optimizer.perturbation.shots" not in places:
+        places += [f"optimizer=circuit optimizer.perturbation.{name}" for name in ("simulator", "angles", "shots")]
+    # And what the other choices of each group take: "optimizer=superpositional optimizer.quantum_weight".
+    for group, option in _groups():
+        for target in re.findall(r"^_target_: (\S+)", _source(group, option), re.MULTILINE):
+            names = inspect.signature(configs.locate(target, group.replace("/", "."))).parameters
+            places += [f"{group}={option} {group.replace('/', '.')}.{name}" for name in names]
     return list(dict.fromkeys(places))
 
 
-def _unbound(path: str, node: Mapping[str, Any], places: Sequence[str]) -> tuple[list[str], list[str], bool]:
+def _supplied(path: str, plain: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the run hands to the object of a group, or an object of a class that says so to one of its parts."""
+    if path in SUPPLIED:
+        return SUPPLIED[path]
+    whole, _, part = path.rpartition(".")
+    with contextlib.suppress(configs.ConfigError, KeyError, TypeError):  # spoken of elsewhere, or no node of its own
+        return getattr(configs.locate(_at(plain, whole)["_target_"], whole), "SUPPLIES", {}).get(part, ())
+    return ()
+
+
+def _unbound(
+    path: str, node: Mapping[str, Any], supplied: Sequence[str], places: Callable[[], Sequence[str]]
+) -> tuple[list[str], list[str], bool]:
     """Hold the keys of one node to the signature of its target: mistakes, keys to leave out, whether it can be called."""
     try:
         target = configs.locate(node["_target_"], path)
     except configs.ConfigError as error:
         return [f"{path}: {mistake}" for mistake in error.mistakes], [], True
     keys = [key for key in node if key not in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")]
-    supplied = SUPPLIED.get(path, ())
+    whose = path.rpartition(".")[0] or "the run"
     parameters = dict(inspect.signature(target).parameters)
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     named = [name for name, parameter in parameters.items() if parameter.kind not in variadic]
@@ -249,8 +275,8 @@ def _unbound(path: str, node: Mapping[str, Any], places: Sequence[str]) -> tuple
     mistakes, unknown = [], []
     for key in keys:
         if key in supplied:
-            whose = f"by {path.rpartition('.')[0]}, from its own settings" if "." in path else "by the run itself"
-            mistakes.append(f"{path}.{key} is set {whose}; remove it")
+            own = " itself" if whose == "the run" else ", from its own settings"
+            mistakes.append(f"{path}.{key} is set by {whose}{own}; remove it")
             unknown.append(key)
         elif key not in named and not takes_any:
             mistakes.append(f"{path}.{key} is no argument of {target.__name__}; {_guess(path, key, free, places)}")
@@ -259,7 +285,7 @@ def _unbound(path: str, node: Mapping[str, Any], places: Sequence[str]) -> tuple
             mistakes.append(f"{path}.{key} must be {wanted}, got {node[key]!r}")
             unknown.append(key)
     broken = [
-        f"{path}: {node['_target_']} must take {name}, which the run hands it; it takes {', '.join(named) or 'nothing'}"
+        f"{path}: {node['_target_']} must take {name}, which {whose} hands it; it takes {', '.join(named) or 'nothing'}"
         for name in supplied
         if name not in named and not takes_any
     ]

@@ -93,7 +93,7 @@ class CircuitStatistics(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if not self.measured_step:
             return
-        # Weights, angles and gradients as the step will see them. Fused steps meet gradients that are still scaled.
+        # Weights and angles as the step will see them; gradients before clipping. Fused steps meet them still scaled.
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         scaled = scaled and getattr(optimizer, "_step_supports_amp_scaling", False)
         for name, module in self.attentions.items():
@@ -114,6 +114,9 @@ class CircuitStatistics(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        # Until the step's next batch: validation in between is none of it.
+        for module in self.attentions.values():
+            module.measuring = False
         if not self.row:
             return
         if trainer.global_step == self.measured_step:
@@ -155,7 +158,9 @@ def _groups(trainer: Trainer) -> list[dict[str, Any]]:
 def _perturbations(trainer: Trainer) -> Iterator[tuple[str, dict[str, Any], CircuitPerturbation]]:
     """The groups whose perturbation is a circuit, each with the name of its place."""
     for index, group in enumerate(groups := _groups(trainer)):
-        if group.get("perturbation", "sine") != "sine":
+        # Another optimizer may have a group setting of this name.
+        perturbation = group.get("perturbation")
+        if isinstance(perturbation, Mapping) and "ansatz" in perturbation:
             yield (
                 "optimizer" if len(groups) == 1 else f"optimizer/group{index}",
                 group,

@@ -36,11 +36,16 @@ OmegaConf.register_new_resolver("add", _add, replace=True)
 
 
 class ConfigError(Exception):
-    """All that is wrong with a config, a line each."""
+    """All that is wrong with a config, a line each.
 
-    def __init__(self, mistakes: Sequence[str]) -> None:
+    ``unread``: those of them that say a circuit setting is read by nothing, with the setting and its value. In a sweep they
+    are none if another arm with the same value reads it.
+    """
+
+    def __init__(self, mistakes: Sequence[str], unread: Mapping[str, tuple[str, Any]] | None = None) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = list(dict.fromkeys(mistakes))
+        self.unread = dict(unread or {})
 
 
 def directory(name: str) -> Path:

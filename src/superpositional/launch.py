@@ -29,6 +29,7 @@ from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -98,7 +99,7 @@ class LocalLauncher(Launcher):
     def _plan(self, job_overrides: Sequence[Sequence[str]], console: Console) -> list["_Job"]:
         """Compose every job and check it: one of each arm in full, the others for their seed."""
         loader = self.hydra_context.config_loader
-        planned, codes, mistakes = [], {}, {}
+        planned, codes, mistakes, unread = [], {}, {}, {}
         if not isinstance(self.at_once, int) or self.at_once < 1:
             mistakes[""] = [f"hydra.launcher.jobs must be an integer >= 1, got {self.at_once!r}; one per core is usual"]
         with console.status(f"checking {len(job_overrides)} runs"):
@@ -111,7 +112,12 @@ class LocalLauncher(Launcher):
                     with open_dict(cfg):
                         cfg.hydra.job.id, cfg.hydra.job.num = f"job_{number}", number
                     if arm not in codes:
-                        check.check(cfg, loader)
+                        try:
+                            check.check(cfg, loader)
+                        except configs.ConfigError as error:
+                            if set(error.mistakes) != set(error.unread):
+                                raise
+                            unread[arm] = error.unread
                         codes[arm] = configs.code_version(configs.compose_job(cfg))
                     elif wrong := list(check.bad_scalars(cfg)):
                         raise configs.ConfigError(wrong)
@@ -119,8 +125,15 @@ class LocalLauncher(Launcher):
                     planned.append(_Job(configs.compose_job(cfg), folder, codes[arm]))
                 except configs.ConfigError as error:
                     mistakes[arm] = error.mistakes
-                except HydraException as error:
+                except (HydraException, OmegaConfBaseException) as error:
                     mistakes[arm] = [" ".join(str(error).split("\n")[:2])]
+        circuits = {job.config["arm"]: job.config.get("circuit") or {} for job in planned}
+        for arm, texts in unread.items():
+            for text, (key, value) in texts.items():
+                # A setting of the whole sweep, which another arm reads, is none of this arm's.
+                others = [name for name, circuit in circuits.items() if circuit.get(key) == value]
+                if all(text in unread.get(name, {}) for name in others):
+                    mistakes.setdefault(arm, []).append(text)
         if mistakes:
             arms = len({overrides[-2] for overrides in job_overrides})
             said: dict[str, list[str]] = {}

@@ -32,6 +32,9 @@ class SequenceTransformer(nn.Module):
         torch.Size([2, 4])
     """
 
+    # What the constructor hands to its parts, so that a config cannot.
+    SUPPLIES = {"attention": ("embed_dim", "num_heads", "dropout", "batch_first")}  # noqa: RUF012
+
     def __init__(
         self,
         *,

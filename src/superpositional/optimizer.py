@@ -26,6 +26,17 @@ from superpositional.term import Term, whole
 
 INJECTIONS = ("update", "moments")
 
+# Our keys of a group, with the defaults.
+OURS = {
+    "quantum_weight": 0.5,
+    "n_qubits": 4,
+    "scope": "model",
+    "perturbation": "sine",
+    "inject": "update",
+    "bias_correction": True,
+    "stats_every": 100,
+}
+
 # AdamW's step without torch's hooks: torch wraps a class's step with them once an instance exists, so super().step() would
 # run a subclass's twice.
 adamw_step = inspect.unwrap(AdamW.step)
@@ -95,6 +106,7 @@ class SuperpositionalAdamW(AdamW):
         capturable: bool = False,
         fused: bool | None = None,
     ) -> None:
+        perturbation = _object(perturbation)
         if n_qubits is None:
             n_qubits = perturbation.ansatz.n_qubits if isinstance(perturbation, CircuitPerturbation) else 4
         ours = {
@@ -123,11 +135,11 @@ class SuperpositionalAdamW(AdamW):
         del self._ours
         # In defaults, so that groups added later and checkpoints of a plain AdamW find them.
         self.defaults.update(ours)
-        self._check_size()
+        _check_size(self.param_groups)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         under_construction = "_ours" in self.__dict__
-        own = param_group.get("perturbation")
+        own = _object(param_group.get("perturbation"))
         if isinstance(own, CircuitPerturbation):
             param_group.setdefault("n_qubits", own.ansatz.n_qubits)
             param_group["perturbation"] = _plain(own)
@@ -139,21 +151,22 @@ class SuperpositionalAdamW(AdamW):
         self.param_groups[-1].setdefault("statistics", {})
         if not under_construction:
             try:
-                self._check_size()
+                _check_size(self.param_groups)
             except ValueError:
                 self.param_groups.pop()
                 raise
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        # A checkpoint of torch.optim.AdamW brings groups without our keys.
-        for group in self.param_groups:
-            for key, value in self.defaults.items():
+        defaults = state.get("defaults", self.__dict__.get("defaults", {}))
+        # A checkpoint of torch.optim.AdamW, or of an older version, brings groups without our keys.
+        for group in state["param_groups"]:
+            for key, value in {**OURS, **defaults}.items():
                 group.setdefault(key, value)
             group.setdefault("statistics", {})
+            # Before anything is taken over.
             _check(group)
-        if self.param_groups:
-            self._check_size()
+        _check_size(state["param_groups"])
+        super().__setstate__(state)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -241,29 +254,37 @@ class SuperpositionalAdamW(AdamW):
                 displacements.append(-adam - lr * decay * before)
             yield parameter, displacements
 
-    def _check_size(self) -> None:
-        for group in self.param_groups:
-            if group["perturbation"] != "sine" and any(
-                not placement.is_replicate()
-                for parameter, _ in scoped(self.param_groups, group)
-                for placement in getattr(parameter, "placements", ())
-            ):
-                raise ValueError(
-                    "perturbation must be 'sine' where parameters are sharded, got a circuit: its registers would lie on "
-                    "several ranks; keep the parameters whole, or use perturbation='sine'"
-                )
-        total = sum(scalars(parameter) for group in self.param_groups for parameter in group["params"])
-        for group in self.param_groups:
-            if group["n_qubits"] > total and (isinstance(group["quantum_weight"], Tensor) or group["quantum_weight"] != 0):
-                raise ValueError(
-                    f"n_qubits must be at most the number of scalars to optimize, {total}, got {group['n_qubits']}; "
-                    f"the usual register is 4"
-                )
-
 
 def _one_minus_power(beta: float, step: Tensor) -> Tensor:
     """``1 - beta ** step`` with every digit: the step count is float32, and 1 - 0.999 in it is off by 6e-5."""
     return -torch.expm1(step * (math.log(beta) if beta > 0 else -math.inf))
+
+
+def _check_size(groups: list[dict[str, Any]]) -> None:
+    """See that registers are neither larger than what there is nor spread over ranks."""
+    for group in groups:
+        if group["perturbation"] != "sine" and any(
+            not placement.is_replicate()
+            for parameter, _ in scoped(groups, group)
+            for placement in getattr(parameter, "placements", ())
+        ):
+            raise ValueError(
+                "perturbation must be 'sine' where parameters are sharded, got a circuit: its registers would lie on "
+                "several ranks; keep the parameters whole, or use perturbation='sine'"
+            )
+    total = sum(scalars(parameter) for group in groups for parameter in group["params"])
+    for group in groups:
+        if group["n_qubits"] > total and (isinstance(group["quantum_weight"], Tensor) or group["quantum_weight"] != 0):
+            raise ValueError(
+                f"n_qubits must be at most the number of scalars to optimize, {total}, got {group['n_qubits']}; "
+                f"the usual register is 4"
+            )
+
+
+def _object(perturbation: Any) -> Any:
+    """A circuit perturbation in plain values as the object, anything else as it is."""
+    is_plain = isinstance(perturbation, Mapping) and "ansatz" in perturbation
+    return perturbation_from(perturbation) if is_plain else perturbation
 
 
 def _plain(perturbation: Any) -> Any:

@@ -232,6 +232,8 @@ def _reduced(thetas: Sequence[Tensor]) -> list[Tensor]:
 
 def _flat(thetas: list[Tensor]) -> Tensor:
     """Scalars one after another, on the first tensor's device."""
+    if not thetas:
+        return torch.empty(0)
     return torch.cat([theta.reshape(-1).to(thetas[0].device) for theta in thetas])
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from superpositional import check, records
 from superpositional import config as configs
@@ -282,7 +283,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with contextlib.suppress(SystemExit):  # Hydra leaves after its own help
             start()
         if options.config_dir is None:
-            sys.stdout.write(_further_settings(options.overrides))
+            try:
+                sys.stdout.write(_further_settings(options.overrides))
+            except configs.ConfigError as error:
+                refuse(error)
         return
     start()
     if any(record["status"] != "done" for record in outcome):
@@ -291,7 +295,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _further_settings(overrides: Sequence[str]) -> str:
     """The part of --help that Hydra does not know of: what the chosen constructors take besides."""
-    config = configs.compose_job(configs.composed(overrides)[0])
+    single = [text for text in overrides if not configs.parse_override(text).is_sweep_override()]
+    try:
+        config = configs.compose_job(configs.composed(single)[0])
+    except OmegaConfBaseException as error:
+        raise configs.ConfigError([str(error).splitlines()[0]]) from None
     lines = [
         textwrap.fill(line, 120, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
         for line in check.unstated(config)
@@ -323,7 +331,6 @@ def _checked(options: Any) -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from hydra.types import RunMode
-    from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     search_path = create_config_search_path(str(configs.directory("conf")))
@@ -340,7 +347,10 @@ def _checked(options: Any) -> list[str]:
     try:
         overrides = configs.lift(options.overrides, loader)
         multirun = options.multirun or app.get_mode(config_name=name, overrides=overrides) == RunMode.MULTIRUN
-        if options.help or options.hydra_help or options.cfg or options.info or options.shell_completion:
+        if options.help:
+            # Hydra shows one config.
+            return [text for text in overrides if not configs.parse_override(text).is_sweep_override()]
+        if options.hydra_help or options.cfg or options.info or options.shell_completion:
             return overrides
         # Of a sweep there is no single config to check; the launcher checks every job's.
         cfg = loader.load_configuration(name, overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)

@@ -94,11 +94,11 @@ def draw(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation)
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 2.8), layout="constrained")
     curves = [response(ansatz, readout, angles_LRQ) for angles_LRQ in angles_CLRQ]
     draw_response(left, curves[0][0], [phi_T for _, phi_T in curves])
-    left.set_title(f"attention: Φ(x), readout {readout}", fontsize="medium")
+    left.set_title(f"attention: Φ(x), readout {readout}", fontsize="small")
     draw_spectrum(middle, [spectrum(ansatz, readout, angles_LRQ) for angles_LRQ in angles_CLRQ])
-    middle.set_title("the spectrum of Φ", fontsize="medium")
+    middle.set_title("the spectrum of Φ", fontsize="small")
     draw_modulation(right, *modulation(perturb, ansatz.n_qubits))
-    right.set_title("optimizer: all weights θ", fontsize="medium")
+    right.set_title("optimizer: all weights θ", fontsize="small")
     return figure
 
 
@@ -119,6 +119,10 @@ def draw_spectrum(ax: "Axes", pairs_C: Sequence[Sequence[tuple[float, float]]]) 
         places = [frequency + (number - (len(pairs_C) - 1) / 2) * width for frequency, _ in pairs]
         ax.bar(places, [amplitude for _, amplitude in pairs], width, label=f"angles {number}")
     ax.legend(fontsize="x-small")
+    frequencies = [frequency for frequency, _ in pairs_C[0]]
+    if len(frequencies) <= 6:
+        ax.set_xticks(frequencies)
+        ax.set_xlim(frequencies[0] - 0.75, frequencies[-1] + 0.75)
     ax.set_xlabel("frequency")
     ax.set_ylabel("amplitude")
     ax.set_ylim(bottom=0)

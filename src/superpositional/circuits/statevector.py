@@ -8,6 +8,7 @@ Shapes: L layers, R rotations of a layer, Q qubits, S = 2**Q; what stands before
 """
 
 import math
+from decimal import Decimal
 
 import psutil
 import torch
@@ -137,12 +138,15 @@ def require_memory(
         available = psutil.virtual_memory().available
     if need > available:
         largest = int(math.log2(max(available / (circuits * each), 1)))
+        cure = f"about n_qubits={largest} would fit" if largest else "fewer circuits at once would"
         raise MemoryError(
             f"n_qubits={ansatz.n_qubits} needs {_gigabytes(need)} for the statevector{'s' * (circuits > 1)} of {circuits} "
-            f"circuit{'s' * (circuits > 1)} at depth={ansatz.depth}, and {_gigabytes(available)} are free; about "
-            f"n_qubits={largest} would fit"
+            f"circuit{'s' * (circuits > 1)} at depth={ansatz.depth}, and {_gigabytes(available)} are free; "
+            f"{cure}"
         )
 
 
 def _gigabytes(count: float) -> str:
-    return f"{count / 2**30:.3g} GiB"
+    amount = Decimal(count) / 2**30
+    # 2 ** 2000 is no float.
+    return f"{float(amount):.3g} GiB" if amount < 1e300 else f"{amount:.3g} GiB"
