@@ -166,9 +166,7 @@ def _unread_circuit(cfg: DictConfig, plain: Mapping[str, Any], baseline: DictCon
         ways = ("${circuit}", f"${{{key}}}")
         asked = key in given or value != usual.get(field.name)
         if asked and not any(way in rest for way in ways):
-            readers = [
-                f"{group}={option}" for group, option in _groups() if any(way in _source(group, option) for way in ways)
-            ]
+            readers = [f"{group}={option}" for group, option, text in _groups() if any(way in text for way in ways)]
             text = f"{key}={value} has no effect: nothing chosen reads it; {' or '.join(readers)} would"
             unread[text] = field.name, value
     return unread
@@ -184,18 +182,14 @@ def _seed_followers(config: DictConfig) -> Iterator[str]:
                 yield f"{name} must not follow the run's seed, got {value}; remove it: data, task, circuit have it anyway"
 
 
-def _groups() -> Iterator[tuple[str, str]]:
-    """Every group of ours but the circuit's own and Hydra's, with each of its choices: ``net/attention``, ``quantum``."""
+def _groups() -> Iterator[tuple[str, str, str]]:
+    """Every group of ours but the circuit's own and Hydra's, each of its choices, ``net/attention``, ``quantum``, and what
+    stands in it."""
     conf = configs.directory("conf")
     for file in sorted(conf.rglob("*.yaml")):
         group = file.parent.relative_to(conf).as_posix()
         if group != "." and group.split("/")[0] not in ("circuit", "hydra"):
-            yield group, file.stem
-
-
-def _source(group: str, option: str) -> str:
-    path = configs.directory("conf") / group / f"{option}.yaml"
-    return path.read_text() if path.exists() else ""
+            yield group, file.stem, file.read_text()
 
 
 def bad_scalars(config: DictConfig) -> Iterator[str]:
@@ -229,7 +223,7 @@ def _guess(path: str, key: str, known: Sequence[str], elsewhere: Callable[[], Se
 def _places(config: DictConfig) -> list[str]:
     """Every setting that could be meant, by its full name: constructors' arguments, and groups."""
     plain = OmegaConf.to_container(config, resolve=False)
-    places = list(dict.fromkeys(group for group, _ in _groups()))
+    places = [group for group, _, _ in _groups()]
     for path, node in configs.nodes(plain):
         with contextlib.suppress(configs.ConfigError):  # spoken of elsewhere
             if "_target_" in node:
@@ -240,8 +234,8 @@ def _places(config: DictConfig) -> list[str]:
     if "optimizer.perturbation.shots" not in places:
         places += [f"optimizer=circuit optimizer.perturbation.{name}" for name in ("simulator", "angles", "shots")]
     # And what the other choices of each group take: "optimizer=superpositional optimizer.quantum_weight".
-    for group, option in _groups():
-        for target in re.findall(r"^_target_: (\S+)", _source(group, option), re.MULTILINE):
+    for group, option, text in _groups():
+        for target in re.findall(r"^_target_: (\S+)", text, re.MULTILINE):
             names = inspect.signature(configs.locate(target, group.replace("/", "."))).parameters
             places += [f"{group}={option} {group.replace('/', '.')}.{name}" for name in names]
     return list(dict.fromkeys(places))

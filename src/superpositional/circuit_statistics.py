@@ -18,7 +18,7 @@ from superpositional.attention import QuantumAttention
 from superpositional.callbacks import Curve, interval, log
 from superpositional.circuits import Ansatz, portrait, series
 from superpositional.circuits.measures import dead_angles, entanglement, gradient_variance
-from superpositional.perturbation import CircuitPerturbation, perturbation_from
+from superpositional.perturbation import CircuitPerturbation, is_circuit, perturbation_from
 from superpositional.scope import leading, scoped
 from superpositional.term import in_blocks
 
@@ -159,13 +159,9 @@ def _perturbations(trainer: Trainer) -> Iterator[tuple[str, dict[str, Any], Circ
     """The groups whose perturbation is a circuit, each with the name of its place."""
     for index, group in enumerate(groups := _groups(trainer)):
         # Another optimizer may have a group setting of this name.
-        perturbation = group.get("perturbation")
-        if isinstance(perturbation, Mapping) and "ansatz" in perturbation:
-            yield (
-                "optimizer" if len(groups) == 1 else f"optimizer/group{index}",
-                group,
-                perturbation_from(group["perturbation"]),
-            )
+        if is_circuit(group.get("perturbation")):
+            place = "optimizer" if len(groups) == 1 else f"optimizer/group{index}"
+            yield place, group, perturbation_from(group["perturbation"])
 
 
 @torch.no_grad()

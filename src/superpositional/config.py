@@ -112,6 +112,11 @@ def _choices(override: Override) -> list[str]:
     return [str(override.value())]
 
 
+def in_short(error: Exception) -> str:
+    """What Hydra or OmegaConf has to say, without the rest of it."""
+    return " ".join(str(error).split("\n")[:2])
+
+
 def composed(overrides: Sequence[str]) -> tuple[DictConfig, ConfigLoader]:
     """What ``superpositional train`` composes from these overrides, Hydra's own node included, and Hydra's loader.
 
@@ -128,7 +133,7 @@ def composed(overrides: Sequence[str]) -> tuple[DictConfig, ConfigLoader]:
             loader = GlobalHydra.instance().config_loader()
             return compose("train", lift(overrides, loader), return_hydra_config=True), loader
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError([" ".join(str(error).split("\n")[:2])]) from None
+        raise ConfigError([in_short(error)]) from None
 
 
 # Targets ---------------------------------------------------------------------------------------------------------

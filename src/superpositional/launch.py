@@ -118,15 +118,17 @@ class LocalLauncher(Launcher):
                             if set(error.mistakes) != set(error.unread):
                                 raise
                             unread[arm] = error.unread
-                        codes[arm] = configs.code_version(configs.compose_job(cfg))
                     elif wrong := list(check.bad_scalars(cfg)):
                         raise configs.ConfigError(wrong)
+                    config = configs.compose_job(cfg)
+                    if arm not in codes:
+                        codes[arm] = configs.code_version(config)
                     folder = Path(cfg.hydra.sweep.dir) / cfg.hydra.sweep.subdir
-                    planned.append(_Job(configs.compose_job(cfg), folder, codes[arm]))
+                    planned.append(_Job(config, folder, codes[arm]))
                 except configs.ConfigError as error:
                     mistakes[arm] = error.mistakes
                 except (HydraException, OmegaConfBaseException) as error:
-                    mistakes[arm] = [" ".join(str(error).split("\n")[:2])]
+                    mistakes[arm] = [configs.in_short(error)]
         circuits = {job.config["arm"]: job.config.get("circuit") or {} for job in planned}
         for arm, texts in unread.items():
             for text, (key, value) in texts.items():

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.optimizer import ParamsT
 
-from superpositional.perturbation import CircuitPerturbation, perturbation_from
+from superpositional.perturbation import CircuitPerturbation, is_circuit, perturbation_from
 from superpositional.scope import SCOPES, leading, scalars, scoped
 from superpositional.term import Term, whole
 
@@ -283,8 +283,7 @@ def _check_size(groups: list[dict[str, Any]]) -> None:
 
 def _object(perturbation: Any) -> Any:
     """A circuit perturbation in plain values as the object, anything else as it is."""
-    is_plain = isinstance(perturbation, Mapping) and "ansatz" in perturbation
-    return perturbation_from(perturbation) if is_plain else perturbation
+    return perturbation_from(perturbation) if is_circuit(perturbation) else perturbation
 
 
 def _plain(perturbation: Any) -> Any:

@@ -185,6 +185,11 @@ class CircuitPerturbation:
         return torch.cat(parts)
 
 
+def is_circuit(value: Any) -> bool:
+    """Whether a param group's value is a circuit perturbation in plain values (``CircuitPerturbation.plain``)."""
+    return isinstance(value, Mapping) and "ansatz" in value
+
+
 def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation") -> Modulation:
     """The modulation that a param group's plain value stands for.
 
@@ -193,7 +198,7 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation") ->
     """
     if isinstance(value, CircuitPerturbation):
         return value
-    if isinstance(value, Mapping) and "ansatz" in value:
+    if is_circuit(value):
         arguments = dict(value)
         return CircuitPerturbation(**arguments | {"ansatz": Ansatz(**arguments["ansatz"])})
     if not isinstance(value, str) or value not in PERTURBATIONS:

@@ -367,7 +367,7 @@ def _checked(options: Any) -> list[str]:
                 raise configs.ConfigError([f"hydra.run.dir holds a run already: {folder}; choose another, or resume it"])
         return overrides
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise configs.ConfigError([" ".join(str(error).split("\n")[:2])]) from None
+        raise configs.ConfigError([configs.in_short(error)]) from None
     finally:
         GlobalHydra.instance().clear()
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.readouts import basis_states, is_amplitude
-from superpositional.circuits.statevector import encode, unitaries
+from superpositional.circuits.statevector import before_cnots, encode, first_layer, unitaries
 
 
 def has_closed_form(ansatz: Ansatz) -> bool:
@@ -31,7 +31,7 @@ def closed_form(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str
     qubit_Q2 = _amplitudes(ansatz, gate_angles_LRQ)
     amplitudes = []
     for index in basis_states(readout, ansatz.n_qubits):
-        bits = f"{_source(ansatz, index):0{ansatz.n_qubits}b}"
+        bits = f"{before_cnots(ansatz, index):0{ansatz.n_qubits}b}"
         factors = [qubit_Q2[..., q, int(bit)] for q, bit in enumerate(bits)]
         amplitudes.append(math.prod(factors[1:], start=factors[0]))
     amplitude_Q = torch.stack(amplitudes, -1)
@@ -77,15 +77,7 @@ def _after_cnots(ansatz: Ansatz, before: list[Tensor]) -> list[Tensor]:
 def _amplitudes(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
     """Both amplitudes of each qubit before the CNOTs: ``(..., Q, 2)``, complex."""
     unitary_LQ22 = unitaries(ansatz, gate_angles_LRQ)
-    qubit_Q2 = unitary_LQ22[..., 0, :, :, :].sum(-1) / math.sqrt(2)
+    qubit_Q2 = first_layer(unitary_LQ22)
     for layer in range(1, ansatz.depth):
         qubit_Q2 = (unitary_LQ22[..., layer, :, :, :] @ qubit_Q2[..., None]).squeeze(-1)
     return qubit_Q2
-
-
-def _source(ansatz: Ansatz, index: int) -> int:
-    """The basis state that the CNOTs carry to ``index``."""
-    n = ansatz.n_qubits
-    for control, target in reversed(ansatz.cnots):
-        index ^= (index >> (n - 1 - control) & 1) << (n - 1 - target)
-    return index

@@ -9,6 +9,7 @@ Shapes: L layers, R rotations of a layer, Q qubits, S = 2**Q; what stands before
 
 import math
 from decimal import Decimal
+from typing import TypeVar
 
 import psutil
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.readouts import read
+
+Index = TypeVar("Index", int, Tensor)
 
 
 def encode(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> Tensor:
@@ -60,8 +63,8 @@ def state(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
     n = ansatz.n_qubits
     unitary_LQ22 = unitaries(ansatz, gate_angles_LRQ)
     source_S = source(ansatz, gate_angles_LRQ.device)
-    # Up to the first CNOTs the state is a product of single qubits, each H|0> = (1, 1) / sqrt(2) and then rotated.
-    qubit_Q2 = unitary_LQ22[..., 0, :, :, :].sum(-1) / math.sqrt(2)
+    # Up to the first CNOTs the state is a product of single qubits.
+    qubit_Q2 = first_layer(unitary_LQ22)
     state_S = qubit_Q2[..., 0, :]
     for q in range(1, n):
         state_S = (state_S[..., :, None] * qubit_Q2[..., q, None, :]).flatten(-2)
@@ -99,13 +102,22 @@ def unitaries(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
     return product
 
 
+def first_layer(unitary_LQ22: Tensor) -> Tensor:
+    """Both amplitudes of each qubit after the first rotations, ``(..., Q, 2)``: H|0> = (1, 1) / sqrt(2), rotated."""
+    return unitary_LQ22[..., 0, :, :, :].sum(-1) / math.sqrt(2)
+
+
 def source(ansatz: Ansatz, device: torch.device) -> Tensor:
     """One layer's CNOTs as a permutation: amplitude i after them is amplitude ``source[i]`` before."""
+    return before_cnots(ansatz, torch.arange(2**ansatz.n_qubits, device=device))
+
+
+def before_cnots(ansatz: Ansatz, index: Index) -> Index:
+    """The basis state, or states, that one layer's CNOTs carry to ``index``."""
     n = ansatz.n_qubits
-    index_S = torch.arange(2**n, device=device)
     for control, target in reversed(ansatz.cnots):
-        index_S = index_S ^ (((index_S >> (n - 1 - control)) & 1) << (n - 1 - target))
-    return index_S
+        index = index ^ (((index >> (n - 1 - control)) & 1) << (n - 1 - target))
+    return index
 
 
 def require_memory(
