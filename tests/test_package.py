@@ -17,7 +17,7 @@ PACKAGE = ROOT / "src" / "superpositional"
 LEFT = [
     "seeds", "records", "circuits", "perturbation", "scope", "term", "optimizer_reference", "optimizer", "schedules",
     "controls", "attention", "nets", "data", "tasks", "callbacks", "circuit_statistics", "tracking", "config", "check",
-    "sweep", "launch", "train", "show", "cli",
+    "settings", "sweep", "launch", "train", "show", "cli",
 ]  # fmt: skip
 CIRCUITS = [
     "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "measures", "portrait",

@@ -77,7 +77,7 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
     broken = set()
     for path, node in configs.nodes(plain):
         if "_target_" in node:
-            found, unknown, is_broken = _unbound(path, node, _supplied(path, plain), places)
+            found, unknown, is_broken = _unbound(path, node, supplied(path, plain), places)
             # The circuit stands again wherever it is read; it is spoken of once.
             mistakes += found if path == "circuit" or node != plain.get("circuit") else []
             broken |= {path} if is_broken else set()
@@ -122,24 +122,6 @@ def check_hydra(cfg: DictConfig) -> None:
             mistakes.append(f"hydra.{plugin} must be a Hydra plugin, got {target}; choose hydra/{plugin}=...")
     if mistakes:
         raise configs.ConfigError(mistakes)
-
-
-def unstated(config: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each node of ours or of torch.optim: the constructor's arguments that no file states, with defaults."""
-    for path, node in configs.nodes(dict(config)):
-        read_elsewhere = path != "circuit" and node == config.get("circuit")
-        if "_target_" in node and not read_elsewhere:
-            try:
-                target = configs.locate(node["_target_"], path)
-            except configs.ConfigError:
-                continue  # for a run to refuse
-            free = [
-                f"{each.name}={getattr(each.default, '__name__', repr(each.default))}"
-                for each in inspect.signature(target).parameters.values()
-                if each.default is not each.empty and each.name not in (*node, *_supplied(path, config))
-            ]
-            if free and configs.inside(str(node["_target_"]), ("superpositional", "torch.optim")):
-                yield f"{path} ({target.__name__}): {', '.join(free)}"
 
 
 def _unknown_keys(config: DictConfig, baseline: DictConfig, places: Callable[[], Sequence[str]]) -> Iterator[str]:
@@ -241,7 +223,7 @@ def _places(config: DictConfig) -> list[str]:
     return list(dict.fromkeys(places))
 
 
-def _supplied(path: str, plain: Mapping[str, Any]) -> tuple[str, ...]:
+def supplied(path: str, plain: Mapping[str, Any]) -> tuple[str, ...]:
     """What the run hands to the object of a group, or an object of a class that says so to one of its parts."""
     if path in SUPPLIED:
         return SUPPLIED[path]

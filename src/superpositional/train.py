@@ -12,7 +12,6 @@ import os
 import platform
 import resource
 import sys
-import textwrap
 import time
 import traceback
 import warnings
@@ -22,9 +21,8 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from superpositional import check, records
+from superpositional import check, records, settings
 from superpositional import config as configs
 from superpositional.seeds import STREAMS, stream
 
@@ -284,35 +282,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             start()
         if options.config_dir is None:
             try:
-                sys.stdout.write(_further_settings(options.overrides))
+                sys.stdout.write(settings.further(options.overrides))
             except configs.ConfigError as error:
                 refuse(error)
         return
     start()
     if any(record["status"] != "done" for record in outcome):
         sys.exit(1)
-
-
-def _further_settings(overrides: Sequence[str]) -> str:
-    """The part of --help that Hydra does not know of: what the chosen constructors take besides."""
-    single = [text for text in overrides if not configs.parse_override(text).is_sweep_override()]
-    try:
-        config = configs.compose_job(configs.composed(single)[0])
-    except OmegaConfBaseException as error:
-        raise configs.ConfigError([str(error).splitlines()[0]]) from None
-    lines = [
-        textwrap.fill(line, 120, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
-        for line in check.unstated(config)
-    ]
-    return "\n".join(
-        [
-            "Settings that no file states, of the choices above, with their defaults; KEY=VALUE sets them too:",
-            *lines,
-            "What they mean: python -m pydoc superpositional.optimizer.SuperpositionalAdamW",
-            "Those of other choices: superpositional train --help optimizer=circuit net/attention=quantum",
-            "",
-        ]
-    )
 
 
 def refuse(error: configs.ConfigError) -> None:
@@ -331,6 +307,7 @@ def _checked(options: Any) -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from hydra.types import RunMode
+    from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     search_path = create_config_search_path(str(configs.directory("conf")))
