@@ -15,16 +15,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "superpositional"
 # Lower rooms first: a room may import those before it.
 LEFT = [
-    "seeds", "records", "circuits", "perturbation", "scope", "term", "optimizer_reference", "optimizer", "schedules",
-    "controls", "attention", "nets", "data", "tasks", "callbacks", "circuit_statistics", "tracking", "config", "check",
-    "settings", "sweep", "launch", "train", "show", "cli",
+    "seeds", "records", "ledger", "circuits", "perturbation", "scope", "term", "optimizer_reference", "optimizer",
+    "schedules", "controls", "attention", "nets", "data", "tasks", "callbacks", "circuit_statistics", "tracking", "config",
+    "check", "settings", "search", "sweep", "jobs", "live", "worker", "launch", "slurm", "train", "show", "cli",
 ]  # fmt: skip
 CIRCUITS = [
     "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "measures", "portrait",
 ]  # fmt: skip
-RIGHT = ["records", "analysis", "figures", "report", "cli"]
+RIGHT = ["records", "ledger", "analysis", "figures", "tuning", "report", "cli"]
 # The launcher and the run it launches know each other; the import is inside the functions that need it.
-KNOWN_LOOP = {("sweep", "train"), ("launch", "train")}
+KNOWN_LOOP = {("sweep", "train"), ("launch", "train"), ("jobs", "train"), ("worker", "train")}
 
 
 def python(code: str, **environment: str) -> str:

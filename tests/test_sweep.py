@@ -152,12 +152,17 @@ def test_an_arm_that_diverges_or_dies_or_raises_leaves_the_others_done(door, wor
         "diverging": "diverged",
     }
     killed = workplace / "outputs" / "mine" / "killed" / "seed-0"
-    assert "exit code -9" in records.read_record(killed)["error"]
+    assert "its process was ended by SIGKILL before" in records.read_record(killed)["error"]
     assert "in on_train_batch_end" in (workplace / "outputs/mine/broken/seed-0/error.txt").read_text()
     assert "broken seed 0: failed: ArithmeticError: the abacus broke" in " ".join(out.split())
-    # What failed is run again, what is done or diverged is not.
+    # What failed is left alone, and run again if asked for; what is done or diverged never is.
     code, out, _ = door("sweep", str(path))
-    assert "4 of 8 runs are there already" in out
+    assert (code, "8 of 8 runs are there already" in out) == (1, True)
+    assert "4 of them failed and are left as they are; --retry-failed runs them again" in out
+    code, out, _ = door("sweep", str(path), "--retry-failed")
+    assert (code, "4 of 8 runs are there already" in out) == (1, True)
+    # A failure that was tried again is not forgotten.
+    assert len(list((workplace / "outputs" / "mine" / "superseded" / "broken").glob("seed-0-*/error.txt"))) == 1
     # Nobody is dropped from what is judged.
     sweep = records.load_sweep(workplace / "outputs" / "mine")
     assert (len(sweep.runs), sweep.missing) == (8, [])

@@ -1,6 +1,6 @@
-"""The door through which Hydra finds our sweeper and launcher: it builds plugins from ``hydra_plugins`` alone."""
+"""The door through which Hydra finds our sweeper and launchers: it builds plugins from ``hydra_plugins`` alone."""
 
-from superpositional import launch, sweep
+from superpositional import launch, slurm, sweep
 
 
 class ArmsSweeper(sweep.ArmsSweeper):
@@ -9,3 +9,7 @@ class ArmsSweeper(sweep.ArmsSweeper):
 
 class LocalLauncher(launch.LocalLauncher):
     """``hydra/launcher=local``."""
+
+
+class SlurmLauncher(slurm.SlurmLauncher):
+    """``hydra/launcher=slurm``."""

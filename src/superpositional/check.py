@@ -21,6 +21,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -110,9 +111,10 @@ def check_hydra(cfg: DictConfig) -> None:
     for key in ("job_logging", "hydra_logging"):
         if node.runtime.choices[f"hydra/{key}"] != "none" or (node[key] or {}).get("handlers"):
             mistakes.append(f"hydra/{key} must stay none: a run's output goes to the terminal or its run.log")
-    for plugin, keys in (("sweeper", ("arms", "params")), ("launcher", ("jobs",))):
+    for plugin in ("sweeper", "launcher"):
         target = str(node[plugin].get("_target_"))
         if target.startswith("hydra_plugins.superpositional."):
+            keys = list(inspect.signature(get_class(target)).parameters)
             mistakes += [
                 f"hydra.{plugin}.{key} is no setting; {_guess(f'hydra.{plugin}', key, keys)}"
                 for key in node[plugin]

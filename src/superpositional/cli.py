@@ -4,6 +4,7 @@ The console script. It only chooses who answers: nothing heavy is imported befor
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,11 +37,16 @@ def parser() -> argparse.ArgumentParser:
         "sweep",
         help="a comparison: arms times seeds, from sweeps/NAME.yaml",
         description="Run a sweep: arms times seeds, each run recorded in outputs/NAME/<arm>/seed-<n>/. Finished runs are "
-        "left alone, so calling it again goes on where it stopped.",
-        epilog="Everything after NAME is Hydra overrides: seed=0,1 or seed=range(5), trainer.max_epochs=3, logger=none.",
+        "left alone, so calling it again goes on where it stopped. Ctrl-C once lets the runs at work end, twice stops "
+        "them. Exits with 0 if every run is done, else with 1; on bad input with 2, on Ctrl-C with 130.",
+        epilog="Everything after NAME is Hydra overrides: seed=0,1 or seed=range(5), trainer.max_epochs=3, logger=none; "
+        "launcher=slurm sends the runs to Slurm.",
     )
     sweep.add_argument("name", help="a file of sweeps/, or the path of one of your own")
-    sweep.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: 2)")
+    sweep.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: one per core, or per GPU)")
+    sweep.add_argument("--retry-failed", action="store_true", help="run again what has failed, too")
+    sweep.add_argument("--fail-fast", action="store_true", help="start no more runs once one has failed")
+    sweep.add_argument("--dry-run", action="store_true", help="only say what would run, how long, how much disk")
     sweep.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides for every run")
     report = commands.add_parser(
         "report",
@@ -117,10 +123,13 @@ def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in directory("sweeps").glob("*.yaml")))
         parser().error(f"sweep must be one of {known}, or the path of a .yaml file, got {options.name!r}")
-    jobs = [] if options.jobs is None else [f"hydra.launcher.jobs={options.jobs}"]
+    asked = [f"++hydra.launcher.{name}=true" for name in ("retry_failed", "fail_fast", "dry_run") if getattr(options, name)]
+    if options.jobs is not None:
+        asked.append(f"++hydra.launcher.jobs={options.jobs}")
+    # Hydra keeps its launchers in a group of its own name, which a config's own group cannot stand for.
+    overrides = [re.sub(r"^launcher=", "hydra/launcher=", text) for text in (*options.overrides, *unknown)]
     sys.argv[0] = "superpositional sweep"
-    where = ["--multirun", "--config-dir", str(path.parent), "--config-name", path.stem]
-    train([*where, *jobs, *options.overrides, *unknown])
+    train(["--multirun", "--config-dir", str(path.parent), "--config-name", path.stem, *asked, *overrides])
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -268,8 +268,12 @@ def code_version(config: Mapping[str, Any]) -> str:
 def quieten_lightning() -> None:
     """Leave out Lightning's notices about accelerators and its own products; its warnings and errors stay."""
     import logging
+    import warnings
 
     import lightning.pytorch  # noqa: F401  (sets its loggers up, so it has to come first)
+
+    # Wherever Slurm is installed Lightning would have one process per device of a run; ours have one device each.
+    warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -5,19 +5,26 @@ nor saves. The style is made for an IEEE column (3.5 in wide, 8 pt) without TeX.
 arm also has its own dashes and marker, so a grey print or a colour-blind reader loses nothing. `report` calls these.
 """
 
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from superpositional.analysis import Comparison, Curve, bounds, label
+from superpositional.ledger import COMPLETE, LOST, UNFINISHED
 
 COLUMN_INCHES = 3.5
+PAGE_INCHES = 7.16
+PANELS_PER_ROW = 3
 STYLE = {
     # STIX is drawn like IEEE's Times and ships with matplotlib, so a laptop without fonts draws the same bytes.
     "font.family": "STIXGeneral",
@@ -66,6 +73,14 @@ def column_figure(height: float) -> tuple[Figure, Axes]:
     """A figure of one column's width, outside of pyplot's global list of figures."""
     figure = Figure(figsize=(COLUMN_INCHES, height), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def page_figure(panels: int) -> tuple[Figure, list[Axes]]:
+    """A figure of both columns' width with so many panels, a third of it each."""
+    rows = math.ceil(panels / PANELS_PER_ROW)
+    figure = Figure(figsize=(PAGE_INCHES, 0.45 + 2.1 * rows), layout="constrained")
+    grid = figure.add_gridspec(rows, min(panels, PANELS_PER_ROW))
+    return figure, [figure.add_subplot(grid[divmod(index, PANELS_PER_ROW)]) for index in range(panels)]
 
 
 def learning_curves(ax: Axes, table: Sequence[Curve], quantity: str = "validation accuracy (%)", note: str = "") -> Axes:
@@ -147,6 +162,88 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "") ->
     return ax
 
 
+def searched(ax: Axes, table: Mapping[str, Any], key: str) -> Axes:
+    """Every trial of a search (a ledger): its metric against one setting, for the arms that search it.
+
+    A ring is an arm's best, an open marker a trial whose runs have not all ended. A cross at the worse edge is a trial that
+    lost a run: it has no value, and is neither left out nor given one.
+    """
+    upwards = table["goal"] == "max"
+    for index, entry in enumerate(table["arms"].values()):
+        if key not in entry["space"]:
+            continue
+        dimension, look = entry["space"][key], _look(index)
+        # Arms share their points, and often their values: the later ones are smaller and leave the earlier ones to be seen.
+        look |= {"linestyle": "none", "markersize": max(2.4, 5.6 - 0.9 * index)}
+        for trial in entry["trials"]:
+            place = _place(dimension, trial["values"][key], index, len(table["arms"]))
+            if trial["outcome"] == LOST:
+                edge = 0.02 + 0.04 * index
+                cross = {**look, "marker": "x", "markersize": 3.4, "markeredgewidth": 0.9, "clip_on": False}
+                ax.plot(place, edge if upwards else 1 - edge, transform=ax.get_xaxis_transform(), **cross)
+            elif trial["mean"] is not None:
+                face = look["color"] if trial["outcome"] == COMPLETE else "white"
+                ax.plot(place, trial["mean"], markerfacecolor=face, **look)
+            if trial["trial"] == entry["best"]:
+                ax.plot(place, trial["mean"], "o", **_RING, color=look["color"])
+    declared = next(entry["space"][key] for entry in table["arms"].values() if key in entry["space"])
+    if "choices" in declared:
+        ax.set_xticks(range(len(declared["choices"])), [_typed(choice) for choice in declared["choices"]])
+        ax.set_xlim(-0.6, len(declared["choices"]) - 0.4)
+    elif declared["log"]:
+        ax.set_xscale("log")
+    # Room for the ring of the best, and for crosses that are away from the values.
+    low, high = ax.get_ylim()
+    better = 0.04 * (high - low)
+    worse = (0.06 + 0.04 * len(table["arms"])) * (high - low) if _lost(table) else 0.0
+    ax.set_ylim((low - worse, high + better) if upwards else (low - better, high + worse))
+    ax.set_xlabel(key)
+    ax.set_ylabel(table["metric"])
+    return ax
+
+
+def best_of_k(ax: Axes, table: Mapping[str, Any]) -> Axes:
+    """What k trials can be expected to find, by arm, from a search's own trials (Dodge et al. 2019).
+
+    A line begins where at most one draw in twenty would lose all its k trials: before that, a mean over the draws that did
+    find something would praise an arm that mostly diverges.
+    """
+    for index, entry in enumerate(table["arms"].values()):
+        points = [point for point in entry["best_of_k"] if point["expected"] is not None and point["none"] <= 0.05]
+        every = max(1, len(points) // 8)
+        offset = index % every if points else 0
+        ks, expected = [point["k"] for point in points], [point["expected"] for point in points]
+        ax.plot(ks, expected, markevery=(offset, every), **_look(index))
+    ax.set_xlabel("$k$ trials")
+    ax.set_ylabel(f"expected best {table['metric']}")
+    ax.set_xlim(left=0)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return ax
+
+
+def search_legend(figure: Figure, table: Mapping[str, Any], note: str = "") -> None:
+    """One legend over all panels of a search: n, its arms, and those signs that are drawn."""
+    handles = [Line2D([], [], label=label(arm), **_look(index)) for index, arm in enumerate(table["arms"])]
+    grey = {"linestyle": "none", "color": "0.35"}
+    if any(entry["best"] for entry in table["arms"].values()):
+        handles.append(Line2D([], [], label="an arm's best", marker="o", **_RING, **grey))
+    if _lost(table):
+        handles.append(Line2D([], [], label="trial with a diverged or failed run", marker="x", markersize=4, **grey))
+    if any(trial["outcome"] == UNFINISHED and trial["n"] for entry in table["arms"].values() for trial in entry["trials"]):
+        handles.append(Line2D([], [], label="unfinished", marker="o", markerfacecolor="white", **grey))
+    figure.legend(
+        handles=handles,
+        loc="outside upper left",
+        ncols=min(4, len(handles)),
+        title="\n".join(
+            filter(None, [note, f"a point is a trial's mean over $n$ = {len(table['tuning_seeds'])} tuning seeds"])
+        ),
+        alignment="left",
+        columnspacing=1.2,
+        borderpad=0.1,
+    )
+
+
 def save(figure: Figure, path: Path, provenance: Mapping[str, str]) -> list[Path]:
     """Write ``path`` as .pdf and .png. No dates and no versions go in, so the same table gives the same bytes."""
     words = "; ".join(f"{key}: {value}" for key, value in provenance.items())
@@ -156,6 +253,27 @@ def save(figure: Figure, path: Path, provenance: Mapping[str, str]) -> list[Path
     figure.savefig(files[0], metadata={**nothing, "Title": path.stem, "Subject": words})
     figure.savefig(files[1], metadata={"Software": None, "Title": path.stem, "Description": words})
     return files
+
+
+_RING = {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 0.9}
+
+
+def _place(dimension: Mapping[str, Any], value: Any, index: int, arms: int) -> float:
+    """Where a value stands on its axis; choices have a slot each, with the arms side by side in it."""
+    if "choices" not in dimension:
+        return value
+    # By their text, as they were declared: True == 1.
+    slot = [repr(choice) for choice in dimension["choices"]].index(repr(value))
+    return slot + 0.7 * ((index + 0.5) / arms - 0.5)
+
+
+def _typed(choice: Any) -> str:
+    """As it is typed on the command line: ``true``, not ``True``."""
+    return choice if isinstance(choice, str) else json.dumps(choice)
+
+
+def _lost(table: Mapping[str, Any]) -> bool:
+    return any(trial["outcome"] == LOST for entry in table["arms"].values() for trial in entry["trials"])
 
 
 def _look(index: int) -> dict:

@@ -4,11 +4,15 @@ A folder of plain files, the one seam between the bank that trains (torch, Light
 (NumPy, SciPy, matplotlib). The left bank writes through this module, the right bank reads through it, and neither
 imports the other::
 
-    <sweep>/sweep.json                  what was planned: arms (each with the identity its runs share), seeds, question
+    <sweep>/sweep.json                  what was planned: arms (each with the identity its runs share), seeds, question,
+                                        and of a search its declaration and every trial's values
+    <sweep>/ledger.json                 of a search: what each arm was given and spent
     <sweep>/<arm>/seed-<n>/record.json  status, identity, seeds, versions, summary; written last and atomically
                            curves.csv   every logged scalar: step, metric, value
                            config.yaml  the resolved config
                            run.log, error.txt
+                           running.json, checkpoints/last.ckpt   while the run goes on, or after it was killed
+    <sweep>/superseded/<arm>/           what another config or code version left under the same name
 
 A published sweep is the same content in two files, ``sweep.json`` and ``runs.jsonl`` (a JSON line per run, curves
 thinned). No torch here: records are read on any laptop.
@@ -30,11 +34,31 @@ import numpy as np
 
 SCHEMA = 1
 STATUSES = ("done", "diverged", "failed", "interrupted")
-# What judges, speaks or explains but never trains: editing these files leaves every number of a run as it was.
-NEVER_TRAINS = ("analysis.py", "figures.py", "report.py", "cli.py", "optimizer_reference.py")
+# What plans, judges, speaks or explains but never trains: editing these files leaves every number of a run as it was.
+NEVER_TRAINS = (
+    "analysis.py",
+    "check.py",
+    "cli.py",
+    "figures.py",
+    "jobs.py",
+    "launch.py",
+    "ledger.py",
+    "live.py",
+    "optimizer_reference.py",
+    "report.py",
+    "search.py",
+    "settings.py",
+    "show.py",
+    "slurm.py",
+    "sweep.py",
+    "tuning.py",
+)
 # Config keys that name, place or show a run but cannot change its numbers.
 PRESENTATION = ("sweep", "arm", "question", "logger", "resume")
 THINNED_POINTS = 64
+CHECKPOINT = Path("checkpoints/last.ckpt")
+RUNNING = "running.json"
+SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True)
@@ -55,7 +79,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All runs of a sweep beside what was planned. ``missing`` lists (arm, seed) pairs with no record yet."""
+    """All runs of a sweep beside what was planned. ``missing`` lists (arm, seed) pairs with no record yet.
+
+    Of a search there is also its plan, as ``search.plan`` has it, and what else its arms were run for: ``set_aside[arm]``
+    holds the number and seconds of the runs that another config or code version left under that arm's name.
+    """
 
     name: str
     question: str
@@ -63,6 +91,8 @@ class Sweep:
     seeds: tuple[int, ...]
     runs: tuple[Run, ...]
     families: Mapping[str, str] = field(default_factory=dict, repr=False)
+    search: Mapping[str, Any] | None = field(default=None, repr=False)
+    set_aside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
     def missing(self) -> list[tuple[str, int]]:
@@ -213,7 +243,29 @@ def load_sweep(folder: str | Path) -> Sweep:
     runs = sorted(
         (run for run in runs if run.arm in order and run.seed in plan["seeds"]), key=lambda r: (order[r.arm], r.seed)
     )
-    return Sweep(plan["sweep"], plan["question"], tuple(plan["arms"]), tuple(plan["seeds"]), tuple(runs), families)
+    arms, seeds, search = tuple(plan["arms"]), tuple(plan["seeds"]), plan.get("search")
+    set_aside = {}
+    if search is not None:
+        # A published search brings the count; its folder holds no more than the runs themselves.
+        set_aside = plan["set_aside"] if "set_aside" in plan else _set_aside(folder, runs)
+    return Sweep(plan["sweep"], plan["question"], arms, seeds, tuple(runs), families, search, set_aside)
+
+
+def _set_aside(folder: Path, runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
+    """What a search's folder holds of runs that are not part of it, by arm: looked at once, they are part of its cost."""
+    within = {(run.arm, run.seed) for run in runs}
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted([*folder.glob("*/seed-*/record.json"), *folder.glob(f"{SUPERSEDED}/*/seed-*/record.json")]):
+        record = json.loads(path.read_text())
+        if path.parents[2] == folder and (record["arm"], record["seed"]) in within:
+            continue
+        counted = found.setdefault(record["arm"], {"runs": 0, "wall_seconds": 0.0, "without_wall_seconds": 0})
+        counted["runs"] += 1
+        if record.get("wall_seconds") is None:
+            counted["without_wall_seconds"] += 1
+        else:
+            counted["wall_seconds"] += record["wall_seconds"]
+    return found
 
 
 def publish(sweep: Sweep, folder: Path) -> None:
@@ -226,6 +278,8 @@ def publish(sweep: Sweep, folder: Path) -> None:
     _replace(folder / "runs.jsonl", "".join(lines))
     plan = {"sweep": sweep.name, "question": sweep.question, "arms": sweep.arms, "seeds": sweep.seeds}
     plan |= {"families": sweep.families}
+    if sweep.search is not None:
+        plan |= {"search": sweep.search, "set_aside": sweep.set_aside}
     write_json(folder / "sweep.json", plan)
 
 

@@ -1,8 +1,9 @@
 """What does a reader get?
 
 From a sweep's folder (running, finished or published) two figures, one table in three formats, one sentence per arm and
-measure, and one per arm against the placebo. Everything is rebuilt from records alone: same records, same bytes. Tables
-use the runs' summaries, which publishing keeps exact; only Fig. 1 reads curves, which publishing thins.
+measure, and one per arm against the placebo. From a search's folder what its trials cost and found, and no comparison:
+tuning seeds select, they do not test. Everything is rebuilt from records alone: same records, same bytes. Tables use the
+runs' summaries, which publishing keeps exact; only Fig. 1 reads curves, which publishing thins.
 
 The command line prints ``Report.text``; `update_readme` puts the same words where readers look first.
 """
@@ -12,8 +13,9 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from superpositional import analysis, figures
+from superpositional import analysis, figures, tuning
 from superpositional.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, Comparison, Estimate, Outcomes
+from superpositional.ledger import ledger
 from superpositional.records import Sweep, load_sweep
 
 HEADER = ("arm", "n", "test accuracy (%)", "difference (points)", "epochs to target", "difference (epochs)")
@@ -66,7 +68,7 @@ class Report:
 def write_report(folder: str | Path, out: str | Path | None = None) -> Report:
     """Write figures and tables of a sweep to ``out`` (default: ``<folder>/report``) and return them in words.
 
-    An unfinished sweep is reported as unfinished, on every figure and table.
+    An unfinished sweep is reported as unfinished, on every figure and table. A search gets a report of its own kind.
 
     Raises:
         FileNotFoundError: the folder is not a sweep's.
@@ -74,6 +76,8 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Report:
     """
     sweep = load_sweep(folder)
     out = Path(folder) / "report" if out is None else Path(out)
+    if sweep.search is not None:
+        return _search_report(sweep, folder, out)
     curves = analysis.learning_curves(sweep)
     _check(sweep, curves, folder)
     arms = {
@@ -130,12 +134,16 @@ def _lead(sweep: Sweep, comparisons: dict) -> str:
     return f"**In short.** {'; '.join(parts).capitalize()}.{waiting}"
 
 
-def _check(sweep: Sweep, curves: list, folder: str | Path) -> None:
+def _check_begun(sweep: Sweep, folder: str | Path) -> None:
     if not any(run.status == "done" for run in sweep.runs):
         raise ReportError(
             f"nothing to show in {folder}: {analysis.progress(sweep)}; start or resume it with "
             f"`superpositional sweep {sweep.name}` and report again once a run has finished"
         )
+
+
+def _check(sweep: Sweep, curves: list, folder: str | Path) -> None:
+    _check_begun(sweep, folder)
     if not any(curve.n for curve in curves):
         raise ReportError(
             f"nothing to draw in {folder}: no finished run logged val/accuracy; "
@@ -144,10 +152,7 @@ def _check(sweep: Sweep, curves: list, folder: str | Path) -> None:
 
 
 def _write_figures(sweep: Sweep, curves: list, comparisons: list[Comparison], out: Path) -> list[Path]:
-    codes = sorted({str(run.record.get("code")) for run in sweep.runs if run.status == "done"})
-    provenance = {"sweep": sweep.name, "runs": analysis.progress(sweep), "code": ", ".join(codes)}
-    complete = not sweep.missing and all(run.status == "done" for run in sweep.runs)
-    note = "" if complete else analysis.progress(sweep).replace("; ", "\n")
+    provenance, note = _provenance(sweep), _note(sweep)
     with figures.style():
         figure, ax = figures.column_figure(2.6 + 0.06 * len(curves) + 0.15 * (note.count("\n") + bool(note)))
         figures.learning_curves(ax, curves, note=note)
@@ -159,14 +164,27 @@ def _write_figures(sweep: Sweep, curves: list, comparisons: list[Comparison], ou
     return files
 
 
+def _provenance(sweep: Sweep) -> dict[str, str]:
+    codes = sorted({str(run.record.get("code")) for run in sweep.runs if run.status == "done"})
+    return {"sweep": sweep.name, "runs": analysis.progress(sweep), "code": ", ".join(codes)}
+
+
+def _note(sweep: Sweep) -> str:
+    """What a figure must say of runs that are not done, in lines; nothing where all are."""
+    complete = not sweep.missing and all(run.status == "done" for run in sweep.runs)
+    return "" if complete else analysis.progress(sweep).replace("; ", "\n")
+
+
+def _title(sweep: Sweep) -> str:
+    question = " ".join(sweep.question.split())
+    if not question:
+        return f"Sweep {sweep.name}."
+    return f"Sweep {sweep.name}: {question}{'' if question.endswith(('?', '.')) else '.'}"
+
+
 def _caption(sweep: Sweep, comparisons: dict) -> str:
     every = [comparison for table in comparisons.values() for comparison in table]
-    question = " ".join(sweep.question.split())
-    parts = [
-        f"Sweep {sweep.name}: {question}{'' if question.endswith(('?', '.')) else '.'}"
-        if question
-        else f"Sweep {sweep.name}."
-    ]
+    parts = [_title(sweep)]
     parts.append(f"{analysis.progress(sweep).capitalize()}. Mean ± sd over finished runs.")
     if every:
         baseline, n = analysis.label(sweep.arms[0]), len(every)
@@ -268,3 +286,35 @@ def _tex(sweep: Sweep, caption: str, rows: list[tuple[str, ...]]) -> str:
 
 def _escape(text: str) -> str:
     return "".join(TEX.get(character, character) for character in text)
+
+
+# Searches ----------------------------------------------------------------------------------------------------------
+
+
+def _search_report(sweep: Sweep, folder: str | Path, out: Path) -> Report:
+    """What a search cost and found. It names each arm's best trial and no best arm."""
+    _check_begun(sweep, folder)
+    found = ledger(sweep)
+    if not any(trial["n"] for entry in found["arms"].values() for trial in entry["trials"]):
+        had = sorted({name for run in sweep.runs for name in run.record["summary"] if not name.startswith("test/")})
+        raise ReportError(
+            f"nothing to rank in {folder}: no finished run has {found['metric']}, which the search selects by; "
+            f"choose hydra.sweeper.search.metric of {', '.join(had) or 'what the runs record'}"
+        )
+    caption, table = f"{_title(sweep)} {tuning.caption(sweep, found)}", _markdown(tuning.rows(found))
+    files = []
+    for name, text in (("trials.csv", tuning.trials_csv(found)), ("search.md", f"{caption}\n\n{table}")):
+        path = out / "tables" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        files.append(path)
+    keys = list(dict.fromkeys(key for entry in found["arms"].values() for key in entry["space"]))
+    with figures.style():
+        figure, axes = figures.page_figure(len(keys) + 1)
+        for ax, key in zip(axes, keys, strict=False):
+            figures.searched(ax, found, key)
+        figures.best_of_k(axes[-1], found)
+        figures.search_legend(figure, found, _note(sweep))
+        files = figures.save(figure, out / "figures" / "search", _provenance(sweep)) + files
+    lead, sentences = tuning.lead(sweep, found), tuple(tuning.sentence(found, arm) for arm in found["arms"])
+    return Report(sweep.name, caption, table, lead, sentences, tuple(files))

@@ -5,8 +5,7 @@ side, so that an unfinished sweep holds whole pairs. ``launch`` runs them.
 """
 
 import itertools
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -15,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from superpositional import config as configs
+from superpositional import search as searches
 
 
 class ArmsSweeper(Sweeper):
@@ -23,10 +23,16 @@ class ArmsSweeper(Sweeper):
     Args:
         arms: name of each arm, with its overrides; the first is the baseline. None: no arms but the swept values.
         params: further swept or fixed values, as Hydra's basic sweeper has them; the command line goes before them.
+        search: the arguments of ``search.Search``; every arm is then laid out as its trials, each an arm of its own.
     """
 
-    def __init__(self, arms: dict[str, list[str]] | None = None, params: dict[str, str] | None = None) -> None:
-        self.arms, self.params = arms or {}, params or {}
+    def __init__(
+        self,
+        arms: dict[str, list[str]] | None = None,
+        params: dict[str, str] | None = None,
+        search: dict[str, Any] | None = None,
+    ) -> None:
+        self.arms, self.params, self.search = arms or {}, params or {}, search
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
@@ -51,16 +57,26 @@ class ArmsSweeper(Sweeper):
         parsed = {}
         for text in [*(f"{key}={value}" for key, value in self.params.items()), *arguments]:
             parsed |= {_key(override): override for override in _parse(text, mistakes)}
+        search = self._search(mistakes)
         arms_keys = set()
         for name, overrides in self.arms.items():
             if not isinstance(overrides, Sequence) or isinstance(overrides, str):
                 mistakes.append(f"hydra.sweeper.arms.{name} must be a list of overrides, got {overrides!r}; put it in []")
                 continue
-            arms_keys |= {_key(override) for text in overrides for override in _parse(text, mistakes)}
+            keys = {_key(override) for text in overrides for override in _parse(text, mistakes)}
+            arms_keys |= keys
+            if search:
+                mistakes += [
+                    f"{key} is searched, and set by hydra.sweeper.arms.{name}; leave it in one of them"
+                    for key in search.dimensions(name)
+                    if key in keys
+                ]
         mistakes += [
             f"{key} is set by this sweep's arms; leave it out, or write a sweep of your own"
             for key in sorted(arms_keys & set(parsed))
         ]
+        if search:
+            mistakes += _beside(search, parsed, self.arms)
         if mistakes:
             raise configs.ConfigError(mistakes)
         fixed = [override.input_line for override in parsed.values() if not override.is_sweep_override()]
@@ -69,13 +85,33 @@ class ArmsSweeper(Sweeper):
         fixed = [text for text in fixed if text.lstrip("+").split("=", 1)[0] != "seed"]
         arms = {}
         for name, overrides in (self.arms or {"": []}).items():
-            for values in itertools.product(*swept.values()):
+            trials = search.overrides(name) if search else {"": []}
+            for (trial, drawn), values in itertools.product(trials.items(), itertools.product(*swept.values())):
                 choices = [f"{key}={value}" for key, value in zip(swept, values, strict=True)]
-                slug = re.sub(r"[^\w.=,+-]", "_", ",".join([*filter(None, [name]), *choices])) or "run"
+                slug = searches.slug(*filter(None, [name, trial]), *choices) or "run"
                 if slug in arms:
                     raise configs.ConfigError([f"two arms would share the folder {slug}; give one another name"])
-                arms[slug] = [*(f"++{choice}" if "." in choice else choice for choice in choices), *overrides]
+                arms[slug] = [*(f"++{choice}" if "." in choice else choice for choice in choices), *overrides, *drawn]
         return [[*fixed, *overrides, f"arm='{slug}'", f"seed={seed}"] for seed in seeds for slug, overrides in arms.items()]
+
+    def _search(self, mistakes: list[str]) -> searches.Search | None:
+        if self.search is None:
+            return None
+        try:
+            return searches.read(self.search, self.arms)
+        except configs.ConfigError as error:
+            mistakes += error.mistakes
+            return None
+
+
+def _beside(search: searches.Search, parsed: Mapping[str, Override], arms: Iterable[str]) -> Iterator[str]:
+    """What is set or swept for all arms and does not go with a search."""
+    searched = {key for arm in arms for key in search.dimensions(arm)}
+    for key, override in parsed.items():
+        if key in searched:
+            yield f"{key} is searched by this sweep; leave {override.input_line} out, or take {key} out of the search"
+        elif override.is_sweep_override() and key != "seed":
+            yield f"{key} cannot be swept beside a search; make an arm of each value, got {override.input_line}"
 
 
 def _key(override: Override) -> str:

@@ -24,10 +24,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from superpositional import check, records, settings
 from superpositional import config as configs
+from superpositional.records import CHECKPOINT, RUNNING
 from superpositional.seeds import STREAMS, stream
 
-CHECKPOINT = Path("checkpoints/last.ckpt")
-RUNNING = "running.json"
 INTERRUPTED = "interrupted; `superpositional train resume=<this folder>` goes on if there is a checkpoint"
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "wandb", "qiskit", "qiskit-aer")
 
@@ -55,7 +54,7 @@ def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = Fa
         record |= {"started": before["started"], "wandb_id": before["wandb_id"]}
         measured |= {"sessions": before["sessions"] + 1, "fit_seconds": before["fit_seconds"]}
         seconds_before = before["wall_seconds"]
-    for stale in ("record.json", "error.txt"):
+    for stale in ("record.json", "error.txt", *([] if resume else [CHECKPOINT])):
         (folder / stale).unlink(missing_ok=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
     # Stands while the run does, and after it where nothing could be recorded any more.

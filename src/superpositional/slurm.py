@@ -1,0 +1,225 @@
+"""How are the runs of a comparison run on a cluster?
+
+A Hydra plugin: ``SlurmLauncher`` sends what is to be run to Slurm as one job array, by submitit, and then only watches:
+the records appear in the sweep's folder, which all nodes share. The array goes on without this process; the same words
+attend to it again. A task that Slurm preempts or that runs out of time is requeued and goes on from its last checkpoint.
+
+Why not hydra-submitit-launcher: it waits for all jobs and raises the first one's error, submits again what is done already,
+cannot be left and taken up again, and its jobs leave no record if they are killed.
+"""
+
+import json
+import multiprocessing
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from superpositional import config as configs
+from superpositional import jobs, records, worker
+from superpositional.jobs import Job
+from superpositional.launch import FINISH, GRACE, KILL, STOP, Launcher
+from superpositional.live import View
+
+LOOK_EVERY = 2  # seconds
+NOTICE = 90  # seconds before the time limit at which a task is told, to record where it is and be requeued
+
+
+class SlurmLauncher(Launcher):
+    """Runs as one job array of Slurm's, a task each. Needs submitit, and a folder that all nodes share.
+
+    Args:
+        jobs: tasks at once; null: as many as Slurm grants.
+        retry_failed: run again what has failed; without it, only what is missing, interrupted or changed.
+        fail_fast: submit no more and take back what waits once one has failed; diverged ones are results.
+        dry_run: only say what would run, how long it would take and how much it would write.
+        timeout_min: time limit of a task; one that needs longer is requeued and goes on from its last checkpoint.
+        requeues: how often that may happen to a task. Preemption does not count.
+        cpus_per_task: null: the ``threads`` of a run.
+        gpus_per_node, mem_gb, partition, account, qos, constraint: as ``sbatch`` has them; null: the cluster's defaults.
+        setup: lines of shell before a task, such as ``module load cuda``.
+        additional_parameters: any other options of ``sbatch``, by name.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: int | None = None,
+        retry_failed: bool = False,
+        fail_fast: bool = False,
+        dry_run: bool = False,
+        timeout_min: int = 60,
+        requeues: int = 10,
+        cpus_per_task: int | None = None,
+        gpus_per_node: int | None = None,
+        mem_gb: float | None = None,
+        partition: str | None = None,
+        account: str | None = None,
+        qos: str | None = None,
+        constraint: str | None = None,
+        setup: Sequence[str] = (),
+        additional_parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(jobs=jobs, retry_failed=retry_failed, fail_fast=fail_fast, dry_run=dry_run)
+        self.timeout_min, self.requeues = timeout_min, requeues
+        self.asked = {
+            "cpus_per_task": cpus_per_task,
+            "gpus_per_node": gpus_per_node,
+            "mem": None if mem_gb is None else f"{mem_gb}GB",
+            "partition": partition,
+            "account": account,
+            "qos": qos,
+            "constraint": constraint,
+            "setup": list(setup),
+            "additional_parameters": dict(additional_parameters or {}),
+        }
+
+    def mistakes(self) -> list[str]:
+        wrong = super().mistakes()
+        for name, least in (("timeout_min", 1), ("requeues", 0)):
+            if type(value := getattr(self, name)) is not int or value < least:
+                wrong.append(f"hydra.launcher.{name} must be an integer >= {least}, got {value!r}")
+        if not self.dry_run:
+            if shutil.which("sbatch") is None or shutil.which("squeue") is None:
+                wrong.append(
+                    "hydra/launcher=slurm needs Slurm's sbatch and squeue on PATH; call it on a node of the cluster"
+                )
+            try:
+                import submitit  # noqa: F401
+            except ModuleNotFoundError:
+                wrong.append("hydra/launcher=slurm needs submitit; pip install 'superpositional[slurm]'")
+        return wrong
+
+    def slots(self, planned: Sequence[Job]) -> int:
+        return self.at_once or len(planned)
+
+    def refuse_what_runs(self, waiting: Sequence[Job], folder: Path) -> None:
+        # What is in the queue is attended to.
+        queued = jobs.in_queue(folder, waiting)
+        super().refuse_what_runs([job for job in waiting if job not in queued], folder)
+
+    def run_all(self, waiting: Sequence[Job], folder: Path, view: View) -> None:
+        tasks = jobs.in_queue(folder, waiting)
+        if tasks:
+            view.say(f"{len(tasks)} runs are in Slurm's queue already and are attended to")
+        tasks |= self._submit([job for job in waiting if job not in tasks], folder, view)
+        missed: set[Job] = set()
+        asked_for, trouble = 0, None
+        while tasks:
+            time.sleep(LOOK_EVERY)
+            try:
+                states = jobs.slurm_tasks()
+            except configs.ConfigError as error:
+                # The array goes on while Slurm's controller restarts.
+                if str(error) != trouble:
+                    view.say(f"{error} Asking again.")
+                    trouble = str(error)
+                continue
+            for job, task in list(tasks.items()):
+                if job.status() in ("done", "diverged"):
+                    # Whatever Slurm still does with the task, nothing of the run is left to do.
+                    del tasks[job]
+                    self.ended(job, job.record(), view)
+                elif task in states:
+                    missed.discard(job)
+                    if states[task] == "RUNNING" and job in view.queue:
+                        view.started(job)
+                # Gone from two looks in a row: one may fall between a task's end and its place in the queue again, and
+                # a record takes its time through a network file system.
+                elif job not in missed:
+                    missed.add(job)
+                else:
+                    del tasks[job]
+                    self._end(job, task, folder, view)
+            self.heed(view)
+            asked = (
+                KILL if self.told == KILL else STOP if self.told == STOP else FINISH if self.told or self.given_up else 0
+            )
+            if asked > asked_for and tasks:
+                asked_for = asked
+                how = {FINISH: ["--state=PENDING"], STOP: [], KILL: ["--signal=KILL", "--full"]}[asked]
+                subprocess.run(["scancel", *how, *tasks.values()], check=True, capture_output=True)
+            view.refresh()
+
+    def _submit(self, fresh: Sequence[Job], folder: Path, view: View) -> dict[Job, str]:
+        """One job array of these jobs; which task is whose is written down before anything else can fail."""
+        if not fresh:
+            return {}
+        import submitit
+
+        log = (folder / jobs.SUBMITTED).parent.resolve()
+        executor = submitit.SlurmExecutor(folder=log, max_num_timeout=self.requeues)
+        asked = {name: value for name, value in self.asked.items() if value is not None}
+        asked.setdefault("cpus_per_task", max(job.config["threads"] for job in fresh))
+        executor.update_parameters(
+            job_name=f"superpositional-{fresh[0].config['sweep']}",
+            time=self.timeout_min,
+            signal_delay_s=NOTICE,
+            array_parallelism=self.at_once or len(fresh),
+            **asked,
+        )
+        for job in fresh:
+            job.folder = job.folder.resolve()
+        try:
+            with executor.batch():
+                sent = [executor.submit(Task(job)) for job in fresh]
+        except submitit.core.utils.FailedJobError as error:
+            raise configs.ConfigError(
+                [f"Slurm does not take the job array: {str(error).strip().splitlines()[-1]}"]
+            ) from None
+        tasks = {job: handle.job_id for job, handle in zip(fresh, sent, strict=True)}
+        path = folder / jobs.SUBMITTED
+        known = json.loads(path.read_text()) if path.exists() else {}
+        records.write_json(path, known | {job.identity: task for job, task in tasks.items()})
+        array = sent[0].job_id.split("_")[0]
+        view.say(
+            f"{len(fresh)} runs are Slurm's job array {array}; it goes on without this terminal, call again to attend to it"
+        )
+        return tasks
+
+    def _end(self, job: Job, task: str, folder: Path, view: View) -> None:
+        """A task has left the queue: its run has a record, or gets one if it had begun."""
+        if job.record() is None:
+            log = (folder / jobs.SUBMITTED).parent
+            if not any(log.glob(f"{task}_*_log.*")):
+                view.say(f"{job.name}: task {task} left the queue before it began; call the sweep again to run it")
+                return
+            job.close(f"its Slurm task {task} ended", "interrupted" if self.told >= STOP else "failed")
+        self.ended(job, job.record(), view)
+
+
+class Task:
+    """One run as a task of Slurm's: the run in a process of its own, as on any machine, and this one to see it end."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.process: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"job": self.job, "process": None}
+
+    def __call__(self) -> str:
+        if not self.job.waits(retry_failed=True):
+            # Requeued by somebody although it had ended.
+            return self.job.record()["status"]
+        if configs.code_version(self.job.config) != self.job.code:
+            raise RuntimeError(f"{self.job.name}: the code has changed since the sweep was submitted; call it again")
+        quiet = {signal.SIGTERM, signal.SIGUSR2}
+        signal.pthread_sigmask(signal.SIG_BLOCK, quiet)
+        # This process has imported all that a run needs and done nothing with it, as a fork server has.
+        self.process = worker.start(self.job, multiprocessing.get_context("fork"))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, quiet)
+        return worker.close(self.job, self.process)["status"]
+
+    def checkpoint(self) -> Any:
+        """What submitit calls when Slurm says that the task will end: let the run record where it is, and be requeued."""
+        from submitit.helpers import DelayedSubmission
+
+        if self.process is not None:
+            self.process.terminate()
+            self.process.join(GRACE)
+            self.process.kill()
+        return DelayedSubmission(Task(self.job))

@@ -1,0 +1,91 @@
+"""How does one run of a sweep live in a process of its own?
+
+Whoever runs it, this machine's pool or a task of Slurm's, starts the process here and closes its record here should it
+die. In the process: nothing of another run, an environment of its own, its output in ``run.log``, and signals that mean
+what they mean for a sweep: Ctrl-C is its launcher's, SIGTERM ends it as interrupted.
+"""
+
+import fcntl
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from superpositional.jobs import Job
+
+# Of libraries with threads of their own beside torch's, which the run sets: runs side by side must not fight for cores.
+THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+# By these Lightning would take a run within a job of Slurm's for one process of several, and requeue it by itself.
+SLURM_TASKS = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME", "SLURM_PROCID", "SLURM_LOCALID")
+INTERRUPTED = 75  # exit code, EX_TEMPFAIL: call again
+
+
+def start(job: Job, context: BaseContext, environment: Mapping[str, str] | None = None) -> BaseProcess:
+    """Start a job's process: from its folder's checkpoint if there is one, else from nothing.
+
+    Args:
+        job: what to run.
+        context: how multiprocessing makes the process: "forkserver" shares the imports, "spawn" does without a server.
+        environment: variables beside or instead of this process's own, such as the GPU to use.
+    """
+    own = {key: value for key, value in os.environ.items() if key not in SLURM_TASKS}
+    threads = dict.fromkeys(THREAD_COUNTS, str(job.config["threads"]))
+    resume = job.prepare()
+    process = context.Process(target=_live, args=(job, own | threads | dict(environment or {}), resume), name=job.name)
+    process.start()
+    return process
+
+
+def close(job: Job, process: BaseProcess, *, stopped: bool = False) -> dict[str, Any]:
+    """The record of a job whose process has ended; written here if the process could not.
+
+    ``stopped``: it was told to end, which makes of a run without a record an interrupted one and no failed one.
+    """
+    process.join()
+    code = process.exitcode
+    how = (
+        f"its process was ended by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
+    )
+    job.close(how, "interrupted" if stopped else "failed")
+    return job.record()
+
+
+def _live(job: Job, environment: dict[str, str], resume: bool) -> None:
+    """A worker's whole life: one run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    told = []
+
+    def interrupt(*_: Any) -> None:
+        # Once is enough: another SIGTERM must not disturb the writing of the record.
+        if not told:
+            told.append(True)
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    # Slurm's notice before the end goes to every process of the job; the task answers it, by a SIGTERM to this one.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR2})
+    # A fork server keeps the environment of whoever started it first.
+    os.environ.clear()
+    os.environ.update(environment)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    log = os.open(job.folder / "run.log", os.O_WRONLY | os.O_CREAT | (os.O_APPEND if resume else os.O_TRUNC), 0o644)
+    # Tells a later call that this run goes on, should the call that started it be killed. By a descriptor of its own, which
+    # no child process inherits: W&B's may outlive the run.
+    fcntl.flock(os.open(job.folder / "run.log", os.O_RDONLY), fcntl.LOCK_EX)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    try:
+        from superpositional.train import run
+
+        record = run(job.config, job.folder, code=job.code, resume=resume)
+    except BaseException:
+        traceback.print_exc()
+        raise
+    # Without the interpreter's teardown, which waits for what torch and wandb have registered: a second per run.
+    sys.stdout.flush()
+    os._exit({"done": 0, "interrupted": INTERRUPTED}.get(record["status"], 1))
