@@ -373,11 +373,19 @@ def test_seeds_are_in_order_of_number(folder):
 def test_records_outside_the_plan_are_not_part_of_the_sweep(folder):
     write_run(folder, "red", 0)
     write_run(folder, "green", 0)
-    write_run(folder, "red", 7)
     sweep = load_sweep(folder)
     assert runs(sweep) == [("red", 0, "done")]
     publish(sweep, folder.parent / "published")
     assert runs(load_sweep(folder.parent / "published")) == [("red", 0, "done")]
+
+
+def test_another_machines_seeds_are_part_of_the_sweep_once_they_are_copied_in(folder):
+    write_run(folder, "red", 0)
+    write_run(folder, "red", 7)
+    sweep = load_sweep(folder)
+    assert runs(sweep) == [("red", 0, "done"), ("red", 7, "done")]
+    assert sweep.seeds == (0, 1, 7)
+    assert ("blue", 7) in sweep.missing
 
 
 def test_a_missing_value_is_none_and_never_zero(folder):

@@ -4,12 +4,10 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from conftest import read_wandb, statuses, wait_for
 from omegaconf import OmegaConf
 
 from superpositional import config as configs
@@ -89,13 +87,6 @@ def write_sweep(folder: Path, arms: dict[str, list[str]], **top: object) -> Path
     }
     OmegaConf.save(OmegaConf.create(sweep), path)
     return path
-
-
-def statuses(folder: Path) -> dict[str, str]:
-    return {
-        f"{path.parent.parent.name}/{path.parent.name}": json.loads(path.read_text())["status"]
-        for path in sorted(folder.glob("*/seed-*/record.json"))
-    }
 
 
 def test_the_smoke_sweep_records_every_run_and_a_second_call_runs_none(door, workplace) -> None:
@@ -311,15 +302,6 @@ def test_a_call_that_was_killed_leaves_no_lock_but_its_runs_are_waited_for(door,
     assert (folder / "record.json").read_bytes() == done
 
 
-def wait_for(found: Callable[[], Any], process: subprocess.Popen | None = None, seconds: float = 120) -> Any:
-    """What ``found`` gives, once it gives anything; a process that should bring it about must not end before."""
-    deadline = time.monotonic() + seconds
-    while not (value := found()) and time.monotonic() < deadline:
-        assert process is None or process.poll() is None
-        time.sleep(0.05)
-    return value
-
-
 def write_circuit_sweep(folder: Path, depth: str, *arms: str) -> None:
     (folder / "mine.yaml").write_text(
         f"defaults: [train, _self_]\nsweep: mine\ncircuit:\n  depth: {depth}\nhydra:\n  sweeper:\n    arms:\n"
@@ -400,37 +382,6 @@ def test_each_offline_wandb_run_is_its_own_and_ends_as_it_ended(door, workplace)
     assert one["history"]["train/loss"] == curves["train/loss"][1].tolist()
     assert one["summary"]["test/accuracy"] == record["summary"]["test/accuracy"]
     assert one["summary"]["status"] == "done"
-
-
-def read_wandb(path: Path) -> dict:
-    """What a ``.wandb`` file says: 7 bytes, then LevelDB's framing of protocol-buffer records."""
-    from wandb.proto import wandb_internal_pb2
-
-    content, place, pieces, run = path.read_bytes(), 7, b"", {"history": {}, "summary": {}, "config": {}}
-    while place + 7 <= len(content):
-        if 32768 - place % 32768 < 7:
-            place += 32768 - place % 32768
-            continue
-        length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
-        pieces += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind not in (1, 4):
-            continue
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(pieces)
-        pieces = b""
-        if record.HasField("run"):
-            run |= {"id": record.run.run_id, "group": record.run.run_group, "job_type": record.run.job_type}
-            run["name"] = record.run.display_name
-            run["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
-        for item in record.history.item:
-            key = item.key or "/".join(item.nested_key)
-            run["history"].setdefault(key, []).append(json.loads(item.value_json))
-        for item in record.summary.update:
-            run["summary"][item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
-        if record.HasField("exit"):
-            run["exit_code"] = record.exit.exit_code
-    return run
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the local launcher forks")

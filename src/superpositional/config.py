@@ -24,6 +24,7 @@ from superpositional import records
 
 PACKAGES = ("superpositional", "torch", "lightning", "torchmetrics")
 ALLOW = "SUPERPOSITIONAL_ALLOW"
+PLUGINS = ("hydra.launcher.", "hydra.sweeper.")
 
 
 def _add(*terms: Any) -> Any:
@@ -99,7 +100,8 @@ def lift(overrides: Sequence[str], loader: ConfigLoader) -> list[str]:
                 if choice not in options and not override.is_delete()
             ]
         plain = not (override.is_add() or override.is_force_add() or override.is_delete())
-        is_value = plain and not options and not group.startswith("hydra")
+        # Of Hydra's own node, the settings of our plugins, which ``check_hydra`` knows.
+        is_value = plain and not options and (not group.startswith("hydra") or group.startswith(PLUGINS))
         lifted.append(f"++{text}" if is_value else text)
     if mistakes:
         raise ConfigError(mistakes)

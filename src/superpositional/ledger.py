@@ -196,12 +196,11 @@ def _unequal(arms: Mapping[str, Mapping[str, Any]]) -> list[str]:
         counts = {arm: entry[key] for arm, entry in arms.items()}
         if len(set(counts.values())) > 1:
             words.append(f"trials {what}: {', '.join(f'{arm} {count}' for arm, count in counts.items())}")
-    for status, word in (("missing", "missing"), ("interrupted", "interrupted"), ("failed", "failed")):
+    # A run that diverged has answered; one that failed or did not end has not.
+    for status, how in (("missing", ""), ("interrupted", ""), ("failed", " with --retry-failed")):
         for arm, entry in arms.items():
             if count := entry["statuses"][status]:
-                words.append(
-                    f"{arm}: {count} of {entry['runs_planned']} runs {word}; call the sweep again to make up for it"
-                )
+                words.append(f"{arm}: {count} of {entry['runs_planned']} runs {status}; call the sweep again{how}")
     aside = {arm: entry["set_aside"]["runs"] for arm, entry in arms.items()}
     if len(set(aside.values())) > 1:
         words.append(f"runs set aside: {', '.join(f'{arm} {count}' for arm, count in aside.items())}")

@@ -238,12 +238,11 @@ def load_sweep(folder: str | Path) -> Sweep:
     order = {arm: index for index, arm in enumerate(plan["arms"])}
     families = plan.get("families", {})
     runs = [run for run in runs if run.record.get("family") == families.get(run.arm, run.record.get("family"))]
-    # A record of an arm that the plan no longer holds, or of another config or code version under the same name, stays on
-    # disk but is not part of this sweep.
-    runs = sorted(
-        (run for run in runs if run.arm in order and run.seed in plan["seeds"]), key=lambda r: (order[r.arm], r.seed)
-    )
-    arms, seeds, search = tuple(plan["arms"]), tuple(plan["seeds"]), plan.get("search")
+    # A record of an arm that the plan does not hold, or of another config or code version under the same name, stays on
+    # disk but is not part of this sweep. One of another seed is: another machine's, copied in with its folder.
+    runs = sorted((run for run in runs if run.arm in order), key=lambda r: (order[r.arm], r.seed))
+    seeds = tuple(sorted({*plan["seeds"], *(run.seed for run in runs)}))
+    arms, search = tuple(plan["arms"]), plan.get("search")
     set_aside = {}
     if search is not None:
         # A published search brings the count; its folder holds no more than the runs themselves.

@@ -96,7 +96,8 @@ def _score(trial: Mapping[str, Any]) -> str:
 
 def _seconds(entry: Mapping[str, Any]) -> str:
     without = entry["without_wall_seconds"]
-    said = "unknown" if entry["wall_seconds"] is None else f"{entry['wall_seconds']:.0f}"
+    seconds = entry["wall_seconds"]
+    said = "unknown" if seconds is None else f"{seconds:.0f}" if seconds >= 100 else f"{seconds:.3g}"
     return f"{said}{f' ({without} runs do not say)' if without else ''}"
 
 
