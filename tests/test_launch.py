@@ -332,6 +332,11 @@ def test_a_run_has_the_threads_it_asks_for_and_no_more(workplace, probes) -> Non
         (["hydra.launcher.per_gpu=0"], "hydra.launcher.per_gpu must be an integer >= 1, got 0; 1 shares no GPU"),
         (["hydra.launcher.fail_fast=3"], "hydra.launcher.fail_fast must be true or false, got 3"),
         (["hydra.launcher.job=3"], "hydra.launcher.job is no setting; did you mean hydra.launcher.jobs?"),
+        (["launcher=slurm", "hydra.launcher.timeout_min=0"], "hydra.launcher.timeout_min must be an integer >= 1, got 0"),
+        (["launcher=slurm", "hydra.launcher.partitoin=gpu"], "did you mean hydra.launcher.partition?"),
+        (["launcher=slrum"], "hydra/launcher"),
+        (["+hydra.launcher.x={_target_:builtins.print}"], "hydra.launcher.x may hold no _target_, got builtins.print"),
+        (["+hydra.sweeper.arms.x=[{_target_:builtins.print}]"], "hydra.sweeper.arms.x[0] may hold no _target_"),
         (["trainer.devices=2"], "trainer.devices must be 1 in a sweep, got 2: its runs go side by side, one device each"),
     ],
 )
@@ -379,3 +384,8 @@ def test_24_runs_are_24_runs_of_wandb_each_with_its_name_config_and_end(door, wo
         assert run["exit_code"] == (1 if arm == "diverging" else 0)
         assert run["summary"]["status"] == record["status"] == ("diverged" if arm == "diverging" else "done")
     assert len(seen) == 24
+
+
+def test_a_dry_run_for_a_cluster_needs_none(door, workplace) -> None:
+    code, out, _ = door("sweep", "smoke", "launcher=slurm", "--dry-run")
+    assert (code, "4 of 4 runs would run" in out) == (0, True)

@@ -113,6 +113,12 @@ def check_hydra(cfg: DictConfig) -> None:
             mistakes.append(f"hydra/{key} must stay none: a run's output goes to the terminal or its run.log")
     for plugin in ("sweeper", "launcher"):
         target = str(node[plugin].get("_target_"))
+        # Hydra would build them before anybody has looked at them.
+        mistakes += [
+            f"{path} may hold no _target_, got {inner['_target_']}; plugins take plain values"
+            for path, inner in configs.nodes(OmegaConf.to_container(node[plugin]), f"hydra.{plugin}")
+            if "_target_" in inner and path != f"hydra.{plugin}"
+        ]
         if target.startswith("hydra_plugins.superpositional."):
             keys = list(inspect.signature(get_class(target)).parameters)
             mistakes += [

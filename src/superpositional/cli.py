@@ -133,7 +133,7 @@ def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from superpositional import records
+    from superpositional import ledger, records
     from superpositional.report import ReportError, update_readme, write_report
 
     folder = Path(options.sweep)
@@ -142,7 +142,10 @@ def _report(options: argparse.Namespace) -> None:
     try:
         report = write_report(folder, options.out)
         if options.publish is not None:
-            records.publish(records.load_sweep(folder), options.publish)
+            sweep = records.load_sweep(folder)
+            records.publish(sweep, options.publish)
+            if sweep.search is not None:
+                ledger.write(options.publish)
         if options.readme is not None:
             update_readme(options.readme, report)
     except (FileNotFoundError, ReportError) as error:

@@ -214,8 +214,8 @@ def best_of_k(ax: Axes, table: Mapping[str, Any]) -> Axes:
         offset = index % every if points else 0
         ks, expected = [point["k"] for point in points], [point["expected"] for point in points]
         ax.plot(ks, expected, markevery=(offset, every), **_look(index))
-    ax.set_xlabel("$k$ trials")
-    ax.set_ylabel(f"expected best {table['metric']}")
+    ax.set_xlabel("expected best of $k$ trials, $k$")
+    ax.set_ylabel(table["metric"])
     ax.set_xlim(left=0)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
@@ -223,6 +223,7 @@ def best_of_k(ax: Axes, table: Mapping[str, Any]) -> Axes:
 
 def search_legend(figure: Figure, table: Mapping[str, Any], note: str = "") -> None:
     """One legend over all panels of a search: n, its arms, and those signs that are drawn."""
+    n = len(table["tuning_seeds"])
     handles = [Line2D([], [], label=label(arm), **_look(index)) for index, arm in enumerate(table["arms"])]
     grey = {"linestyle": "none", "color": "0.35"}
     if any(entry["best"] for entry in table["arms"].values()):
@@ -236,7 +237,7 @@ def search_legend(figure: Figure, table: Mapping[str, Any], note: str = "") -> N
         loc="outside upper left",
         ncols=min(4, len(handles)),
         title="\n".join(
-            filter(None, [note, f"a point is a trial's mean over $n$ = {len(table['tuning_seeds'])} tuning seeds"])
+            filter(None, [note, f"a point is a trial's mean over $n$ = {n} tuning seed{'' if n == 1 else 's'}"])
         ),
         alignment="left",
         columnspacing=1.2,

@@ -25,7 +25,7 @@ from superpositional import check, records
 from superpositional import config as configs
 
 SUBMITTED = "slurm/tasks.json"  # in a sweep's folder: identity of each run that was sent to Slurm, and its task
-SQUEUE = ("squeue", "--me", "--noheader", "--array", "--format=%F_%K %T")
+SQUEUE = ("squeue", "--me", "--noheader", "--array", "--format=%i %T")
 
 
 class Job:
@@ -178,12 +178,18 @@ def write_plan(folder: Path, planned: Sequence[Job], sought: Mapping[str, Any] |
     """``sweep.json``: what was asked for, and what earlier calls left here of the same arms, or of others.
 
     ``sought`` is the search that laid the arms out, as ``search.plan`` has it.
+
+    Raises:
+        ConfigError: a search and an ordinary sweep would share the folder.
     """
     families = {job.arm: records.family(job.config, job.code) for job in planned}
     seeds = {job.config["seed"] for job in planned}
     path = folder / "sweep.json"
     if path.exists():
         before = json.loads(path.read_text())
+        if (sought is None) != (before.get("search") is None):
+            there, here = ("an ordinary sweep", "a search") if sought else ("a search", "an ordinary sweep")
+            raise configs.ConfigError([f"{folder} holds {there} and this is {here}; choose hydra.sweep.dir=..."])
         there = [json.loads(record.read_text()) for record in folder.glob("*/seed-*/record.json")]
         families |= {arm: family for arm, family in before["families"].items() if arm not in families}
         seeds |= {record["seed"] for record in there if record["family"] == families.get(record["arm"])}
@@ -258,7 +264,8 @@ def in_queue(folder: Path, waiting: Sequence[Job]) -> dict[Job, str]:
 
 
 def slurm_tasks() -> dict[str, str]:
-    """This user's tasks that wait or run, ``12_3``, each with its state; what has ended is not listed."""
+    """This user's tasks that wait or run, each with its state; what has ended is not listed. A task of an array is
+    ``12_3``; of a single one Slurm makes no array, and it is ``12``."""
     try:
         done = subprocess.run(SQUEUE, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:

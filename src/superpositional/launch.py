@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher as HydraLauncher
@@ -27,9 +27,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from superpositional import config as configs
-from superpositional import jobs, search, worker
+from superpositional import jobs, ledger, search, worker
 from superpositional.jobs import Job
-from superpositional.live import View, say_dry_run, say_summary
+from superpositional.live import View, in_words, say_dry_run, say_summary
 
 # Imported once, by the fork server; every run starts with them and with nothing done to them.
 MODULES = (
@@ -47,11 +47,6 @@ MODULES = (
 PRELOADED = [*(f"superpositional.{name}" for name in MODULES), "wandb", "qiskit", "matplotlib.pyplot"]
 GRACE = 30  # seconds that a run has to record where it is, once it is told to end
 GO_ON, FINISH, STOP, KILL = range(4)  # what the sweep has been told, by as many times Ctrl-C
-ANSWERS = {
-    FINISH: "no more runs are started; those at work go on to their end. Ctrl-C again stops them now",
-    STOP: "stopping: the runs at work record where they are; call the sweep again to go on",
-    KILL: "killing the runs at work; call the sweep again to go on",
-}
 
 
 class Launcher(HydraLauncher):
@@ -63,6 +58,12 @@ class Launcher(HydraLauncher):
         fail_fast: start no more runs once one has failed; diverged ones are results.
         dry_run: only say what would run, how long it would take and how much it would write.
     """
+
+    answers: ClassVar = {
+        FINISH: "no more runs are started; those at work go on to their end. Ctrl-C again stops them now",
+        STOP: "stopping: the runs at work record where they are; call the sweep again to go on",
+        KILL: "killing the runs at work; call the sweep again to go on",
+    }
 
     def __init__(
         self, *, jobs: int | None = None, retry_failed: bool = False, fail_fast: bool = False, dry_run: bool = False
@@ -91,8 +92,15 @@ class Launcher(HydraLauncher):
                 return []
             with jobs.alone_in(folder):
                 self.refuse_what_runs(waiting, folder)
-                jobs.write_plan(folder, planned, search.plan(self.config.hydra.sweeper))
-                statuses = self._work_off(planned, waiting, folder, at_once, console)
+                sought = search.plan(self.config.hydra.sweeper)
+                jobs.write_plan(folder, planned, sought)
+                try:
+                    self._work_off(planned, waiting, folder, at_once, console)
+                finally:
+                    if sought is not None:
+                        ledger.write(folder)
+                metric = None if sought is None else sought["metric"]
+                statuses = say_summary(planned, folder, console, metric=metric)
         except configs.ConfigError as error:
             refuse(error)
         if self.told:
@@ -130,7 +138,7 @@ class Launcher(HydraLauncher):
         """Answer what the user has said since; returns whether more runs may be started."""
         if self.told != self.heard:
             self.heard = self.told
-            view.say(ANSWERS[self.told])
+            view.say(self.answers[self.told])
         return self.told == GO_ON and not self.given_up
 
     def ended(self, job: Job, record: Mapping[str, Any], view: View) -> None:
@@ -142,29 +150,29 @@ class Launcher(HydraLauncher):
 
     def _work_off(
         self, planned: Sequence[Job], waiting: Sequence[Job], folder: Path, at_once: int, console: Console
-    ) -> list[str | None]:
-        """Run what waits and say how all ended."""
+    ) -> None:
+        """Run what waits."""
         if len(waiting) < len(planned):
             console.print(f"{len(planned) - len(waiting)} of {len(planned)} runs are there already")
         if failed := sum(job.status() == "failed" for job in planned if job not in waiting):
             console.print(f"{failed} of them failed and are left as they are; --retry-failed runs them again")
         if replaced := sum(job.made_otherwise() for job in waiting):
             console.print(f"{replaced} runs of another config or code version make room in {folder / 'superseded'}")
+        if not waiting:
+            return
         started = time.monotonic()
-        if waiting:
-            handlers = {
-                signal.SIGINT: signal.signal(signal.SIGINT, self._tell),
-                # A scheduler's way to say that it will kill us soon.
-                signal.SIGTERM: signal.signal(signal.SIGTERM, self._tell),
-            }
-            try:
-                with View(planned, waiting, at_once, console) as view:
-                    self.run_all(waiting, folder, view)
-            finally:
-                for number, handler in handlers.items():
-                    signal.signal(number, handler)
-        seconds = time.monotonic() - started if waiting else None
-        return say_summary(planned, folder, console, seconds=seconds, at_once=at_once)
+        handlers = {
+            signal.SIGINT: signal.signal(signal.SIGINT, self._tell),
+            # A scheduler's way to say that it will kill us soon.
+            signal.SIGTERM: signal.signal(signal.SIGTERM, self._tell),
+        }
+        try:
+            with View(planned, waiting, at_once, console) as view:
+                self.run_all(waiting, folder, view)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        console.print(f"{in_words(time.monotonic() - started)}, {at_once} at once")
 
     def _tell(self, number: int, _: Any) -> None:
         # No more than noted here, for a signal may come in the middle of a line that is being written.

@@ -171,8 +171,8 @@ def say_dry_run(planned: Sequence[Job], waiting: Sequence[Job], folder: Path, at
         seconds, size = (sum(values) for values in zip(*known, strict=True))
         of = sum(map(len, pace.took.values()))
         console.print(
-            f"about {in_words(round(seconds / at_once))}, {at_once} at once, and {_in_bytes(size)} on disk, by the {of} runs of "
-            "this sweep that are done",
+            f"about {in_words(round(seconds / at_once))}, {at_once} at once, and {_in_bytes(size)} on disk, "
+            f"by the {of} runs of this sweep that are done",
             soft_wrap=True,
         )
     elif waiting:
@@ -183,13 +183,15 @@ def say_dry_run(planned: Sequence[Job], waiting: Sequence[Job], folder: Path, at
         )
 
 
-def say_summary(
-    planned: Sequence[Job], folder: Path, console: Console, *, seconds: float | None, at_once: int
-) -> list[str | None]:
-    """A table of statuses by arm, the errors of what did not end well, where the records are; returns the statuses."""
+def say_summary(planned: Sequence[Job], folder: Path, console: Console, *, metric: str | None = None) -> list[str | None]:
+    """A table of statuses by arm, the errors of what did not end well, where the records are; returns the statuses.
+
+    ``metric`` is what to show of each arm; None: what it is tested by.
+    """
     found = {job: job.record() for job in planned}
-    results = {name for record in found.values() if record for name in record["summary"] if name.startswith("test/")}
-    metric = min(results, key=lambda name: ("accuracy" not in name, name), default=None)
+    if metric is None:
+        results = {name for record in found.values() if record for name in record["summary"] if name.startswith("test/")}
+        metric = min(results, key=lambda name: ("accuracy" not in name, name), default=None)
     total = Counter(record["status"] if record else "not run" for record in found.values())
     shown = [status for status in (*records.STATUSES, "not run") if total[status] or status == "done"]
     table = Table(title=f"{planned[0].config['sweep']}: {len(planned)} runs")
@@ -210,8 +212,6 @@ def say_summary(
     for job, record in found.items():
         if record and record["status"] != "done":
             console.print(f"{job.name}: {record['status']}: {record['error']} ({job.folder})", soft_wrap=True)
-    if seconds is not None:
-        console.print(f"{in_words(seconds)}, {at_once} at once")
     console.print(f"records in {folder}; figures and tables of them:\nsuperpositional report {folder}", soft_wrap=True)
     return [record and record["status"] for record in found.values()]
 

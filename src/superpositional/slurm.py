@@ -16,12 +16,12 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from superpositional import config as configs
 from superpositional import jobs, records, worker
 from superpositional.jobs import Job
-from superpositional.launch import FINISH, GRACE, KILL, STOP, Launcher
+from superpositional.launch import FINISH, GO_ON, GRACE, KILL, STOP, Launcher
 from superpositional.live import View
 
 LOOK_EVERY = 2  # seconds
@@ -43,6 +43,12 @@ class SlurmLauncher(Launcher):
         setup: lines of shell before a task, such as ``module load cuda``.
         additional_parameters: any other options of ``sbatch``, by name.
     """
+
+    answers: ClassVar = {
+        FINISH: "no more tasks are started; those that run go on to their end. Ctrl-C again stops them now",
+        STOP: "stopping: the runs at work record where they are; call the sweep again to go on",
+        KILL: "left to Slurm; call the sweep again to attend to what still runs",
+    }
 
     def __init__(
         self,
@@ -107,7 +113,7 @@ class SlurmLauncher(Launcher):
             view.say(f"{len(tasks)} runs are in Slurm's queue already and are attended to")
         tasks |= self._submit([job for job in waiting if job not in tasks], folder, view)
         missed: set[Job] = set()
-        asked_for, trouble = 0, None
+        asked_for, trouble = GO_ON, None
         while tasks:
             time.sleep(LOOK_EVERY)
             try:
@@ -135,13 +141,13 @@ class SlurmLauncher(Launcher):
                     del tasks[job]
                     self._end(job, task, folder, view)
             self.heed(view)
-            asked = (
-                KILL if self.told == KILL else STOP if self.told == STOP else FINISH if self.told or self.given_up else 0
-            )
-            if asked > asked_for and tasks:
-                asked_for = asked
-                how = {FINISH: ["--state=PENDING"], STOP: [], KILL: ["--signal=KILL", "--full"]}[asked]
-                subprocess.run(["scancel", *how, *tasks.values()], check=True, capture_output=True)
+            if self.told == KILL:
+                return
+            wanted = STOP if self.told == STOP else FINISH if self.told or self.given_up else GO_ON
+            if wanted > asked_for and tasks:
+                asked_for = wanted
+                waiting_ones = ["--state=PENDING"] if wanted == FINISH else []
+                subprocess.run(["scancel", *waiting_ones, *tasks.values()], check=True, capture_output=True)
             view.refresh()
 
     def _submit(self, fresh: Sequence[Job], folder: Path, view: View) -> dict[Job, str]:
@@ -182,12 +188,13 @@ class SlurmLauncher(Launcher):
 
     def _end(self, job: Job, task: str, folder: Path, view: View) -> None:
         """A task has left the queue: its run has a record, or gets one if it had begun."""
-        if job.record() is None:
-            log = (folder / jobs.SUBMITTED).parent
-            if not any(log.glob(f"{task}_*_log.*")):
-                view.say(f"{job.name}: task {task} left the queue before it began; call the sweep again to run it")
-                return
-            job.close(f"its Slurm task {task} ended", "interrupted" if self.told >= STOP else "failed")
+        if job.record() is None and not (job.folder / records.RUNNING).exists():
+            logs = (folder / jobs.SUBMITTED).parent / f"{task}_*_log.err"
+            view.say(
+                f"{job.name}: task {task} ended before its run began; {logs} may say why, call the sweep again to run it"
+            )
+            return
+        job.close(f"its Slurm task {task} ended", "interrupted" if self.told >= STOP else "failed")
         self.ended(job, job.record(), view)
 
 

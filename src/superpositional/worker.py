@@ -43,14 +43,15 @@ def start(job: Job, context: BaseContext, environment: Mapping[str, str] | None 
 def close(job: Job, process: BaseProcess, *, stopped: bool = False) -> dict[str, Any]:
     """The record of a job whose process has ended; written here if the process could not.
 
-    ``stopped``: it was told to end, which makes of a run without a record an interrupted one and no failed one.
+    ``stopped``: it was told to end, which makes of a run without a record an interrupted one and no failed one. So does a
+    SIGTERM before the process could heed it.
     """
     process.join()
     code = process.exitcode
     how = (
         f"its process was ended by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
     )
-    job.close(how, "interrupted" if stopped else "failed")
+    job.close(how, "interrupted" if stopped or code == -signal.SIGTERM else "failed")
     return job.record()
 
 
