@@ -253,8 +253,7 @@ def test_fail_fast_starts_no_run_after_a_failure(door, workplace, probes) -> Non
 
 def test_a_dry_run_says_what_would_run_and_writes_nothing(door, workplace) -> None:
     code, out, _ = door("sweep", "smoke", "--dry-run")
-    assert (code, "smoke: 4 of 4 runs would run, in outputs/smoke" in out) == (0, True)
-    assert "how long and how much is not known before one run is done" in " ".join(out.split())
+    assert (code, "smoke: 4 of 4 runs would run" in out) == (0, True)
     assert not (workplace / "outputs").exists()
     assert door("sweep", "smoke", "seed=0")[0] == 0
     before = {path: path.stat().st_mtime_ns for path in (workplace / "outputs").rglob("*")}
@@ -265,8 +264,9 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(door, workplace) -> No
     said = float(re.search(r"about ([\d.]+) s, 4 at once", out)[1])
     # Four runs of each arm, four at once; said in whole seconds.
     assert abs(said - sum(took)) <= 0.5
+    assert "by 2 runs that are done" in out
     size = sum(path.stat().st_size for path in (workplace / "outputs/smoke").glob("*/seed-0/**/*") if path.is_file())
-    number, unit = re.search(r"and ([\d.e+]+) (kB|MB) on disk", out).groups()
+    number, unit = re.search(r"and ([\d.e+]+) (kB|MB), by", out).groups()
     assert float(number) * {"kB": 1e3, "MB": 1e6}[unit] == pytest.approx(4 * size, rel=0.005)  # three digits
 
 

@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 from conftest import read_wandb, statuses, wait_for
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from superpositional import config as configs
 from superpositional import records
+from superpositional.jobs import plan
 from superpositional.records import read_record
 from superpositional.sweep import ArmsSweeper
 
@@ -112,7 +118,7 @@ def test_the_smoke_sweep_records_every_run_and_a_second_call_runs_none(door, wor
 
 
 def test_an_arm_that_diverges_or_dies_or_raises_leaves_the_others_done(door, workplace, monkeypatch) -> None:
-    (workplace / "probes.py").write_text(
+    (workplace / "sweep_probes.py").write_text(
         "import os, signal\n"
         "from lightning.pytorch import Callback\n"
         "class Killed(Callback):\n"
@@ -123,13 +129,13 @@ def test_an_arm_that_diverges_or_dies_or_raises_leaves_the_others_done(door, wor
         "        raise ArithmeticError('the abacus broke')\n"
     )
     monkeypatch.syspath_prepend(str(workplace))
-    monkeypatch.setenv(configs.ALLOW, "probes")
+    monkeypatch.setenv(configs.ALLOW, "sweep_probes")
     path = write_sweep(
         workplace,
         {
             "fine": ["optimizer=adam"],
-            "killed": ["++callbacks.probe={_target_:probes.Killed}"],
-            "broken": ["++callbacks.probe={_target_:probes.Broken}"],
+            "killed": ["++callbacks.probe={_target_:sweep_probes.Killed}"],
+            "broken": ["++callbacks.probe={_target_:sweep_probes.Broken}"],
             "diverging": ["optimizer=sgd", "optimizer.lr=1e30"],
         },
     )
@@ -394,3 +400,24 @@ def test_a_run_in_a_sweep_equals_the_same_run_alone_bit_for_bit(door, workplace)
     assert {"train/loss", "val/accuracy", "perturbation/ratio"} <= set(a)
     for name in set(a) - {"time/train_seconds"}:
         assert a[name][1].tobytes() == b[name][1].tobytes()
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in configs.directory("sweeps").glob("*.yaml")))
+def test_a_plan_composes_each_seed_as_hydra_would(name) -> None:
+    """The plan composes an arm once and changes the seed; here Hydra composes the last seed of every arm by itself."""
+    GlobalHydra.instance().clear()
+    search_path = create_config_search_path(str(configs.directory("conf")))
+    search_path.prepend("sweeps", f"file://{configs.directory('sweeps')}", SearchPathQuery(provider="schema", path=None))
+    loader = Hydra.create_main_hydra2(task_name="train", config_search_path=search_path).config_loader
+    cfg = loader.load_configuration(name, ["logger=none"], RunMode.MULTIRUN)
+    node = OmegaConf.to_container(cfg.hydra.sweeper)
+    del node["_target_"]
+    sweeper = ArmsSweeper(**node)
+    sweeper.config = cfg
+    laid_out = sweeper.jobs(["logger=none"])
+    planned = plan(loader, cfg, laid_out)
+    assert len(planned) == len(laid_out)
+    for overrides, job in list(zip(laid_out, planned, strict=True))[-len({job.arm for job in planned}) :]:
+        alone = loader.load_sweep_config(cfg, configs.lift(overrides, loader))
+        assert configs.compose_job(alone) == job.config
+        assert Path(alone.hydra.sweep.dir) / alone.hydra.sweep.subdir == job.folder

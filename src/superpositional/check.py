@@ -65,7 +65,7 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
         if choice is not None and not group.startswith("hydra")
     ]
     # What the same choices compose to by themselves: the keys that exist.
-    baseline = loader.load_configuration("train", choices, RunMode.RUN)
+    baseline = _baseline(loader, tuple(choices))
     places = functools.cache(lambda: _places(config))  # asked for by mistakes alone
     mistakes = [*_unknown_keys(config, baseline, places), *bad_scalars(config)]
     mistakes += _seed_followers(config)
@@ -95,6 +95,11 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
     mistakes += _refused(known, {path.split(".")[0] if not path.startswith("callbacks.") else path for path in broken})
     if mistakes or unread:
         raise configs.ConfigError([*unread, *mistakes], unread=unread)
+
+
+@functools.lru_cache(maxsize=8)  # trials of one arm make the same choices
+def _baseline(loader: ConfigLoader, choices: tuple[str, ...]) -> DictConfig:
+    return loader.load_configuration("train", list(choices), RunMode.RUN)
 
 
 def check_hydra(cfg: DictConfig) -> None:

@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import socket
-import statistics
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -119,23 +118,27 @@ def plan(loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Seque
     Raises:
         ConfigError: all that is wrong, a line each; what is wrong in several arms once, with their names.
     """
-    planned, codes, mistakes, unread = [], {}, {}, {}
-    for number, overrides in enumerate(job_overrides):
-        arm = overrides[-2].removeprefix("arm=").strip("'")
+    planned, composed, codes, mistakes, unread = [], {}, {}, {}, {}
+    for overrides in job_overrides:
+        arm, seed = overrides[-2].removeprefix("arm=").strip("'"), configs.parse_override(overrides[-1]).value()
         if arm in mistakes:
             continue
         try:
-            cfg = loader.load_sweep_config(config, configs.lift(overrides, loader))
-            with open_dict(cfg):
-                cfg.hydra.job.id, cfg.hydra.job.num = f"job_{number}", number
-            if arm not in codes:
+            if arm not in composed:
+                cfg = composed[arm] = loader.load_sweep_config(config, configs.lift(overrides, loader))
+                # Hydra's names for a job, which nobody reads.
+                with open_dict(cfg):
+                    cfg.hydra.job.id, cfg.hydra.job.num = "job", 0
                 try:
                     check.check(cfg, loader)
                 except configs.ConfigError as error:
                     if set(error.mistakes) != set(error.unread):
                         raise
                     unread[arm] = error.unread
-            elif wrong := list(check.bad_scalars(cfg)):
+            # To compose takes Hydra a tenth of a second, and ``check`` has seen to it that only the seed differs.
+            cfg = composed[arm]
+            cfg.seed = seed
+            if wrong := list(check.bad_scalars(cfg)):
                 raise configs.ConfigError(wrong)
             plain = configs.compose_job(cfg)
             if arm not in codes:
@@ -272,37 +275,3 @@ def slurm_tasks() -> dict[str, str]:
         told = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
         raise configs.ConfigError([f"Slurm's queue cannot be read: {told}; is this a node of the cluster?"]) from None
     return dict(line.split() for line in done.stdout.splitlines())
-
-
-# How long, how much ------------------------------------------------------------------------------------------------
-
-
-class Pace:
-    """How long runs take and how much they leave, by those that are recorded: each arm's own, else all arms'."""
-
-    def __init__(self, planned: Sequence[Job]) -> None:
-        self.took: dict[str, list[float]] = {}
-        self.left: dict[str, list[int]] = {}
-        for job in planned:
-            if (record := job.record()) is not None:
-                self.add(job, record)
-
-    def add(self, job: Job, record: Mapping[str, Any]) -> None:
-        """Learn from a run that ended; one that diverged or failed was shorter than it would have been."""
-        if record["status"] == "done" and record["wall_seconds"] is not None:
-            self.took.setdefault(job.arm, []).append(record["wall_seconds"])
-            size = sum(path.stat().st_size for path in job.folder.rglob("*") if path.is_file())
-            self.left.setdefault(job.arm, []).append(size)
-
-    def seconds(self, arm: str) -> float | None:
-        """A run of this arm, or None while no run at all has ended."""
-        return _typical(self.took, arm)
-
-    def bytes(self, arm: str) -> float | None:
-        return _typical(self.left, arm)
-
-
-def _typical(known: Mapping[str, list[float]], arm: str) -> float | None:
-    if arm in known:
-        return statistics.fmean(known[arm])
-    return statistics.fmean(value for values in known.values() for value in values) if known else None

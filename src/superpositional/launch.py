@@ -13,10 +13,12 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +29,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from superpositional import config as configs
-from superpositional import jobs, ledger, search, worker
+from superpositional import forecast, jobs, ledger, search, worker
+from superpositional.forecast import Pace
 from superpositional.jobs import Job
 from superpositional.live import View, in_words, say_dry_run, say_summary
 
@@ -88,7 +91,10 @@ class Launcher(HydraLauncher):
             waiting = [job for job in planned if job.waits(retry_failed=self.retry_failed)]
             at_once = self.slots(planned)
             if self.dry_run:
-                say_dry_run(planned, waiting, folder, at_once, console)
+                pace = Pace(planned)
+                with console.status("trying a few batches of each kind of run"):
+                    self.try_out(waiting, pace)
+                say_dry_run(planned, waiting, folder, at_once, pace, console)
                 return []
             with jobs.alone_in(folder):
                 self.refuse_what_runs(waiting, folder)
@@ -118,6 +124,13 @@ class Launcher(HydraLauncher):
             if type(value := getattr(self, name)) is not bool:
                 wrong.append(f"hydra.launcher.{name} must be true or false, got {value!r}")
         return wrong
+
+    def try_out(self, waiting: Sequence[Job], pace: Pace) -> None:
+        """Learn how long runs take of which no record tells. Nothing is tried where runs would not run.
+
+        Raises:
+            ConfigError: a trial did not end well, and nor would its runs.
+        """
 
     def slots(self, planned: Sequence[Job]) -> int:
         """How many runs at once."""
@@ -224,21 +237,19 @@ class LocalLauncher(Launcher):
             )
 
     def run_all(self, waiting: Sequence[Job], folder: Path, view: View) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
-        _start_server()
-        running: dict[int, tuple[Any, Job, str | None]] = {}
-        queue, free = list(waiting), [self._device(number) for number in range(view.at_once)]
+        context = _server()
+        running: dict[int, tuple[Any, Job, int]] = {}
+        queue, free = list(waiting), list(range(view.at_once))
         deadline = None
         while running or (queue and self.heed(view)):
             while queue and free and self.heed(view):
-                job, device = queue.pop(0), free.pop(0)
-                process = worker.start(job, context, {} if device is None else {"CUDA_VISIBLE_DEVICES": device})
-                running[process.sentinel] = process, job, device
+                job, slot = queue.pop(0), free.pop(0)
+                process = worker.start(job, context, self._environment(slot))
+                running[process.sentinel] = process, job, slot
                 view.started(job)
             for sentinel in wait(list(running), timeout=0.5):
-                process, job, device = running.pop(sentinel)
-                free.append(device)
+                process, job, slot = running.pop(sentinel)
+                free.append(slot)
                 record = worker.close(job, process, stopped=self.told >= STOP)
                 self.ended(job, record, view)
             if self.told >= STOP and deadline is None:
@@ -251,17 +262,36 @@ class LocalLauncher(Launcher):
             self.heed(view)
             view.refresh()
 
-    def _device(self, slot: int) -> str | None:
-        return self.gpus[slot % len(self.gpus)] if self.gpus else None
+    def try_out(self, waiting: Sequence[Job], pace: Pace) -> None:
+        failed = []
+        context = _server()
+        with tempfile.TemporaryDirectory(prefix="superpositional-") as folder:
+            for number, alike in enumerate(forecast.kinds(waiting, pace).values()):
+                tried = forecast.trial(alike[0], Path(folder) / str(number))
+                # One after the other, for side by side they would slow each other down in another way than runs do.
+                record = worker.close(tried, worker.start(tried, context, self._environment(0)))
+                if record["status"] in ("done", "diverged"):
+                    if (known := forecast.drawn_out(tried, alike[0])) is not None:
+                        pace.trials |= {job.arm: known for job in alike}
+                else:
+                    failed.append(f"{alike[0].arm}: a trial of it failed: {record['error']}")
+        if failed:
+            raise configs.ConfigError(failed)
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        return {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
 
 
-def _start_server() -> None:
-    """Start the fork server such that Ctrl-C, which the terminal sends to it and to the runs too, is for us alone."""
+def _server() -> BaseContext:
+    """The fork server, started such that Ctrl-C, which a terminal sends to it and to the runs too, is for us alone."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, before)
+    return context
 
 
 def _cores() -> int:

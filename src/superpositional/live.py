@@ -18,7 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from superpositional import records
-from superpositional.jobs import Job, Pace
+from superpositional.forecast import Pace
+from superpositional.jobs import Job
 
 TAIL = 16384  # bytes at the end of curves.csv that hold the last value of every metric
 MISSING = "–"
@@ -145,10 +146,13 @@ def _last_metric(job: Job) -> str | None:
 # Before and after --------------------------------------------------------------------------------------------------
 
 
-def say_dry_run(planned: Sequence[Job], waiting: Sequence[Job], folder: Path, at_once: int, console: Console) -> None:
+def say_dry_run(
+    planned: Sequence[Job], waiting: Sequence[Job], folder: Path, at_once: int, pace: Pace, console: Console
+) -> None:
     """What would run, how long it would take, how much it would write."""
-    pace = Pace(planned)
-    table = Table(title=f"{planned[0].config['sweep']}: {len(waiting)} of {len(planned)} runs would run, in {folder}")
+    table = Table(
+        title=f"{planned[0].config['sweep']}: {len(waiting)} of {len(planned)} runs would run", title_justify="left"
+    )
     table.add_column("arm", overflow="fold")
     for heading in ("there", "failed", "to run", "a run takes", "and leaves"):
         table.add_column(heading, justify="right")
@@ -156,10 +160,9 @@ def say_dry_run(planned: Sequence[Job], waiting: Sequence[Job], folder: Path, at
         own = Counter(job.status() for job in planned if job.arm == arm)
         to_run = sum(job.arm == arm for job in waiting)
         seconds, size = pace.seconds(arm), pace.bytes(arm)
-        numbers = (own["done"] + own["diverged"], own["failed"], to_run)
         table.add_row(
             arm,
-            *(str(number or MISSING) for number in numbers),
+            *(str(number or MISSING) for number in (own["done"] + own["diverged"], own["failed"], to_run)),
             MISSING if seconds is None else in_words(seconds),
             MISSING if size is None else _in_bytes(size),
         )
@@ -167,20 +170,18 @@ def say_dry_run(planned: Sequence[Job], waiting: Sequence[Job], folder: Path, at
     if replaced := sum(job.made_otherwise() for job in waiting):
         console.print(f"{replaced} runs of another config or code version would make room in {folder / 'superseded'}")
     known = [(pace.seconds(job.arm), pace.bytes(job.arm)) for job in waiting]
-    if waiting and None not in known[0]:
-        seconds, size = (sum(values) for values in zip(*known, strict=True))
-        of = sum(map(len, pace.took.values()))
-        console.print(
-            f"about {in_words(round(seconds / at_once))}, {at_once} at once, and {_in_bytes(size)} on disk, "
-            f"by the {of} runs of this sweep that are done",
-            soft_wrap=True,
-        )
+    if unknown := sum(None in pair for pair in known):
+        text = f"how long {unknown} of them take and how much they leave is not known before one of their arm is done"
     elif waiting:
-        console.print(
-            f"{at_once} at once; how long and how much is not known before one run is done: "
-            f"seed={waiting[0].config['seed']} beside the same words runs a single seed",
-            soft_wrap=True,
+        seconds, size = (sum(values) for values in zip(*known, strict=True))
+        by = [f"{sum(map(len, pace.runs.values()))} runs that are done"] if pace.runs else []
+        by += ["trials of a few batches; W&B's own files come on top"] if pace.trials else []
+        text = (
+            f"about {in_words(round(seconds / at_once))}, {at_once} at once, and {_in_bytes(size)}, by {' and '.join(by)}"
         )
+    else:
+        text = "nothing is left to run"
+    console.print(f"{text}; records in {folder}", soft_wrap=True)
 
 
 def say_summary(planned: Sequence[Job], folder: Path, console: Console, *, metric: str | None = None) -> list[str | None]:

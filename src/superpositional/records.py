@@ -40,6 +40,7 @@ NEVER_TRAINS = (
     "check.py",
     "cli.py",
     "figures.py",
+    "forecast.py",
     "jobs.py",
     "launch.py",
     "ledger.py",
