@@ -17,7 +17,8 @@ PACKAGE = ROOT / "src" / "superpositional"
 LEFT = [
     "seeds", "records", "ledger", "circuits", "perturbation", "scope", "term", "optimizer_reference", "optimizer",
     "schedules", "controls", "attention", "nets", "data", "tasks", "callbacks", "circuit_statistics", "tracking", "config",
-    "check", "settings", "search", "sweep", "jobs", "forecast", "live", "worker", "launch", "slurm", "train", "show", "cli",
+    "check", "settings", "search", "sweep", "jobs", "forecast", "live", "worker", "launch", "slurm", "train", "show",
+    "bench", "cli",
 ]  # fmt: skip
 CIRCUITS = [
     "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "measures", "portrait",

@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   superpositional sweep smoke                   two arms, two seeds, three steps: does it run?
   superpositional sweep paper_classification    the paper's four arms and a placebo, 30 paired seeds
   superpositional report paper_classification   figures and tables of it, finished or not
+  superpositional sweep scope --dry-run         what would run, how long, how much disk
   superpositional circuit circuit.depth=3       the circuit: gates, spectrum, response curve, picture
 """
 
@@ -73,6 +74,22 @@ def parser() -> argparse.ArgumentParser:
     circuit.add_argument(
         "--out", type=Path, default=Path("outputs/circuit"), metavar="FOLDER", help="where to write (default: %(default)s)"
     )
+    bench = commands.add_parser(
+        "bench",
+        help="how fast it is here, as ratios to named peers",
+        description="Measure, alternating with a named peer, and print medians and ratios. sweep: what a run costs beyond "
+        "its training, against a fresh process per run; what two runs at a time gain over one. Minutes.",
+        epilog="example: superpositional bench sweep optimizer=adam logger=none --runs 4 --repeats 3",
+    )
+    bench.add_argument("subject", choices=["sweep"], help="what to measure")
+    bench.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides, as for one train")
+    bench.add_argument("--runs", type=int, default=4, metavar="N", help="runs in a measurement (default: %(default)s)")
+    bench.add_argument(
+        "--repeats", type=int, default=3, metavar="N", help="measurements of each kind (default: %(default)s)"
+    )
+    bench.add_argument(
+        "--out", type=Path, default=Path("outputs/bench"), metavar="FOLDER", help="where to write (default: %(default)s)"
+    )
     return top
 
 
@@ -97,7 +114,18 @@ def _main(arguments: Sequence[str] | None) -> None:
         return _sweep(options, unknown)
     if unknown:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
-    return _circuit(options) if options.command == "circuit" else _report(options)
+    return {"circuit": _circuit, "bench": _bench, "report": _report}[options.command](options)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from superpositional import bench
+    from superpositional.config import ConfigError
+    from superpositional.train import refuse
+
+    try:
+        bench.main(options.subject, options.overrides, runs=options.runs, repeats=options.repeats, out=options.out)
+    except ConfigError as error:
+        refuse(error)
 
 
 def _circuit(options: argparse.Namespace) -> None:

@@ -224,7 +224,7 @@ class LocalLauncher(Launcher):
     def slots(self, planned: Sequence[Job]) -> int:
         self.gpus = _gpus() if any(_takes_gpu(job.config["trainer"]) for job in planned) else []
         threads = max(job.config["threads"] for job in planned)
-        return self.at_once or len(self.gpus) * self.per_gpu or max(1, _cores() // threads)
+        return self.at_once or len(self.gpus) * self.per_gpu or max(1, cores() // threads)
 
     def refuse_what_runs(self, waiting: Sequence[Job], folder: Path) -> None:
         super().refuse_what_runs(waiting, folder)
@@ -294,7 +294,7 @@ def _server() -> BaseContext:
     return context
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores this process may use, which a container or taskset may have made fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -37,6 +37,7 @@ STATUSES = ("done", "diverged", "failed", "interrupted")
 # What plans, judges, speaks or explains but never trains: editing these files leaves every number of a run as it was.
 NEVER_TRAINS = (
     "analysis.py",
+    "bench.py",
     "check.py",
     "cli.py",
     "figures.py",

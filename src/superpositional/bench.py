@@ -1,0 +1,126 @@
+"""How fast is it, against what?
+
+Every figure is a ratio to a named peer, measured in the same call, alternating, as the median of repeated measurements.
+``sweep``: what a run of a sweep costs beyond its training, against a fresh Python process for each run, as a loop in a shell
+has it; and what two runs at a time gain over one. Nothing here is a test: times depend on the machine.
+"""
+
+import itertools
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from superpositional import config as configs
+from superpositional import records
+from superpositional.jobs import Job
+from superpositional.launch import LocalLauncher, cores
+from superpositional.live import View
+
+
+def main(subject: str, overrides: Sequence[str], *, runs: int, repeats: int, out: Path) -> dict[str, Any]:
+    """Measure, say it, and write ``<out>/<subject>.json`` with every single measurement.
+
+    Raises:
+        ConfigError: the overrides cannot be composed, or a run of them does not end as done.
+    """
+    for name, value in (("runs", runs), ("repeats", repeats)):
+        if value < 1:
+            raise configs.ConfigError([f"--{name} must be an integer >= 1, got {value}"])
+    console = Console(highlight=False)
+    measured = _sweep(overrides, runs, repeats, console)
+    measured |= {
+        "overrides": list(overrides),
+        "machine": f"{platform.processor() or platform.machine()}, {cores()} cores",
+        "python": platform.python_version(),
+        "git": records.git_state(),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    records.write_json(out / f"{subject}.json", measured)
+    console.print(_table(measured))
+    console.print(f"medians of {repeats} repeats with {runs} runs each; every measurement in {out / subject}.json")
+    return measured
+
+
+def _sweep(overrides: Sequence[str], runs: int, repeats: int, console: Console) -> dict[str, Any]:
+    cfg, _ = configs.composed(overrides)
+    plain = configs.compose_job(cfg) | {"sweep": "bench", "arm": "bench"}
+    code = configs.code_version(plain)
+    found: dict[str, list[dict[str, float]]] = {"one at a time": [], "two at a time": [], "a process per run": []}
+    with tempfile.TemporaryDirectory(prefix="superpositional-") as folder:
+        place = Path(folder)
+        # Starts the fork server, which every sweep does once, and lets the system's caches fill.
+        started = time.perf_counter()
+        _by_launcher([Job(plain, place / "warm", code)], 1)
+        first = time.perf_counter() - started
+        rounds = list(itertools.product(range(repeats), found))
+        for repeat, how in track(rounds, "measuring", console=console, transient=True):
+            where = place / f"{repeat}-{how.replace(' ', '-')}"
+            planned = [Job(plain | {"seed": seed}, where / f"seed-{seed}", code) for seed in range(runs)]
+            started = time.perf_counter()
+            if how == "a process per run":
+                _by_processes(overrides, planned)
+            else:
+                _by_launcher(planned, 1 if how == "one at a time" else 2)
+            seconds = time.perf_counter() - started
+            ended = [records.read_record(job.folder) for job in planned]
+            if wrong := [record for record in ended if record is None or record["status"] != "done"]:
+                told = wrong[0] and wrong[0]["error"]
+                raise configs.ConfigError([f"a run of the benchmark did not end as done: {told}; choose other overrides"])
+            fitted = sum(record["fit_seconds"] for record in ended)
+            found[how].append({"seconds": seconds, "fit_seconds": fitted, "beyond": (seconds - fitted) / runs})
+    return {"runs": runs, "repeats": repeats, "first_run_seconds": first, "measurements": found}
+
+
+def _by_launcher(planned: Sequence[Job], at_once: int) -> None:
+    launcher = LocalLauncher(jobs=at_once)
+    view = View(planned, planned, launcher.slots(planned), Console(file=StringIO()))
+    launcher.run_all(planned, planned[0].folder.parent, view)
+
+
+def _by_processes(overrides: Sequence[str], planned: Sequence[Job]) -> None:
+    """One run after the other by ``superpositional train``."""
+    for job in planned:
+        words = [*overrides, f"seed={job.config['seed']}", f"hydra.run.dir='{job.folder}'"]
+        command = [sys.executable, "-m", "superpositional.cli", "train", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+        if done.returncode:
+            raise configs.ConfigError([f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}"])
+
+
+def _table(measured: dict[str, Any]) -> Table:
+    found = measured["measurements"]
+    one, two, alone = (found[how] for how in ("one at a time", "two at a time", "a process per run"))
+    table = Table()
+    for heading in ("what", "ours", "peer", "ratio"):
+        table.add_column(heading, justify="left" if heading == "what" else "right", overflow="fold")
+
+    def add(what: str, ours: Sequence[float], peer: Sequence[float], unit: str = " s") -> None:
+        # Of pairs measured one after the other, so that what else the machine does touches both.
+        ratio = statistics.median(a / b for a, b in zip(ours, peer, strict=True))
+        table.add_row(what, f"{statistics.median(ours):.2f}{unit}", f"{statistics.median(peer):.2f}{unit}", f"{ratio:.2f}")
+
+    add(
+        "a run beyond its training; peer: a fresh process per run",
+        [each["beyond"] for each in one],
+        [each["beyond"] for each in alone],
+    )
+    add(
+        f"{measured['runs']} runs two at a time; peer: one at a time",
+        [each["seconds"] for each in two],
+        [each["seconds"] for each in one],
+    )
+    efficiency = statistics.median(a["seconds"] / (2 * b["seconds"]) for a, b in zip(one, two, strict=True))
+    table.add_row("efficiency of two at a time (1: twice as fast)", f"{efficiency:.2f}", "1", f"{efficiency:.2f}")
+    return table
