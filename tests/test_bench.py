@@ -6,7 +6,7 @@ from conftest import SMOKE
 
 
 def test_the_sweeps_benchmark_measures_each_kind_and_keeps_every_measurement(door, workplace) -> None:
-    code, out, err = door("bench", "sweep", *SMOKE, "optimizer=adam", "--runs", "2", "--repeats", "1")
+    code, out, err = door("bench", "sweep", *SMOKE, "--runs", "2", "--repeats", "1", "optimizer=adam")
     assert code == 0, err
     measured = json.loads((workplace / "outputs" / "bench" / "sweep.json").read_text())
     assert measured["overrides"] == [*SMOKE, "optimizer=adam"]

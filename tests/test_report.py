@@ -161,6 +161,7 @@ def test_an_arm_without_any_finished_run_is_shown_as_such(tmp_path):
     report = write_report(tmp_path)
     assert "| x | 0 of 2 | – | –† (0 pairs) |" in report.table
     assert "x: 2 of 2 diverged (seeds 0, 1); no pair to compare." in report.sentences[0]
+    assert "Ended otherwise: x diverged in 2 of 2 runs." in report.text
 
 
 def test_the_inset_is_left_out_where_it_would_cover_a_curve(tmp_path):

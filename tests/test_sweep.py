@@ -70,6 +70,33 @@ def test_arms_times_swept_values_have_both_in_their_name() -> None:
     ]
 
 
+def test_in_a_grid_every_arm_is_held_to_the_baseline_at_the_same_values(door, workplace) -> None:
+    path = write_sweep(workplace, {"adam": ["optimizer=adam"], "adam_b": ["optimizer=adam", "optimizer.eps=1e-6"]})
+    assert door("sweep", str(path), "seed=0,1", "data.length=16,18")[0] == 0
+    sweep = records.load_sweep(workplace / "outputs" / "mine")
+    assert {arm: sweep.baseline(arm) for arm in sweep.arms} == {
+        "adam,data.length=16": "adam,data.length=16",
+        "adam,data.length=18": "adam,data.length=18",
+        "adam_b,data.length=16": "adam,data.length=16",
+        "adam_b,data.length=18": "adam,data.length=18",
+    }
+    code, out, err = door("report", "mine")
+    assert code == 0, err
+    assert "adam b, data.length=18 vs adam, data.length=18, test accuracy" in out
+    assert "vs adam, data.length=16, epochs" in out
+    assert "data.length=18 vs adam, data.length=16" not in out
+    # Published, it is the same.
+    records.publish(sweep, workplace / "published")
+    assert records.load_sweep(workplace / "published").baselines == sweep.baselines
+
+
+def test_without_a_grid_or_without_arms_the_first_arm_is_the_baseline(door, workplace) -> None:
+    assert door("train", "-m", "optimizer=adam,sgd", "trainer=smoke", "logger=none", "seed=0", "sweep=mine")[0] == 0
+    sweep = records.load_sweep(workplace / "outputs" / "mine")
+    assert [sweep.baseline(arm) for arm in sweep.arms] == ["optimizer=adam", "optimizer=adam"]
+    assert sweep.baselines == {}
+
+
 def test_two_arms_in_one_folder_are_refused() -> None:
     with pytest.raises(configs.ConfigError, match=r"two arms would share the folder a_b; give one another name"):
         jobs(arms={"a b": [], "a:b": []})
@@ -360,6 +387,17 @@ def test_hydras_own_multirun_is_the_same_program(door, workplace) -> None:
     assert set(statuses(workplace / "outputs" / "train")) == {
         f"optimizer={name}/seed-{seed}" for name in ("adam", "placebo") for seed in (0, 1)
     }
+
+
+def test_what_another_launcher_of_hydras_ran_is_gone_on_with(door, workplace) -> None:
+    # Hydra's own launcher stands for those of others, Ray's for one: they compose each job and know nothing of records.
+    path = write_sweep(workplace, ARMS)
+    assert door("sweep", str(path), "seed=0", "hydra/launcher=basic")[0] == 0
+    kept = (workplace / "outputs/mine/loud/seed-0/record.json").read_bytes()
+    code, out, _ = door("sweep", str(path))
+    assert (code, "2 of 4 runs are there already" in out) == (0, True)
+    assert (workplace / "outputs/mine/loud/seed-0/record.json").read_bytes() == kept
+    assert len(records.load_sweep(workplace / "outputs/mine").runs) == 4
 
 
 def test_each_offline_wandb_run_is_its_own_and_ends_as_it_ended(door, workplace) -> None:

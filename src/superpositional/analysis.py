@@ -207,8 +207,8 @@ def outcomes(sweep: Sweep, arm: str, measure: Measure) -> Outcomes:
 
 
 def compare(sweep: Sweep, arm: str, measure: Measure, baseline: str | None = None) -> Comparison:
-    """The paired differences of an arm to another, by default the sweep's baseline, its first arm."""
-    baseline = baseline or sweep.arms[0]
+    """The paired differences of an arm to another, by default the sweep's baseline of it."""
+    baseline = baseline or sweep.baseline(arm)
     sides = outcomes(sweep, arm, measure), outcomes(sweep, baseline, measure)
     values, reference = sides[0].values, sides[1].values
     differences = {seed: values[seed] - reference[seed] for seed in values if seed in reference}
@@ -297,7 +297,13 @@ def name_seeds(seeds: Iterable[int]) -> str:
 
 def label(arm: str) -> str:
     """An arm's name for readers: ``lambda_0.5`` is "λ = 0.5", ``quantum_moments`` is "quantum moments"."""
-    return re.sub(r"(?<![^_])lambda_(-?\d[\d.]*(?:e-?\d+)?)(?![^_])", r"λ = \1", arm).replace("_", " ")
+    # A setting keeps its own name: circuit.n_qubits=2.
+    parts = [part if "=" in part else _plainly(part) for part in arm.split(",")]
+    return ", ".join(parts)
+
+
+def _plainly(name: str) -> str:
+    return re.sub(r"(?<![^_])lambda_(-?\d[\d.]*(?:e-?\d+)?)(?![^_])", r"λ = \1", name).replace("_", " ")
 
 
 def _by_epoch(run: Run, metric: str) -> dict[float, float]:

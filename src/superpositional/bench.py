@@ -1,8 +1,8 @@
 """How fast is it, against what?
 
 Every figure is a ratio to a named peer, measured in the same call, alternating, as the median of repeated measurements.
-``sweep``: what a run of a sweep costs beyond its training, against a fresh Python process for each run, as a loop in a shell
-has it; and what two runs at a time gain over one. Nothing here is a test: times depend on the machine.
+``sweep``: what a run of a sweep costs beyond its training, against a fresh Python process for each run, as a loop in a
+shell has it; and what two runs at a time gain over one. Nothing here is a test: times depend on the machine.
 """
 
 import itertools

@@ -112,6 +112,10 @@ def _main(arguments: Sequence[str] | None) -> None:
     options, unknown = parser().parse_known_args(given)
     if options.command == "sweep":
         return _sweep(options, unknown)
+    if hasattr(options, "overrides"):
+        # Those after an option, which argparse does not join with those before it.
+        options.overrides += [word for word in unknown if not word.startswith("-")]
+        unknown = [word for word in unknown if word.startswith("-")]
     if unknown:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
     return {"circuit": _circuit, "bench": _bench, "report": _report}[options.command](options)

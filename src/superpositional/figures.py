@@ -153,9 +153,13 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "") ->
     ends = [abs(v) for c in table for v in (c.estimate.low, c.estimate.high, c.estimate.mean) if v is not None]
     reach = 1.15 * max(ends, default=0) or 1.0
     ax.set_xlim(-reach, reach)
-    measure, baseline = table[0].measure, label(table[0].baseline.arm)
+    measure = table[0].measure
+    baselines = dict.fromkeys(label(comparison.baseline.arm) for comparison in table)
+    baseline = next(iter(baselines)) if len(baselines) == 1 else "the baseline at the same values"
     dagger = "\n† conditional on the pairs that gave a value" if any(c.conditional for c in table) else ""
-    ax.set_xlabel(f"{measure.name}, difference to {baseline} ({measure.unit}){dagger}")
+    # A long name has a line of its own, or the page would cut it.
+    between = "\n" if len(measure.name) + len(baseline) > 35 else " "
+    ax.set_xlabel(f"{measure.name}, difference to{between}{baseline} ({measure.unit}){dagger}")
     title = "\n".join(filter(None, [note, "mean paired difference, 95 % $t$ interval, $n$ seeds"]))
     # Held at the right so that a long note runs over the arms' labels instead of off the page.
     ax.set_title(title, loc="right", multialignment="left")

@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from superpositional import check, records
+from superpositional import check, records, search
 from superpositional import config as configs
 
 SUBMITTED = "slurm/tasks.json"  # in a sweep's folder: identity of each run that was sent to Slurm, and its task
@@ -177,10 +177,11 @@ def _several_devices(trainer: Mapping[str, Any]) -> str | None:
     return None
 
 
-def write_plan(folder: Path, planned: Sequence[Job], sought: Mapping[str, Any] | None) -> None:
+def write_plan(folder: Path, planned: Sequence[Job], names: Sequence[str], sought: Mapping[str, Any] | None) -> None:
     """``sweep.json``: what was asked for, and what earlier calls left here of the same arms, or of others.
 
-    ``sought`` is the search that laid the arms out, as ``search.plan`` has it.
+    ``names`` are those of the sweep's arms, whose first is the baseline at the same swept values; ``sought`` is the search
+    that laid the arms out, as ``search.plan`` has it.
 
     Raises:
         ConfigError: a search and an ordinary sweep would share the folder.
@@ -203,9 +204,22 @@ def write_plan(folder: Path, planned: Sequence[Job], sought: Mapping[str, Any] |
         "seeds": sorted(seeds),
         "families": families,
     }
+    if baselines := _baselines(list(families), [search.slug(name) for name in names]):
+        written["baselines"] = baselines
     if sought is not None:
         written["search"] = sought
     records.write_json(path, written)
+
+
+def _baselines(arms: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Which arm each is held to, where swept values make of every named arm several; else nothing: the first."""
+    found = {}
+    for arm in arms:
+        own = [name for name in names if arm == name or arm.startswith(f"{name},")]
+        # Of two names, one the beginning of the other, the longer one is meant.
+        baseline = names[0] + arm.removeprefix(max(own, key=len)) if own else arms[0]
+        found[arm] = baseline if baseline in arms else arms[0]
+    return found if set(found.values()) - {arms[0]} else {}
 
 
 # One call at a time ------------------------------------------------------------------------------------------------

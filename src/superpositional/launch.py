@@ -99,7 +99,7 @@ class Launcher(HydraLauncher):
             with jobs.alone_in(folder):
                 self.refuse_what_runs(waiting, folder)
                 sought = search.plan(self.config.hydra.sweeper)
-                jobs.write_plan(folder, planned, sought)
+                jobs.write_plan(folder, planned, list(self.config.hydra.sweeper.get("arms") or {}), sought)
                 try:
                     self._work_off(planned, waiting, folder, at_once, console)
                 finally:

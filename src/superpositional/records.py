@@ -83,6 +83,8 @@ class Run:
 class Sweep:
     """All runs of a sweep beside what was planned. ``missing`` lists (arm, seed) pairs with no record yet.
 
+    ``baselines`` names the arm that each is held to where that is not the first: the one at the same swept values.
+
     Of a search there is also its plan, as ``search.plan`` has it, and what else its arms were run for: ``set_aside[arm]``
     holds the number and seconds of the runs that another config or code version left under that arm's name.
     """
@@ -95,6 +97,11 @@ class Sweep:
     families: Mapping[str, str] = field(default_factory=dict, repr=False)
     search: Mapping[str, Any] | None = field(default=None, repr=False)
     set_aside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    baselines: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def baseline(self, arm: str) -> str:
+        """The arm that this one is held to; a baseline is its own."""
+        return self.baselines.get(arm, self.arms[0])
 
     @property
     def missing(self) -> list[tuple[str, int]]:
@@ -249,7 +256,9 @@ def load_sweep(folder: str | Path) -> Sweep:
     if search is not None:
         # A published search brings the count; its folder holds no more than the runs themselves.
         set_aside = plan["set_aside"] if "set_aside" in plan else _set_aside(folder, runs)
-    return Sweep(plan["sweep"], plan["question"], arms, seeds, tuple(runs), families, search, set_aside)
+    return Sweep(
+        plan["sweep"], plan["question"], arms, seeds, tuple(runs), families, search, set_aside, plan.get("baselines", {})
+    )
 
 
 def _set_aside(folder: Path, runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
@@ -279,6 +288,8 @@ def publish(sweep: Sweep, folder: Path) -> None:
     _replace(folder / "runs.jsonl", "".join(lines))
     plan = {"sweep": sweep.name, "question": sweep.question, "arms": sweep.arms, "seeds": sweep.seeds}
     plan |= {"families": sweep.families}
+    if sweep.baselines:
+        plan |= {"baselines": sweep.baselines}
     if sweep.search is not None:
         plan |= {"search": sweep.search, "set_aside": sweep.set_aside}
     write_json(folder / "sweep.json", plan)

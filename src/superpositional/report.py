@@ -10,6 +10,7 @@ The command line prints ``Report.text``; `update_readme` puts the same words whe
 
 import csv
 import io
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,8 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Report:
         measure: [analysis.outcomes(sweep, arm, measure) for arm in sweep.arms]
         for measure in (TEST_ACCURACY, EPOCHS_TO_TARGET)
     }
-    comparisons = {measure: [analysis.compare(sweep, arm, measure) for arm in sweep.arms[1:]] for measure in arms}
+    held = [arm for arm in sweep.arms if sweep.baseline(arm) != arm]
+    comparisons = {measure: [analysis.compare(sweep, arm, measure) for arm in held] for measure in arms}
     caption = _caption(sweep, comparisons)
     rows = _rows(arms, comparisons)
     table = _markdown(rows)
@@ -96,9 +98,10 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Report:
         path.write_text(text, encoding="utf-8", newline="\n")
         files.append(path)
     sentences = [comparison.sentence for measure in comparisons for comparison in comparisons[measure]]
-    if CONTROL in sweep.arms[1:]:
-        rest = [arm for arm in sweep.arms[1:] if arm != CONTROL]
-        sentences += [analysis.compare(sweep, arm, TEST_ACCURACY, CONTROL).sentence for arm in rest]
+    # The control of each baseline, at the same swept values.
+    controls = {sweep.baseline(arm): arm for arm in held if arm.split(",")[0] == CONTROL}
+    rest = [(arm, controls.get(sweep.baseline(arm), arm)) for arm in held]
+    sentences += [analysis.compare(sweep, arm, TEST_ACCURACY, to).sentence for arm, to in rest if to != arm]
     return Report(sweep.name, caption, table, _lead(sweep, comparisons), tuple(sentences), tuple(files))
 
 
@@ -120,9 +123,9 @@ def update_readme(readme: str | Path, report: Report) -> None:
 
 def _lead(sweep: Sweep, comparisons: dict) -> str:
     """The answer in short, and no more than the intervals allow."""
-    if len(sweep.arms) < 2:
+    if not any(comparisons.values()):
         return "One arm: nothing to compare."
-    baseline = analysis.label(sweep.arms[0])
+    baseline = _baseline(sweep)
     parts = []
     for measure, table in comparisons.items():
         apart = [c for c in table if c.verdict.startswith("The interval excludes 0:")]
@@ -130,8 +133,19 @@ def _lead(sweep: Sweep, comparisons: dict) -> str:
         some = any(c.estimate.low is not None for c in table)
         none = f"no arm's interval against {baseline} excludes 0" if some else f"no interval against {baseline} to speak of"
         parts.append(f"{measure.name}: {named or none}")
+    # What has no pair left has no interval either, and that may be the result.
+    lost = Counter((run.arm, run.status) for run in sweep.runs if run.status in ("diverged", "failed"))
+    ended = [f"{analysis.label(arm)} {status} in {n} of {len(sweep.seeds)} runs" for (arm, status), n in lost.items()]
+    ends = f" Ended otherwise: {'; '.join(ended)}." if ended else ""
     waiting = " The sweep is unfinished, so this is an interim look." if sweep.missing else ""
-    return f"**In short.** {'; '.join(parts).capitalize()}.{waiting}"
+    return f"**In short.** {'; '.join(parts).capitalize()}.{ends}{waiting}"
+
+
+def _baseline(sweep: Sweep) -> str:
+    """What the arms are held to, in words."""
+    found = {sweep.baseline(arm) for arm in sweep.arms}
+    first = analysis.label(sweep.arms[0])
+    return first if len(found) == 1 else f"{first.split(',')[0]} at the same values"
 
 
 def _check_begun(sweep: Sweep, folder: str | Path) -> None:
@@ -187,7 +201,7 @@ def _caption(sweep: Sweep, comparisons: dict) -> str:
     parts = [_title(sweep)]
     parts.append(f"{analysis.progress(sweep).capitalize()}. Mean ± sd over finished runs.")
     if every:
-        baseline, n = analysis.label(sweep.arms[0]), len(every)
+        baseline, n = _baseline(sweep), len(every)
         parts.append(f"Differences to {baseline} are paired by seed; brackets are Student-t 95 % intervals,")
         parts.append(f"not corrected for multiple comparisons ({n} of them).")
     if targets := sorted({run.summary("convergence/target") for run in sweep.runs if run.status == "done"} - {None}):
@@ -203,8 +217,9 @@ def _caption(sweep: Sweep, comparisons: dict) -> str:
 def _rows(arms: dict, comparisons: dict) -> list[tuple[str, ...]]:
     """The table's cells as readers see them; the last column exists only if some run did not simply end well."""
     rows = []
-    for index, (accuracy, epochs) in enumerate(zip(*arms.values(), strict=True)):
-        differences = ["baseline"] * 2 if index == 0 else [_difference(table[index - 1]) for table in comparisons.values()]
+    by_arm = [{comparison.arm.arm: _difference(comparison) for comparison in table} for table in comparisons.values()]
+    for accuracy, epochs in zip(*arms.values(), strict=True):
+        differences = [table.get(accuracy.arm, "baseline") for table in by_arm]
         reasons = {**accuracy.without, **{k: v for k, v in epochs.without.items() if k not in accuracy.without}}
         ended = ", ".join(f"{len(seeds)} {reason}" for reason, seeds in reasons.items())
         n = f"{_done(accuracy)} of {accuracy.planned}"
@@ -253,13 +268,15 @@ def _csv(arms: dict, comparisons: dict) -> str:
     columns = [f"{prefix}_{key}" for prefix in ("arm", "difference") for key in estimate]
     writer.writerow(("metric", "unit", "arm", "baseline", "planned", *columns, "conditional", *reasons))
     for measure, table in arms.items():
-        for index, outcomes in enumerate(table):
-            comparison = comparisons[measure][index - 1] if index else None
+        by_arm = {comparison.arm.arm: comparison for comparison in comparisons[measure]}
+        for outcomes in table:
+            comparison = by_arm.get(outcomes.arm)
+            baseline = comparison.baseline.arm if comparison else outcomes.arm
             cells = [getattr(outcomes.estimate, key) for key in estimate]
             cells += [getattr(comparison.estimate, key) if comparison else None for key in estimate]
             cells.append(comparison.conditional if comparison else None)
             cells += [len(outcomes.without.get(reason, ())) for reason in reasons]
-            writer.writerow((measure.metric, measure.unit, outcomes.arm, table[0].arm, outcomes.planned, *cells))
+            writer.writerow((measure.metric, measure.unit, outcomes.arm, baseline, outcomes.planned, *cells))
     return file.getvalue()
 
 

@@ -37,7 +37,8 @@ class ArmsSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
 
-        self.config = config
+        self.config, self.loader = config, hydra_context.config_loader
+        self.ours = str(config.hydra.launcher._target_).startswith("hydra_plugins.superpositional.")
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -47,6 +48,9 @@ class ArmsSweeper(Sweeper):
 
         try:
             jobs = self.jobs(arguments)
+            if not self.ours:
+                # Hydra's other launchers compose each job themselves, by Hydra's stricter words.
+                jobs = [configs.lift(overrides, self.loader) for overrides in jobs]
         except configs.ConfigError as error:
             refuse(error)
         return self.launcher.launch(jobs, initial_job_idx=0)
