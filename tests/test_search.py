@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 from scipy.stats import qmc
 
 from superpositional import config as configs
+from superpositional import records
 from superpositional import search as searches
 from superpositional.search import Search
 from superpositional.sweep import ArmsSweeper
@@ -320,7 +322,9 @@ SEARCHES = [path for path in SWEEPS if path.stem.startswith("tune_")]
 
 def seeds(path) -> set[int]:
     """What a sweep file runs without further ado; a single run's seed where it names none."""
-    sweeper = ArmsSweeper(**OmegaConf.load(path).hydra.sweeper)
+    node = OmegaConf.load(path).hydra.sweeper
+    # Whose seeds they are does not depend on the settings that a search chose.
+    sweeper = ArmsSweeper(**{key: value for key, value in node.items() if key != "tuned"})
     sweeper.config = OmegaConf.create({"seed": 0})
     return {int(job[-1].removeprefix("seed=")) for job in sweeper.jobs([])}
 
@@ -345,3 +349,56 @@ def test_a_search_can_be_drawn_and_gives_every_arm_as_many_trials(path):
     plan = searches.plan(sweeper)
     assert list(plan["values"]) == list(sweeper.arms)
     assert {len(trials) for trials in plan["values"].values()} == {plan["trials"]}
+
+
+def write_pair(folder: Path) -> None:
+    """A search of two arms, and the comparison with what it chose."""
+    arms = {"adam": ["optimizer=adam"], "sine": ["optimizer=superpositional"]}
+    own = {"sine": {"optimizer.quantum_weight": {"choices": [1, 10]}}}
+    search = {"trials": 2, "space": {"optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True}}, "own": own}
+    for name, more, seed in (("tune_it", {"search": search}, "7,8"), ("tuned_it", {"tuned": "outputs/tune_it"}, "1,2")):
+        sweep = {
+            "defaults": ["train", {"override trainer": "smoke"}, {"override logger": "none"}, "_self_"],
+            "sweep": name,
+            "hydra": {"sweeper": {"arms": arms, "params": {"seed": seed}, **more}},
+        }
+        OmegaConf.save(OmegaConf.create(sweep), folder / f"{name}.yaml")
+
+
+def test_a_comparison_takes_what_a_search_chose_and_keeps_its_ledger(workplace, door):
+    write_pair(workplace)
+    code, _, err = door("sweep", "tuned_it.yaml")
+    assert (code, "hydra.sweeper.tuned must be the folder of a search with its ledger.json" in err) == (2, True)
+    assert door("sweep", "tune_it.yaml")[0] == 0
+    found = json.loads((workplace / "outputs/tune_it/ledger.json").read_text())
+    assert found["equal_budget"]
+    assert door("sweep", "tuned_it.yaml")[0] == 0
+    for arm in ("adam", "sine"):
+        best = found["arms"][arm]["best"]
+        (values,) = [trial["values"] for trial in found["arms"][arm]["trials"] if trial["trial"] == best]
+        config = records.read_record(workplace / "outputs/tuned_it" / arm / "seed-1")["config"]["optimizer"]
+        assert {key: config[key.removeprefix("optimizer.")] for key in values} == values
+    sweep = records.load_sweep(workplace / "outputs/tuned_it")
+    assert sweep.tuned == found
+    records.publish(sweep, workplace / "published")
+    assert records.load_sweep(workplace / "published").tuned == found
+    code, out, _ = door("report", "tuned_it")
+    assert "Each arm's settings: the best of its 2 trials in tune_it, by val/accuracy/last on 2 other seeds." in out
+
+
+def test_settings_are_compared_only_where_that_is_fair(workplace, door):
+    write_pair(workplace)
+    assert door("sweep", "tune_it.yaml", "seed=7")[0] == 0
+    code, _, err = door("sweep", "tuned_it.yaml", "seed=6,7")
+    assert (code, "seed 7 chose the settings in outputs/tune_it, so it cannot compare them" in err) == (2, True)
+    code, _, err = door("sweep", "tuned_it.yaml", "hydra.sweeper.arms.sgd=[optimizer=sgd]")
+    assert (code, "sgd was not searched in outputs/tune_it; search it with the same budget" in err) == (2, True), err
+    ledger = workplace / "outputs/tune_it/ledger.json"
+    ledger.write_text(ledger.read_text().replace('"equal_budget": true', '"equal_budget": false'))
+    ledger.write_text(ledger.read_text().replace('"why_not": []', '"why_not": ["trials recorded: adam 2, sine 1"]'))
+    code, _, err = door("sweep", "tuned_it.yaml")
+    assert (code, "budgets are not equal in outputs/tune_it/ledger.json: trials recorded: adam 2, sine 1" in err) == (
+        2,
+        True,
+    )
+    assert not (workplace / "outputs/tuned_it").exists()

@@ -440,7 +440,11 @@ def test_a_run_in_a_sweep_equals_the_same_run_alone_bit_for_bit(door, workplace)
         assert a[name][1].tobytes() == b[name][1].tobytes()
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in configs.directory("sweeps").glob("*.yaml")))
+SWEEPS = configs.directory("sweeps").glob("*.yaml")
+
+
+# Which settings the tuned ones have, only the ledger of a search that has been run says.
+@pytest.mark.parametrize("name", sorted(path.stem for path in SWEEPS if "\n    tuned:" not in path.read_text()))
 def test_a_plan_composes_each_seed_as_hydra_would(name) -> None:
     """The plan composes an arm once and changes the seed; here Hydra composes the last seed of every arm by itself."""
     GlobalHydra.instance().clear()

@@ -177,15 +177,16 @@ def _several_devices(trainer: Mapping[str, Any]) -> str | None:
     return None
 
 
-def write_plan(folder: Path, planned: Sequence[Job], names: Sequence[str], sought: Mapping[str, Any] | None) -> None:
+def write_plan(folder: Path, planned: Sequence[Job], sweeper: Mapping[str, Any]) -> dict[str, Any]:
     """``sweep.json``: what was asked for, and what earlier calls left here of the same arms, or of others.
 
-    ``names`` are those of the sweep's arms, whose first is the baseline at the same swept values; ``sought`` is the search
-    that laid the arms out, as ``search.plan`` has it.
+    ``sweeper`` is Hydra's node: the first of its arms is the baseline at the same swept values, its search is kept, and so
+    is the ledger of one that chose the settings.
 
     Raises:
         ConfigError: a search and an ordinary sweep would share the folder.
     """
+    sought, names = search.plan(sweeper), list(sweeper.get("arms") or {})
     families = {job.arm: records.family(job.config, job.code) for job in planned}
     seeds = {job.config["seed"] for job in planned}
     path = folder / "sweep.json"
@@ -208,7 +209,10 @@ def write_plan(folder: Path, planned: Sequence[Job], names: Sequence[str], sough
         written["baselines"] = baselines
     if sought is not None:
         written["search"] = sought
+    if sweeper.get("tuned") is not None:
+        _, written["tuned"] = search.tuned(sweeper["tuned"], names, seeds)
     records.write_json(path, written)
+    return written
 
 
 def _baselines(arms: Sequence[str], names: Sequence[str]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from superpositional import config as configs
-from superpositional import forecast, jobs, ledger, search, worker
+from superpositional import forecast, jobs, ledger, worker
 from superpositional.forecast import Pace
 from superpositional.jobs import Job
 from superpositional.live import View, in_words, say_dry_run, say_summary
@@ -98,8 +98,7 @@ class Launcher(HydraLauncher):
                 return []
             with jobs.alone_in(folder):
                 self.refuse_what_runs(waiting, folder)
-                sought = search.plan(self.config.hydra.sweeper)
-                jobs.write_plan(folder, planned, list(self.config.hydra.sweeper.get("arms") or {}), sought)
+                sought = jobs.write_plan(folder, planned, self.config.hydra.sweeper).get("search")
                 try:
                     self._work_off(planned, waiting, folder, at_once, console)
                 finally:

@@ -84,6 +84,7 @@ class Sweep:
     """All runs of a sweep beside what was planned. ``missing`` lists (arm, seed) pairs with no record yet.
 
     ``baselines`` names the arm that each is held to where that is not the first: the one at the same swept values.
+    ``tuned`` is the ledger of the search that chose the arms' settings, where one did.
 
     Of a search there is also its plan, as ``search.plan`` has it, and what else its arms were run for: ``set_aside[arm]``
     holds the number and seconds of the runs that another config or code version left under that arm's name.
@@ -98,6 +99,7 @@ class Sweep:
     search: Mapping[str, Any] | None = field(default=None, repr=False)
     set_aside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     baselines: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tuned: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def baseline(self, arm: str) -> str:
         """The arm that this one is held to; a baseline is its own."""
@@ -251,13 +253,22 @@ def load_sweep(folder: str | Path) -> Sweep:
     # disk but is not part of this sweep. One of another seed is: another machine's, copied in with its folder.
     runs = sorted((run for run in runs if run.arm in order), key=lambda r: (order[r.arm], r.seed))
     seeds = tuple(sorted({*plan["seeds"], *(run.seed for run in runs)}))
-    arms, search = tuple(plan["arms"]), plan.get("search")
+    search = plan.get("search")
     set_aside = {}
     if search is not None:
         # A published search brings the count; its folder holds no more than the runs themselves.
         set_aside = plan["set_aside"] if "set_aside" in plan else _set_aside(folder, runs)
     return Sweep(
-        plan["sweep"], plan["question"], arms, seeds, tuple(runs), families, search, set_aside, plan.get("baselines", {})
+        name=plan["sweep"],
+        question=plan["question"],
+        arms=tuple(plan["arms"]),
+        seeds=seeds,
+        runs=tuple(runs),
+        families=families,
+        search=search,
+        set_aside=set_aside,
+        baselines=plan.get("baselines", {}),
+        tuned=plan.get("tuned"),
     )
 
 
@@ -290,6 +301,8 @@ def publish(sweep: Sweep, folder: Path) -> None:
     plan |= {"families": sweep.families}
     if sweep.baselines:
         plan |= {"baselines": sweep.baselines}
+    if sweep.tuned is not None:
+        plan |= {"tuned": sweep.tuned}
     if sweep.search is not None:
         plan |= {"search": sweep.search, "set_aside": sweep.set_aside}
     write_json(folder / "sweep.json", plan)

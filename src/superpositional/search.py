@@ -10,8 +10,9 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -203,6 +204,44 @@ def plan(sweeper: Mapping[str, Any] | None) -> dict[str, Any] | None:
     declared = search.declared()
     # By the names that the records have.
     return {**declared, "own": {slug(arm): space for arm, space in declared["own"].items()}, "values": values}
+
+
+def tuned(folder: str, arms: Iterable[str], seeds: Iterable[int]) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """The settings that a search chose for each arm, as Hydra's overrides, and the search's ledger.
+
+    Args:
+        folder: the search's, which holds its ledger.
+        arms: all that are compared: one that was not searched would be held to those that were.
+        seeds: those of the comparison, which must not be those that chose.
+
+    Raises:
+        ConfigError: every reason why the comparison would not be fair.
+    """
+    key = "hydra.sweeper.tuned"
+    path = Path(str(folder)) / "ledger.json"
+    if not path.is_file():
+        raise configs.ConfigError(
+            [f"{key} must be the folder of a search with its ledger.json, got {str(folder)!r}; run it"]
+        )
+    found = json.loads(path.read_text())
+    mistakes = (
+        [] if found["equal_budget"] else [f"{key}: budgets are not equal in {path}: {why}" for why in found["why_not"]]
+    )
+    chosen = {}
+    for arm in arms:
+        entry = found["arms"].get(slug(arm))
+        if entry is None:
+            mistakes.append(f"{key}: {arm} was not searched in {folder}; search it with the same budget, or leave it out")
+        elif entry["best"] is None:
+            mistakes.append(f"{key}: no trial of {arm} is complete in {folder}; finish the search, or widen its space")
+        else:
+            (best,) = [trial for trial in entry["trials"] if trial["trial"] == entry["best"]]
+            chosen[arm] = [_override(name, value) for name, value in best["values"].items()]
+    if both := sorted({*seeds} & {*found["tuning_seeds"]}):
+        mistakes.append(f"seed {both[0]} chose the settings in {folder}, so it cannot compare them; take other seeds")
+    if mistakes:
+        raise configs.ConfigError(mistakes)
+    return chosen, found
 
 
 def slug(*names: str) -> str:

@@ -24,6 +24,7 @@ class ArmsSweeper(Sweeper):
         arms: name of each arm, with its overrides; the first is the baseline. None: no arms but the swept values.
         params: further swept or fixed values, as Hydra's basic sweeper has them; the command line goes before them.
         search: the arguments of ``search.Search``; every arm is then laid out as its trials, each an arm of its own.
+        tuned: the folder of a search; every arm then has the settings of its best trial there.
     """
 
     def __init__(
@@ -31,8 +32,9 @@ class ArmsSweeper(Sweeper):
         arms: dict[str, list[str]] | None = None,
         params: dict[str, str] | None = None,
         search: dict[str, Any] | None = None,
+        tuned: str | None = None,
     ) -> None:
-        self.arms, self.params, self.search = arms or {}, params or {}, search
+        self.arms, self.params, self.search, self.tuned = arms or {}, params or {}, search, tuned
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
@@ -81,15 +83,20 @@ class ArmsSweeper(Sweeper):
         ]
         if search:
             mistakes += _beside(search, parsed, self.arms)
+            if self.tuned is not None:
+                mistakes.append("hydra.sweeper.tuned takes settings from a search and cannot stand beside one; remove it")
         if mistakes:
             raise configs.ConfigError(mistakes)
         fixed = [override.input_line for override in parsed.values() if not override.is_sweep_override()]
         swept = {key: _values(override) for key, override in parsed.items() if override.is_sweep_override()}
         seeds = swept.pop("seed", None) or [str(parsed["seed"].value()) if "seed" in parsed else str(self.config.seed)]
         fixed = [text for text in fixed if text.lstrip("+").split("=", 1)[0] != "seed"]
+        chosen = {}
+        if self.tuned is not None:
+            chosen, _ = searches.tuned(self.tuned, self.arms, [int(seed) for seed in seeds if seed.isdigit()])
         arms = {}
         for name, overrides in (self.arms or {"": []}).items():
-            trials = search.overrides(name) if search else {"": []}
+            trials = search.overrides(name) if search else {"": chosen.get(name, [])}
             for (trial, drawn), values in itertools.product(trials.items(), itertools.product(*swept.values())):
                 choices = [f"{key}={value}" for key, value in zip(swept, values, strict=True)]
                 slug = searches.slug(*filter(None, [name, trial]), *choices) or "run"
