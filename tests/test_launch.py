@@ -1,5 +1,6 @@
 """Does a sweep end as it would have without interruptions, whatever is done to it?"""
 
+import errno
 import itertools
 import json
 import os
@@ -17,7 +18,7 @@ import psutil
 import pytest
 from conftest import SMOKE, read_wandb, statuses, wait_for
 
-from superpositional import records
+from superpositional import jobs, records
 from superpositional.jobs import Job
 from superpositional.launch import LocalLauncher
 from superpositional.records import read_record
@@ -33,6 +34,16 @@ class Waiting(Callback):
     def on_train_batch_start(self, *_):
         while not pathlib.Path("go").exists():
             time.sleep(0.05)
+
+class Holding(Callback):
+    "Waits at the second epoch's first step until somebody says go."
+    def on_train_batch_start(self, trainer, *_):
+        while trainer.current_epoch == 1 and not pathlib.Path("go").exists():
+            time.sleep(0.05)
+
+class Bracketed(Callback):
+    def on_train_batch_end(self, *_):
+        raise ValueError("bad shape [/batch] of [batch, seq], \\udcff")
 
 class Killed(Callback):
     def on_train_batch_end(self, *_):
@@ -218,24 +229,27 @@ def test_ctrl_c_once_finishes_what_runs_and_starts_no_more(workplace, probes) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["Ctrl-C twice", "SIGTERM"])
-def test_stopped_at_once_every_run_says_where_it_is_and_goes_on_from_there(workplace, uninterrupted, how) -> None:
+@pytest.mark.parametrize("how", ["Ctrl-C twice", "SIGTERM", "SIGHUP"])
+def test_stopped_at_once_every_run_says_where_it_is_and_goes_on_from_there(workplace, probes, uninterrupted, how) -> None:
     (workplace / "mine.yaml").write_text((uninterrupted / "mine.yaml").read_text())
-    words = ["mine.yaml", "seed=0", *SHORT]
+    words = ["mine.yaml", "seed=0", *SHORT, "++callbacks.probe={_target_:probes.Holding}"]
     process = call(*words, "--jobs", "3", cwd=workplace)
     folder = workplace / "outputs" / "mine"
     assert wait_for(lambda: len(list(folder.glob("*/*/checkpoints/last.ckpt"))) == 3, process)
     if how == "SIGTERM":
         process.terminate()
+    elif how == "SIGHUP":
+        # A terminal that closes tells all that it started.
+        os.killpg(process.pid, signal.SIGHUP)
     else:
         os.killpg(process.pid, signal.SIGINT)
         assert wait_for(lambda: "no more runs are started" in (workplace / "said").read_text(), process)
         os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) == 130
-    assert "stopping: the runs at work record where they are" in (workplace / "said").read_text()
-    found = statuses(folder)
-    assert set(found.values()) <= {"interrupted", "done"}
-    assert "interrupted" in found.values()
+    # To a terminal that is gone nothing is said.
+    assert ("stopping: the runs at work record where they are" in (workplace / "said").read_text()) == (how != "SIGHUP")
+    assert list(statuses(folder).values()) == ["interrupted"] * 3
+    (workplace / "go").touch()
     assert not [log for log in folder.glob("*/*/run.log") if "Traceback" in log.read_text()]
     assert call(*words, cwd=workplace).wait(timeout=120) == 0
     expected = numbers(uninterrupted / "outputs" / "mine")
@@ -389,3 +403,131 @@ def test_24_runs_are_24_runs_of_wandb_each_with_its_name_config_and_end(door, wo
 def test_a_dry_run_for_a_cluster_needs_none(door, workplace) -> None:
     code, out, _ = door("sweep", "smoke", "launcher=slurm", "--dry-run")
     assert (code, "4 of 4 runs would run" in out) == (0, True)
+
+
+def test_a_call_that_comes_as_another_ends_runs_nothing_again(door, workplace, monkeypatch) -> None:
+    # The second call has planned its runs before the first one ends, and holds the folder after it.
+    plan = jobs.plan
+
+    def late(*arguments):
+        planned = plan(*arguments)
+        monkeypatch.setattr(jobs, "plan", plan)
+        assert door("sweep", "smoke")[0] == 0
+        kept.update(ended(workplace / "outputs" / "smoke"))
+        return planned
+
+    kept: dict[Path, tuple[int, bytes]] = {}
+    monkeypatch.setattr(jobs, "plan", late)
+    code, out, _ = door("sweep", "smoke")
+    assert (code, len(kept), "4 of 4 runs are there already" in out) == (0, 4, True)
+    assert ended(workplace / "outputs" / "smoke") == kept
+
+
+@pytest.mark.slow
+def test_a_run_that_a_sweep_is_at_is_not_resumed_beside_it(door, workplace, probes) -> None:
+    write_sweep(workplace, {"adam": "[optimizer=adam, '++callbacks.probe={_target_:probes.Holding}']"}, 1)
+    process = call("mine.yaml", *SHORT, cwd=workplace)
+    folder = workplace / "outputs" / "mine" / "adam" / "seed-0"
+    assert wait_for(lambda: (folder / "checkpoints/last.ckpt").exists(), process)
+    code, _, err = door("train", f"resume={folder}")
+    assert (code, "another process is at work there; wait for its end" in err) == (2, True)
+    (workplace / "go").touch()
+    assert process.wait(timeout=120) == 0
+    steps = records.read_curves(folder / "curves.csv")["val/loss"][0].tolist()
+    assert steps == [13, 26, 39]
+
+
+@pytest.mark.slow
+def test_a_fork_server_that_dies_takes_no_run_with_it_and_no_more_than_asked_for_run(workplace, probes) -> None:
+    write_sweep(workplace, {"adam": "[optimizer=adam, '++callbacks.probe={_target_:probes.Waiting}']"}, 4)
+    process = call("mine.yaml", *SHORT, "--jobs", "2", cwd=workplace)
+    folder = workplace / "outputs" / "mine"
+    assert wait_for(lambda: len(list(folder.glob("*/*/running.json"))) == 2, process)
+    servers = [child for child in psutil.Process(process.pid).children() if "forkserver" in " ".join(child.cmdline())]
+    assert len(servers) == 1
+    servers[0].kill()
+    # Long enough for the launcher to look several times.
+    time.sleep(5)
+    assert len(list(folder.glob("*/*/running.json"))) == 2
+    assert statuses(folder) == {}
+    (workplace / "go").touch()
+    assert process.wait(timeout=120) == 0, (workplace / "said").read_text()
+    assert list(statuses(folder).values()) == ["done"] * 4
+
+
+def test_an_error_is_shown_as_it_is_whatever_it_holds(door, workplace, probes) -> None:
+    write_sweep(workplace, {"odd": "['++callbacks.probe={_target_:probes.Bracketed}']"}, 1)
+    code, out, _ = door("sweep", "mine.yaml", *SMOKE)
+    assert (code, "odd seed 0: failed: ValueError: bad shape [/batch] of [batch, seq], " in out) == (1, True)
+    folder = workplace / "outputs/mine/odd/seed-0"
+    assert "bad shape [/batch] of [batch, seq], \\udcff" in (folder / "error.txt").read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04torn"], ids=["empty", "torn"])
+def test_a_checkpoint_that_cannot_be_read_is_kept_aside_and_the_run_begins_anew(door, workplace, content) -> None:
+    words = ("sweep", "smoke", "seed=0", *SMOKE)
+    assert door(*words)[0] == 0
+    folder = workplace / "outputs/smoke/adam/seed-0"
+    expected = numbers(workplace / "outputs/smoke")
+    record = read_record(folder)
+    records.write_record(folder, record | {"status": "interrupted", "summary": {}})
+    (folder / "checkpoints/last.ckpt").write_bytes(content)
+    assert door(*words)[0] == 0
+    assert numbers(workplace / "outputs/smoke") == expected
+    assert (folder / "checkpoints/last.ckpt.broken").read_bytes() == content
+    assert "cannot be read and is now last.ckpt.broken; the run starts from nothing" in (folder / "run.log").read_text()
+
+
+@pytest.mark.parametrize("name", ["adam/seed-0/record.json", "sweep.json"])
+def test_a_damaged_file_is_named_with_its_cure(door, workplace, name) -> None:
+    assert door("sweep", "smoke", "seed=0", *SMOKE)[0] == 0
+    path = workplace / "outputs" / "smoke" / name
+    path.write_text(path.read_text()[:20])
+    for words in (("sweep", "smoke", "seed=0", *SMOKE), ("report", "smoke")):
+        code, _, err = door(*words)
+        assert code == 2
+        assert f"outputs/smoke/{name} is damaged (" in err
+        assert "move it away and call again" in err
+        assert "Traceback" not in err
+    path.unlink()
+    assert door("sweep", "smoke", "seed=0", *SMOKE)[0] == 0
+
+
+def test_a_full_disk_stops_the_sweep_without_losing_what_is_there(door, workplace, monkeypatch) -> None:
+    # Of the launcher's own writing, for a run that was killed; the disk of a test cannot be filled by everybody.
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (workplace / "probes.py").write_text(PROBES)
+    monkeypatch.syspath_prepend(str(workplace))
+    monkeypatch.setenv("SUPERPOSITIONAL_ALLOW", "probes")
+    killed = "['++callbacks.probe={_target_:probes.Killed}']"
+    write_sweep(workplace, {"adam": "[optimizer=adam]", "killed": killed, "never": "[optimizer=adam]"}, 1)
+    monkeypatch.setattr(records, "write_record", full)
+    code, out, _ = door("sweep", "mine.yaml", *SMOKE, "--jobs", "1")
+    assert code == 1
+    assert "killed seed 0 cannot be recorded: [Errno 28] No space left on device; free some space and call the sweep" in out
+    assert statuses(workplace / "outputs" / "mine") == {"adam/seed-0": "done"}
+    monkeypatch.undo()
+
+
+@pytest.mark.slow
+def test_own_code_that_is_edited_while_a_sweep_runs_makes_no_run_of_it(door, workplace, probes) -> None:
+    write_sweep(workplace, {"adam": "[optimizer=adam, '++callbacks.probe={_target_:probes.Waiting}']"}, 2)
+    process = call("mine.yaml", *SHORT, "--jobs", "1", cwd=workplace)
+    folder = workplace / "outputs" / "mine" / "adam"
+    assert wait_for(lambda: (folder / "seed-0/running.json").exists(), process)
+    (workplace / "probes.py").write_text(PROBES + "\n# edited\n")
+    (workplace / "go").touch()
+    assert process.wait(timeout=120) == 1
+    assert read_record(folder / "seed-0")["status"] == "done"
+    record = read_record(folder / "seed-1")
+    assert record["status"] == "failed"
+    assert record["error"] == "the user's own code has changed since the sweep was planned; call it again"
+
+
+@pytest.mark.parametrize("arm", ["superseded", "lock", "a" * 200])
+def test_an_arm_that_cannot_be_a_folder_is_refused(door, workplace, arm) -> None:
+    write_sweep(workplace, {arm: "[optimizer=adam]"}, 1)
+    code, _, err = door("sweep", "mine.yaml", *SMOKE)
+    assert (code, f"an arm must not be called {arm}: it names a folder of at most 180 bytes" in err) == (2, True)

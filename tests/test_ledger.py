@@ -38,7 +38,7 @@ def write_search(folder, values, *, seeds=(5, 6), ended=(), search_by=(), costs=
         for number, row in enumerate(trials):
             for seed, value in zip(seeds, row, strict=True):
                 if value is not None:
-                    name = f"{arm},trial-{number:02}"
+                    name = f"{arm},trial-{number:04}"
                     status = dict(ended).get((arm, number, seed), "done")
                     add_run(folder, name, seed, status, {planned["metric"]: value} if status == "done" else {}, costs)
     return records.load_sweep(folder)
@@ -78,16 +78,16 @@ def test_an_arm_has_its_trials_values_means_and_cost(tmp_path):
     assert [trial["rank"] for trial in adam["trials"]] == [3, 1, 2, 4]
     assert adam["trials"][0]["metric_by_seed"] == {"5": 0.5, "6": 0.7}
     assert adam["trials"][0]["sd"] == pytest.approx(0.2 / math.sqrt(2), abs=1e-15)
-    assert adam["trials"][2]["values"] == search.read(SWEEPER["search"], SWEEPER["arms"]).of("adam")["trial-02"]
+    assert adam["trials"][2]["values"] == search.read(SWEEPER["search"], SWEEPER["arms"]).of("adam")["trial-0002"]
     assert list(adam["space"]) == ["optimizer.lr"]
     assert list(found["arms"]["loud"]["space"]) == ["optimizer.lr", "weight"]
-    assert found["arms"]["loud"]["best"] == "loud,trial-03"
+    assert found["arms"]["loud"]["best"] == "loud,trial-0003"
     assert json.loads(json.dumps(found)) == found
 
 
 def test_ties_go_to_the_lower_trial_and_the_goal_turns_the_order(tmp_path):
     found = ledger(write_search(tmp_path / "max", {"adam": ADAM, "loud": LOUD}))
-    assert found["arms"]["adam"]["best"] == "adam,trial-01"
+    assert found["arms"]["adam"]["best"] == "adam,trial-0001"
     by_loss = {"metric": "val/loss/last", "goal": "min"}
     found = ledger(write_search(tmp_path / "min", {"adam": ADAM, "loud": LOUD}, search_by=by_loss))
     assert [trial["rank"] for trial in found["arms"]["adam"]["trials"]] == [2, 3, 4, 1]
@@ -104,7 +104,7 @@ def test_a_trial_with_a_lost_or_missing_run_stands_last_and_is_counted(tmp_path)
     assert found["arms"]["adam"]["statuses"] == {"done": 6, "diverged": 1, "failed": 0, "interrupted": 0, "missing": 1}
     # What diverged was paid for.
     assert found["arms"]["adam"]["wall_seconds"] == 70.0
-    assert found["arms"]["adam"]["best"] == "adam,trial-00"
+    assert found["arms"]["adam"]["best"] == "adam,trial-0000"
     assert found["equal_budget"] is False
     assert found["why_not"] == ["adam: 1 of 8 runs missing; call the sweep again"]
 
@@ -117,8 +117,8 @@ def test_an_arm_without_a_complete_trial_has_no_best(tmp_path):
 
 def test_a_run_without_the_metric_or_its_cost_is_counted_as_such(tmp_path):
     sweep = write_search(tmp_path, {"adam": ADAM[:3], "loud": LOUD})
-    add_run(tmp_path, "adam,trial-03", 5, summary={METRIC: 0.99})
-    add_run(tmp_path, "adam,trial-03", 6, summary={"test/accuracy": 0.99}, seconds=None)
+    add_run(tmp_path, "adam,trial-0003", 5, summary={METRIC: 0.99})
+    add_run(tmp_path, "adam,trial-0003", 6, summary={"test/accuracy": 0.99}, seconds=None)
     adam = ledger(records.load_sweep(tmp_path))["arms"]["adam"]
     assert (adam["trials"][3]["outcome"], adam["trials"][3]["rank"], adam["trials"][3]["n"]) == ("lost", 4, 1)
     assert (adam["wall_seconds"], adam["without_wall_seconds"], adam["without_steps"]) == (70.0, 1, 1)
@@ -145,19 +145,21 @@ def test_trials_that_were_not_run_make_the_budget_unequal(tmp_path):
 def test_runs_of_another_search_are_part_of_the_cost_and_said(tmp_path):
     write_search(tmp_path, {"adam": ADAM, "loud": LOUD})
     # Set aside by the launcher, left in place by another config under a seed of its own, and left by a larger search.
-    add_run(tmp_path / "superseded", "adam,trial-01", "5-0123-99", seconds=3.0)
-    add_run(tmp_path, "adam,trial-02", 99, seconds=None, family="another")
-    add_run(tmp_path, "adam,trial-07", 5, seconds=4.0)
+    add_run(tmp_path / "superseded", "adam,trial-0001", "5-0123-99", seconds=3.0, family="older")
+    # Interrupted and begun anew: it has cost its time and is no look more than others had.
+    add_run(tmp_path / "superseded", "adam,trial-0001", "6-0123-99", status="interrupted", seconds=2.0)
+    add_run(tmp_path, "adam,trial-0002", 99, seconds=None, family="another")
+    add_run(tmp_path, "adam,trial-0007", 5, seconds=4.0)
     plan = json.loads((tmp_path / "sweep.json").read_text())
-    records.write_json(tmp_path / "sweep.json", {**plan, "arms": [*plan["arms"], "adam,trial-07"]})
+    records.write_json(tmp_path / "sweep.json", {**plan, "arms": [*plan["arms"], "adam,trial-0007"]})
     found = ledger(records.load_sweep(tmp_path))
-    assert found["arms"]["adam"]["set_aside"] == {"runs": 2, "wall_seconds": 3.0, "without_wall_seconds": 1}
+    assert found["arms"]["adam"]["set_aside"] == {"runs": 2, "wall_seconds": 5.0, "without_wall_seconds": 1}
     assert found["arms"]["adam"]["wall_seconds"] == 80.0
-    assert list(found["others"]) == ["adam,trial-07"]
-    assert found["others"]["adam,trial-07"]["wall_seconds"] == 4.0
+    assert list(found["others"]) == ["adam,trial-0007"]
+    assert found["others"]["adam,trial-0007"]["wall_seconds"] == 4.0
     assert found["why_not"] == [
         "runs set aside: adam 2, loud 0",
-        "1 arms here are of no trial of this search: adam,trial-07; search in a folder of its own",
+        "1 arms here are of no trial of this search: adam,trial-0007; search in a folder of its own",
     ]
     text = write_report(tmp_path).text
     assert "Caution, budgets are not equal: runs set aside: adam 2, loud 0; 1 arms here" in text
@@ -167,7 +169,7 @@ def test_runs_of_another_search_are_part_of_the_cost_and_said(tmp_path):
 def test_a_plan_that_gives_one_arm_more_trials_is_not_equal(tmp_path):
     write_search(tmp_path, {"adam": ADAM, "loud": LOUD[:2]})
     plan = json.loads((tmp_path / "sweep.json").read_text())
-    for trial in ("loud,trial-02", "loud,trial-03"):
+    for trial in ("loud,trial-0002", "loud,trial-0003"):
         del plan["search"]["values"]["loud"][trial]
         plan["arms"].remove(trial)
     records.write_json(tmp_path / "sweep.json", plan)
@@ -196,7 +198,7 @@ def test_a_sweep_that_is_no_search_has_no_ledger(tmp_path):
 
 def test_the_plan_travels_with_published_records_and_gives_the_same_ledger(tmp_path):
     write_search(tmp_path, {"adam": ADAM, "loud": LOUD}, ended={("loud", 0, 5): "diverged"})
-    add_run(tmp_path / "superseded", "adam,trial-01", "5-0123-99", seconds=3.0)
+    add_run(tmp_path / "superseded", "adam,trial-0001", "5-0123-99", seconds=3.0)
     records.publish(records.load_sweep(tmp_path), tmp_path / "published")
     assert json.loads(write(tmp_path).read_text()) == json.loads(write(tmp_path / "published").read_text())
     before = (tmp_path / "published" / "sweep.json").read_bytes()
@@ -285,8 +287,8 @@ def test_a_searchs_report_is_of_trials_and_compares_no_arms(built):
 
 def test_the_table_has_a_row_per_arm_with_its_best_values_and_n(built):
     folder, report = built
-    rate = {arm: drawn["optimizer.lr"] for arm, drawn in search.plan(SWEEPER)["values"]["adam"].items()}["adam,trial-01"]
-    loud = search.plan(SWEEPER)["values"]["loud"]["loud,trial-03"]
+    rate = {arm: drawn["optimizer.lr"] for arm, drawn in search.plan(SWEEPER)["values"]["adam"].items()}["adam,trial-0001"]
+    loud = search.plan(SWEEPER)["values"]["loud"]["loud,trial-0003"]
     weight = "true" if loud["weight"] is True else loud["weight"]
     lines = report.table.splitlines()
     assert len(lines) == 2 + 2
@@ -312,7 +314,7 @@ def test_the_csv_has_every_trial_with_every_digit_and_no_zero_for_what_is_not_th
         assert float(row["optimizer.lr"]) == trial["values"]["optimizer.lr"]
         assert float(row["mean"]) == trial["mean"]
         assert (row["best"] == "True") == (found["arms"][row["arm"]]["best"] == row["trial"])
-    missing = next(row for row in rows if row["trial"] == "adam,trial-03")
+    missing = next(row for row in rows if row["trial"] == "adam,trial-0003")
     assert (missing[f"{METRIC} seed 6"], missing["missing"], missing["weight"], missing["sd"]) == ("", "1", "", "")
 
 
@@ -346,7 +348,7 @@ def test_a_search_without_a_finished_run_or_without_its_metric_is_refused_before
     with pytest.raises(ReportError, match=r"nothing to show.*superpositional sweep tuned"):
         write_report(tmp_path / "none")
     write_search(tmp_path / "other", {"adam": [(None, None)] * 4, "loud": [(None, None)] * 4})
-    add_run(tmp_path / "other", "adam,trial-00", 5, summary={"val/loss/last": 0.3, "test/accuracy": 0.9})
+    add_run(tmp_path / "other", "adam,trial-0000", 5, summary={"val/loss/last": 0.3, "test/accuracy": 0.9})
     with pytest.raises(ReportError, match=rf"no finished run has {METRIC}.*metric of val/loss/last$"):
         write_report(tmp_path / "other")
     assert not list(tmp_path.glob("*/report"))

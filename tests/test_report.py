@@ -1,6 +1,7 @@
 """Does a reader get the same files from the same records, and never more than the records hold?"""
 
 import csv
+import json
 import subprocess
 import sys
 from itertools import pairwise
@@ -270,3 +271,18 @@ def test_only_the_baseline_has_a_band_and_only_from_five_seeds_on(tmp_path):
         _, ax = figures.column_figure(2.6)
         figures.learning_curves(ax, analysis.learning_curves(records.load_sweep(folder)))
         assert len(ax.collections) == bands
+
+
+def test_records_that_are_left_out_are_counted_and_named(tmp_path):
+    write_sweep(tmp_path, {"adam": [0.5, 0.6], "lambda_0.5": [0.5, 0.7]})
+    assert "Left out" not in write_report(tmp_path).caption
+    plan = json.loads((tmp_path / "sweep.json").read_text())
+    for path in sorted(tmp_path.glob("*/seed-*/record.json")):
+        record = json.loads(path.read_text()) | {"family": "new" if path.parent.name == "seed-0" else "old"}
+        path.write_text(json.dumps(record))
+    families = dict.fromkeys(plan["arms"], "new")
+    (tmp_path / "sweep.json").write_text(json.dumps(plan | {"families": families, "arms": ["adam", "lambda_0.5"]}))
+    told = (
+        "Left out, of another config or code version or an arm not planned: records in the folder, 1 of adam, 1 of λ = 0.5."
+    )
+    assert told in write_report(tmp_path).caption

@@ -304,7 +304,7 @@ def test_a_second_call_into_the_same_folder_is_refused_and_spoils_nothing(door, 
     code, _, err = door(*words)
     assert code == 2
     assert f"outputs/paper_classification is at work already: process {first.pid} on " in err
-    assert "wait for it, or choose hydra.sweep.dir=..." in err
+    assert "wait for it, or choose another folder (hydra.*.dir)" in err
     out, _ = first.communicate(timeout=300)
     assert first.returncode == 0, out
     # Its end lets go of the folder: another call finds all done.

@@ -37,6 +37,7 @@ SUPPLIED = {
     "trainer": (
         "logger",
         "callbacks",
+        "plugins",
         "default_root_dir",
         "enable_progress_bar",
         "enable_model_summary",

@@ -166,6 +166,7 @@ def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from superpositional import ledger, records
+    from superpositional.records import Unreadable
     from superpositional.report import ReportError, update_readme, write_report
 
     folder = Path(options.sweep)
@@ -180,7 +181,7 @@ def _report(options: argparse.Namespace) -> None:
                 ledger.write(options.publish)
         if options.readme is not None:
             update_readme(options.readme, report)
-    except (FileNotFoundError, ReportError) as error:
+    except (FileNotFoundError, ReportError, Unreadable) as error:
         sys.stderr.write(f"superpositional: {error}\n")
         sys.exit(2)
     sys.stdout.write(report.text + "\n")

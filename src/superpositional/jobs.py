@@ -4,27 +4,22 @@ From the overrides of every run of a sweep to ``Job``s: each composed and checke
 the identity that a record there must have to be its own. Read by the launchers.
 """
 
-import contextlib
-import fcntl
-import json
-import os
-import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from superpositional import check, records, search
+from superpositional import check, locks, records, search
 from superpositional import config as configs
 
-SUBMITTED = "slurm/tasks.json"  # in a sweep's folder: identity of each run that was sent to Slurm, and its task
-SQUEUE = ("squeue", "--me", "--noheader", "--array", "--format=%i %T")
+SUBMITTED = "slurm/tasks.json"  # in a sweep's folder: the array's name and the index of each run that was sent to Slurm
+SQUEUE = ("squeue", "--me", "--noheader", "--array", "--format=%i %T %K %j")
 
 
 class Job:
@@ -59,41 +54,48 @@ class Job:
     def left(self) -> dict[str, Any] | None:
         """What the last process in this folder left: its record or, if it was killed, what it wrote when it started."""
         running = self.folder / records.RUNNING
-        return records.read_record(self.folder) or (json.loads(running.read_text()) if running.exists() else None)
+        return records.read_record(self.folder) or (records.read_json(running) if running.exists() else None)
 
     def made_otherwise(self) -> bool:
         """Whether the folder holds a run of another config or code version."""
         left = self.left()
         return left is not None and left["identity"] != self.identity
 
+    def is_running(self) -> bool:
+        """Whether a process, of an earlier call or another, is at work in this folder."""
+        return locks.is_held(self.folder)
+
     def prepare(self) -> bool:
         """Make the folder ready for another process and say whether that process goes on from a checkpoint.
 
-        What another config or code version left is set aside, and so is a failed run that starts from nothing again:
-        nothing computed is ever lost.
+        What does not go on is set aside, be it of another config or code version or of this one: nothing is ever lost.
+
+        Raises:
+            ConfigError: the run is going on, or has ended for good.
         """
+        if self.is_running():
+            raise configs.ConfigError([f"{self.folder} is being run by another process; wait for its end"])
+        if not self.waits(retry_failed=True):
+            raise configs.ConfigError([f"{self.folder} has ended as {self.status()} meanwhile; call the sweep again"])
         left = self.left()
         if left is None:
             return False
         same = left["identity"] == self.identity
-        resume = same and (self.folder / records.CHECKPOINT).is_file() and (self.folder / "config.yaml").is_file()
-        if not same or (left.get("status") == "failed" and not resume):
-            aside = self.folder.parent.parent / records.SUPERSEDED / self.arm
-            aside.mkdir(parents=True, exist_ok=True)
-            self.folder.rename(aside / f"{self.folder.name}-{left['identity']}-{time.time_ns()}")
-            return False
-        # Should the next process die early, this record must not pass for its own.
-        record = self.folder / "record.json"
-        if resume and record.exists():
-            record.replace(self.folder / records.RUNNING)
-        record.unlink(missing_ok=True)
-        return resume
+        if same and (self.folder / records.CHECKPOINT).is_file() and (self.folder / "config.yaml").is_file():
+            # Should the next process die early, this record must not pass for its own.
+            if (record := self.folder / "record.json").exists():
+                record.replace(self.folder / records.RUNNING)
+            return True
+        aside = self.folder.parent.parent / records.SUPERSEDED / self.arm
+        aside.mkdir(parents=True, exist_ok=True)
+        self.folder.rename(aside / f"{self.folder.name}-{left['identity']}-{time.time_ns()}")
+        return False
 
-    def close(self, how: str, status: str = "failed") -> None:
+    def close(self, error: str, status: str = "failed") -> None:
         """See that a process that ended leaves a record: one that was killed could not write its own.
 
         Args:
-            how: how it ended.
+            error: how it ended.
             status: what that makes of the run.
         """
         if self.record() is not None:
@@ -101,11 +103,11 @@ class Job:
         from superpositional.train import opening
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        error = f"{how} before the run's record was written; see run.log"
         running = self.folder / records.RUNNING
-        known = json.loads(running.read_text()) if running.exists() else {}
+        known = records.read_json(running) if running.exists() else {}
         lost = {"status": status, "error": error, "summary": {}, "wall_seconds": None}
         records.write_record(self.folder, opening(self.config, self.code) | known | lost)
+        running.unlink(missing_ok=True)
         (self.folder / "error.txt").write_text(error + "\n")
 
 
@@ -191,11 +193,11 @@ def write_plan(folder: Path, planned: Sequence[Job], sweeper: Mapping[str, Any])
     seeds = {job.config["seed"] for job in planned}
     path = folder / "sweep.json"
     if path.exists():
-        before = json.loads(path.read_text())
+        before = records.read_json(path)
         if (sought is None) != (before.get("search") is None):
             there, here = ("an ordinary sweep", "a search") if sought else ("a search", "an ordinary sweep")
             raise configs.ConfigError([f"{folder} holds {there} and this is {here}; choose hydra.sweep.dir=..."])
-        there = [json.loads(record.read_text()) for record in folder.glob("*/seed-*/record.json")]
+        there = [records.read_json(record) for record in folder.glob("*/seed-*/record.json")]
         families |= {arm: family for arm, family in before["families"].items() if arm not in families}
         seeds |= {record["seed"] for record in there if record["family"] == families.get(record["arm"])}
     written = {
@@ -226,70 +228,48 @@ def _baselines(arms: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     return found if set(found.values()) - {arms[0]} else {}
 
 
-# One call at a time ------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold the sweep's folder against a second call, here or on another machine that shares it.
-
-    The system lets go of a lock when its process ends, however it ends, so that none is ever left behind.
-
-    Raises:
-        ConfigError: another call is at work there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a+") as file:
-        if not locked(file.fileno()):
-            file.seek(0)
-            raise configs.ConfigError(
-                [f"{folder} is at work already: {file.read().strip()}; wait for it, or choose hydra.sweep.dir=..."]
-            )
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        file.flush()
-        yield
-
-
-def locked(descriptor: int) -> bool:
-    """Take the lock of an open file, unless another process has it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def is_running(job: Job) -> bool:
-    """Whether a process of an earlier call holds this run's log."""
-    log = job.folder / "run.log"
-    if not log.exists():
-        return False
-    with open(log) as file:
-        return not locked(file.fileno())
+# On Slurm ---------------------------------------------------------------------------------------------------------
 
 
 def in_queue(folder: Path, waiting: Sequence[Job]) -> dict[Job, str]:
-    """Which jobs Slurm still has to run or is running, each with the task that an earlier call submitted it as.
+    """Which jobs Slurm still has to run or is running, each with its task, ``12_3``.
 
     Raises:
         ConfigError: tasks were submitted from here and Slurm cannot be asked about them.
     """
     path = folder / SUBMITTED
-    tasks = json.loads(path.read_text()) if path.exists() else {}
-    sent = {job: tasks[job.identity] for job in waiting if job.identity in tasks}
+    known = records.read_json(path) if path.exists() else {}
+    sent = {job: known[job.identity] for job in waiting if job.identity in known}
     if not sent:
         return {}
-    alive = slurm_tasks()
-    return {job: task for job, task in sent.items() if task in alive}
+    try:
+        there = {(task.name, task.index): task.id for task in slurm_tasks()}
+    except configs.ConfigError as error:
+        cure = f"if nothing of it is in a queue any more, remove {path}"
+        raise configs.ConfigError([f"{mistake}; {cure}" for mistake in error.mistakes]) from None
+    places = {job: (entry["name"], entry["index"]) for job, entry in sent.items()}
+    return {job: there[place] for job, place in places.items() if place in there}
 
 
-def slurm_tasks() -> dict[str, str]:
-    """This user's tasks that wait or run, each with its state; what has ended is not listed. A task of an array is
-    ``12_3``; of a single one Slurm makes no array, and it is ``12``."""
+class SlurmTask(NamedTuple):
+    """One line of Slurm's queue. ``index`` is None for a task that is no array's."""
+
+    id: str
+    state: str
+    index: int | None
+    name: str
+
+
+def slurm_tasks() -> list[SlurmTask]:
+    """This user's tasks that wait or run; what has ended is not listed.
+
+    Raises:
+        ConfigError: there is no Slurm here, or it does not answer.
+    """
     try:
         done = subprocess.run(SQUEUE, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
         told = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
-        raise configs.ConfigError([f"Slurm's queue cannot be read: {told}; is this a node of the cluster?"]) from None
-    return dict(line.split() for line in done.stdout.splitlines())
+        raise configs.ConfigError([f"Slurm's queue cannot be read: {told}"]) from None
+    lines = [line.split(maxsplit=3) for line in done.stdout.splitlines()]
+    return [SlurmTask(id, state, int(index) if index.isdigit() else None, name) for id, state, index, name in lines]

@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from superpositional import config as configs
-from superpositional import forecast, jobs, ledger, worker
+from superpositional import forecast, jobs, ledger, locks, records, worker
 from superpositional.forecast import Pace
 from superpositional.jobs import Job
 from superpositional.live import View, in_words, say_dry_run, say_summary
@@ -62,6 +62,7 @@ class Launcher(HydraLauncher):
         dry_run: only say what would run, how long it would take and how much it would write.
     """
 
+    at_the_end = STOP  # what SIGTERM and SIGHUP mean
     answers: ClassVar = {
         FINISH: "no more runs are started; those at work go on to their end. Ctrl-C again stops them now",
         STOP: "stopping: the runs at work record where they are; call the sweep again to go on",
@@ -72,7 +73,7 @@ class Launcher(HydraLauncher):
         self, *, jobs: int | None = None, retry_failed: bool = False, fail_fast: bool = False, dry_run: bool = False
     ) -> None:
         self.at_once, self.retry_failed, self.fail_fast, self.dry_run = jobs, retry_failed, fail_fast, dry_run
-        self.told, self.heard, self.given_up = GO_ON, GO_ON, False
+        self.told, self.heard, self.given_up, self.hung_up = GO_ON, GO_ON, False, False
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
@@ -81,22 +82,24 @@ class Launcher(HydraLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         from superpositional.train import refuse
 
-        console = Console(highlight=False)
+        # Messages are others' and may hold what rich takes for markup.
+        console = Console(highlight=False, markup=False)
         folder = Path(self.config.hydra.sweep.dir)
         try:
             if wrong := self.mistakes():
                 raise configs.ConfigError(wrong)
             with console.status(f"checking {len(job_overrides)} runs"):
                 planned = jobs.plan(self.hydra_context.config_loader, self.config, job_overrides)
-            waiting = [job for job in planned if job.waits(retry_failed=self.retry_failed)]
             at_once = self.slots(planned)
             if self.dry_run:
-                pace = Pace(planned)
+                waiting, pace = self._waiting(planned), Pace(planned)
                 with console.status("trying a few batches of each kind of run"):
                     self.try_out(waiting, pace)
                 say_dry_run(planned, waiting, folder, at_once, pace, console)
                 return []
-            with jobs.alone_in(folder):
+            with locks.alone_in(folder):
+                # What another call has finished up to now is not to be run.
+                waiting = self._waiting(planned)
                 self.refuse_what_runs(waiting, folder)
                 sought = jobs.write_plan(folder, planned, self.config.hydra.sweeper).get("search")
                 try:
@@ -108,11 +111,16 @@ class Launcher(HydraLauncher):
                 statuses = say_summary(planned, folder, console, metric=metric)
         except configs.ConfigError as error:
             refuse(error)
+        except (records.Unreadable, OSError) as error:
+            refuse(configs.ConfigError([str(error)]))
         if self.told:
             sys.exit(130)
         if set(statuses) != {"done"}:
             sys.exit(1)
         return [_returned(job) for job in planned]
+
+    def _waiting(self, planned: Sequence[Job]) -> list[Job]:
+        return [job for job in planned if job.waits(retry_failed=self.retry_failed)]
 
     def mistakes(self) -> list[str]:
         """What is wrong with the launcher's own settings."""
@@ -137,7 +145,7 @@ class Launcher(HydraLauncher):
 
     def refuse_what_runs(self, waiting: Sequence[Job], folder: Path) -> None:
         """Raise ConfigError if runs of an earlier call are still going on, for nobody may run them a second time."""
-        if left := [job.folder for job in waiting if jobs.is_running(job)]:
+        if left := [job.folder for job in waiting if job.is_running()]:
             raise configs.ConfigError(
                 [f"{each} is still being run, by a process that a killed call has left; wait for its end" for each in left]
             )
@@ -148,6 +156,8 @@ class Launcher(HydraLauncher):
 
     def heed(self, view: View) -> bool:
         """Answer what the user has said since; returns whether more runs may be started."""
+        if self.hung_up and not self.heard:
+            view.mute()
         if self.told != self.heard:
             self.heard = self.told
             view.say(self.answers[self.told])
@@ -173,11 +183,13 @@ class Launcher(HydraLauncher):
         if not waiting:
             return
         started = time.monotonic()
-        handlers = {
-            signal.SIGINT: signal.signal(signal.SIGINT, self._tell),
-            # A scheduler's way to say that it will kill us soon.
-            signal.SIGTERM: signal.signal(signal.SIGTERM, self._tell),
-        }
+        # SIGTERM is a scheduler's way to say that it will kill us soon, SIGHUP a terminal's to say that it is gone; under
+        # nohup it is ignored, and stays so.
+        heeded = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        handlers = {number: signal.getsignal(number) for number in heeded}
+        for number in heeded:
+            if handlers[number] != signal.SIG_IGN:
+                signal.signal(number, self._tell)
         try:
             with View(planned, waiting, at_once, console) as view:
                 self.run_all(waiting, folder, view)
@@ -188,7 +200,8 @@ class Launcher(HydraLauncher):
 
     def _tell(self, number: int, _: Any) -> None:
         # No more than noted here, for a signal may come in the middle of a line that is being written.
-        self.told = max(STOP, self.told) if number == signal.SIGTERM else min(self.told + 1, KILL)
+        self.hung_up |= number == signal.SIGHUP
+        self.told = min(self.told + 1, KILL) if number == signal.SIGINT else max(self.at_the_end, self.told)
 
 
 class LocalLauncher(Launcher):
@@ -236,22 +249,34 @@ class LocalLauncher(Launcher):
             )
 
     def run_all(self, waiting: Sequence[Job], folder: Path, view: View) -> None:
-        context = _server()
         running: dict[int, tuple[Any, Job, int]] = {}
         queue, free = list(waiting), list(range(view.at_once))
-        deadline = None
+        deadline, changed = None, False
         while running or (queue and self.heed(view)):
             while queue and free and self.heed(view):
                 job, slot = queue.pop(0), free.pop(0)
-                process = worker.start(job, context, self._environment(slot))
+                try:
+                    process = worker.start(job, _server(), self._environment(slot))
+                except (OSError, EOFError, configs.ConfigError) as error:
+                    # A full disk, a fork server that could not import. What is at work goes on to its end.
+                    self.given_up = True
+                    view.say(f"{job.name} cannot be started: {_told(error)}")
+                    break
+                if len(queue) == len(waiting) - 1 and records.code_version() != job.code.partition("+")[0]:
+                    # Between the planning and the server's imports.
+                    self.given_up = changed = True
+                    view.say("the code has changed since the sweep was planned; call it again")
                 running[process.sentinel] = process, job, slot
                 view.started(job)
             for sentinel in wait(list(running), timeout=0.5):
                 process, job, slot = running.pop(sentinel)
                 free.append(slot)
-                record = worker.close(job, process, stopped=self.told >= STOP)
-                self.ended(job, record, view)
-            if self.told >= STOP and deadline is None:
+                try:
+                    self.ended(job, worker.close(job, process, stopped=self.told >= STOP or changed), view)
+                except OSError as error:
+                    self.given_up = True
+                    view.say(f"{job.name} cannot be recorded: {error}; free some space and call the sweep again")
+            if (self.told >= STOP or changed) and deadline is None:
                 deadline = time.monotonic() + GRACE
                 for process, _, _ in running.values():
                     process.terminate()
@@ -282,15 +307,22 @@ class LocalLauncher(Launcher):
 
 
 def _server() -> BaseContext:
-    """The fork server, started such that Ctrl-C, which a terminal sends to it and to the runs too, is for us alone."""
+    """The fork server, started such that what a terminal sends to it and to the runs too is for us alone to heed."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return context
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "the fork server ended while it imported; `python -c 'import superpositional.train'` may say why"
+    return str(error)
 
 
 def cores() -> int:

@@ -5,6 +5,7 @@ each run where there is no terminal. Before it runs: what would. Afterwards: how
 """
 
 import csv
+import os
 import statistics
 import time
 from collections import Counter
@@ -76,6 +77,13 @@ class View:
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
+
+    def mute(self) -> None:
+        """Say no more: the terminal is gone, and writing to it would fail."""
+        if self.live:
+            self.live.stop()
+            self.live = None
+        self.console.file = open(os.devnull, "w")  # noqa: SIM115 (as long as the console)
 
     def refresh(self) -> None:
         """Look at what the runs have written, once a second."""

@@ -11,8 +11,9 @@ imports the other::
                            curves.csv   every logged scalar: step, metric, value
                            config.yaml  the resolved config
                            run.log, error.txt
-                           running.json, checkpoints/last.ckpt   while the run goes on, or after it was killed
-    <sweep>/superseded/<arm>/           what another config or code version left under the same name
+                           running.json   while the run goes on, or after it was killed; lock: whose it is
+                           checkpoints/last.ckpt
+    <sweep>/superseded/<arm>/           what made room: runs of another config or code version, or begun anew
 
 A published sweep is the same content in two files, ``sweep.json`` and ``runs.jsonl`` (a JSON line per run, curves
 thinned). No torch here: records are read on any laptop.
@@ -25,6 +26,7 @@ import json
 import math
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +86,8 @@ class Sweep:
     """All runs of a sweep beside what was planned. ``missing`` lists (arm, seed) pairs with no record yet.
 
     ``baselines`` names the arm that each is held to where that is not the first: the one at the same swept values.
-    ``tuned`` is the ledger of the search that chose the arms' settings, where one did.
+    ``tuned`` is the ledger of the search that chose the arms' settings, where one did. ``left_out[arm]`` counts the records
+    in the folder that are no part of the sweep, for their config or code version is another or their arm was not planned.
 
     Of a search there is also its plan, as ``search.plan`` has it, and what else its arms were run for: ``set_aside[arm]``
     holds the number and seconds of the runs that another config or code version left under that arm's name.
@@ -100,6 +103,7 @@ class Sweep:
     set_aside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     baselines: Mapping[str, str] = field(default_factory=dict, repr=False)
     tuned: Mapping[str, Any] | None = field(default=None, repr=False)
+    left_out: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     def baseline(self, arm: str) -> str:
         """The arm that this one is held to; a baseline is its own."""
@@ -151,8 +155,15 @@ def truncate_curves(path: Path, step: int) -> None:
 
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            # Else a power cut may leave the new name with nothing in it.
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 # Identity ----------------------------------------------------------------------------------------------------------
@@ -211,10 +222,27 @@ def git_state() -> dict[str, Any]:
 # Reading -----------------------------------------------------------------------------------------------------------
 
 
+class Unreadable(ValueError):
+    """A file that ought to hold JSON does not."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What ``write_json`` wrote.
+
+    Raises:
+        Unreadable: somebody or something else has been at it.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        text = f"{path} is damaged ({error}); move it away and call again: what it recorded is then run again"
+        raise Unreadable(text) from None
+
+
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a run folder, or None while the run has not ended."""
     path = folder / "record.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_json(path) if path.exists() else None
 
 
 def read_curves(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -234,30 +262,33 @@ def load_sweep(folder: str | Path) -> Sweep:
 
     Raises:
         FileNotFoundError: the folder is not a sweep's (it holds no ``sweep.json``).
+        Unreadable: one of its files is damaged.
     """
     folder = Path(folder)
     if not (folder / "sweep.json").exists():
         raise FileNotFoundError(
             f"no sweep in {folder}: it holds no sweep.json; give the folder that `superpositional sweep` wrote"
         )
-    plan = json.loads((folder / "sweep.json").read_text())
+    plan = read_json(folder / "sweep.json")
     if (folder / "runs.jsonl").exists():
         runs = [_published_run(json.loads(line)) for line in (folder / "runs.jsonl").read_text().splitlines()]
     else:
         paths = [path.parent for path in folder.glob("*/seed-*/record.json")]
-        runs = [_run(json.loads((path / "record.json").read_text()), read_curves(path / "curves.csv")) for path in paths]
+        runs = [_run(read_record(path), read_curves(path / "curves.csv")) for path in paths]
     order = {arm: index for index, arm in enumerate(plan["arms"])}
     families = plan.get("families", {})
+    there = Counter(run.arm for run in runs)
     runs = [run for run in runs if run.record.get("family") == families.get(run.arm, run.record.get("family"))]
     # A record of an arm that the plan does not hold, or of another config or code version under the same name, stays on
     # disk but is not part of this sweep. One of another seed is: another machine's, copied in with its folder.
     runs = sorted((run for run in runs if run.arm in order), key=lambda r: (order[r.arm], r.seed))
     seeds = tuple(sorted({*plan["seeds"], *(run.seed for run in runs)}))
+    left_out = dict(there - Counter(run.arm for run in runs))
     search = plan.get("search")
     set_aside = {}
     if search is not None:
         # A published search brings the count; its folder holds no more than the runs themselves.
-        set_aside = plan["set_aside"] if "set_aside" in plan else _set_aside(folder, runs)
+        set_aside = plan["set_aside"] if "set_aside" in plan else _set_aside(folder, runs, families)
     return Sweep(
         name=plan["sweep"],
         question=plan["question"],
@@ -269,19 +300,21 @@ def load_sweep(folder: str | Path) -> Sweep:
         set_aside=set_aside,
         baselines=plan.get("baselines", {}),
         tuned=plan.get("tuned"),
+        left_out=left_out,
     )
 
 
-def _set_aside(folder: Path, runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
+def _set_aside(folder: Path, runs: Iterable[Run], families: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """What a search's folder holds of runs that are not part of it, by arm: looked at once, they are part of its cost."""
     within = {(run.arm, run.seed) for run in runs}
     found: dict[str, dict[str, Any]] = {}
     for path in sorted([*folder.glob("*/seed-*/record.json"), *folder.glob(f"{SUPERSEDED}/*/seed-*/record.json")]):
-        record = json.loads(path.read_text())
+        record = read_json(path)
         if path.parents[2] == folder and (record["arm"], record["seed"]) in within:
             continue
         counted = found.setdefault(record["arm"], {"runs": 0, "wall_seconds": 0.0, "without_wall_seconds": 0})
-        counted["runs"] += 1
+        # What was interrupted or failed and then run again cost its time, but has shown nothing that its successor has not.
+        counted["runs"] += record.get("family") != families.get(record["arm"])
         if record.get("wall_seconds") is None:
             counted["without_wall_seconds"] += 1
         else:

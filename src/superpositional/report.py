@@ -200,6 +200,9 @@ def _caption(sweep: Sweep, comparisons: dict) -> str:
     every = [comparison for table in comparisons.values() for comparison in table]
     parts = [_title(sweep)]
     parts.append(f"{analysis.progress(sweep).capitalize()}. Mean ± sd over finished runs.")
+    if sweep.left_out:
+        named = ", ".join(f"{count} of {analysis.label(arm)}" for arm, count in sweep.left_out.items())
+        parts.append(f"Left out, of another config or code version or an arm not planned: records in the folder, {named}.")
     if every:
         baseline, n = _baseline(sweep), len(every)
         parts.append(f"Differences to {baseline} are paired by seed; brackets are Student-t 95 % intervals,")

@@ -121,11 +121,11 @@ class Search:
         return {**self.space, **self.own.get(arm, {})}
 
     def of(self, arm: str) -> dict[str, dict[str, Any]]:
-        """The settings of each of an arm's trials: ``{"trial-00": {"optimizer.lr": 0.001234}, ...}``."""
+        """The settings of each of an arm's trials: ``{"trial-0000": {"optimizer.lr": 0.001234}, ...}``."""
         dimensions = self.dimensions(arm)
-        width = max(2, len(str(self.trials - 1)))
         return {
-            f"trial-{number:0{width}}": {
+            # As wide for few trials as for many: the first ones of more are those of fewer, by name too.
+            f"trial-{number:04}": {
                 key: dimension.at(float(coordinate))
                 for (key, dimension), coordinate in zip(dimensions.items(), point, strict=False)
             }

@@ -8,8 +8,9 @@ Why not hydra-submitit-launcher: it waits for all jobs and raises the first one'
 cannot be left and taken up again, and its jobs leave no record if they are killed.
 """
 
-import json
+import math
 import multiprocessing
+import secrets
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,7 @@ class SlurmLauncher(Launcher):
         additional_parameters: any other options of ``sbatch``, by name.
     """
 
+    at_the_end = KILL  # the array goes on without us
     answers: ClassVar = {
         FINISH: "no more tasks are started; those that run go on to their end. Ctrl-C again stops them now",
         STOP: "stopping: the runs at work record where they are; call the sweep again to go on",
@@ -70,11 +72,10 @@ class SlurmLauncher(Launcher):
         additional_parameters: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(jobs=jobs, retry_failed=retry_failed, fail_fast=fail_fast, dry_run=dry_run)
-        self.timeout_min, self.requeues = timeout_min, requeues
+        self.timeout_min, self.requeues, self.mem_gb = timeout_min, requeues, mem_gb
         self.asked = {
             "cpus_per_task": cpus_per_task,
             "gpus_per_node": gpus_per_node,
-            "mem": None if mem_gb is None else f"{mem_gb}GB",
             "partition": partition,
             "account": account,
             "qos": qos,
@@ -88,6 +89,8 @@ class SlurmLauncher(Launcher):
         for name, least in (("timeout_min", 1), ("requeues", 0)):
             if type(value := getattr(self, name)) is not int or value < least:
                 wrong.append(f"hydra.launcher.{name} must be an integer >= {least}, got {value!r}")
+        if self.mem_gb is not None and (type(self.mem_gb) not in (int, float) or not self.mem_gb > 0):
+            wrong.append(f"hydra.launcher.mem_gb must be a number > 0, got {self.mem_gb!r}; null is the cluster's default")
         if not self.dry_run:
             if shutil.which("sbatch") is None or shutil.which("squeue") is None:
                 wrong.append(
@@ -117,7 +120,7 @@ class SlurmLauncher(Launcher):
         while tasks:
             time.sleep(LOOK_EVERY)
             try:
-                states = jobs.slurm_tasks()
+                states = {task.id: task.state for task in jobs.slurm_tasks()}
             except configs.ConfigError as error:
                 # The array goes on while Slurm's controller restarts.
                 if str(error) != trouble:
@@ -144,14 +147,15 @@ class SlurmLauncher(Launcher):
             if self.told == KILL:
                 return
             wanted = STOP if self.told == STOP else FINISH if self.told or self.given_up else GO_ON
-            if wanted > asked_for and tasks:
+            if wanted > asked_for and (alive := [task for task in tasks.values() if task in states]):
                 asked_for = wanted
                 waiting_ones = ["--state=PENDING"] if wanted == FINISH else []
-                subprocess.run(["scancel", *waiting_ones, *tasks.values()], check=True, capture_output=True)
+                # Its return code speaks of tasks that have ended meanwhile, too; the queue tells at the next look.
+                subprocess.run(["scancel", *waiting_ones, *alive], check=False, capture_output=True)
             view.refresh()
 
     def _submit(self, fresh: Sequence[Job], folder: Path, view: View) -> dict[Job, str]:
-        """One job array of these jobs; which task is whose is written down before anything else can fail."""
+        """One job array of these jobs."""
         if not fresh:
             return {}
         import submitit
@@ -159,9 +163,12 @@ class SlurmLauncher(Launcher):
         log = (folder / jobs.SUBMITTED).parent.resolve()
         executor = submitit.SlurmExecutor(folder=log, max_num_timeout=self.requeues)
         asked = {name: value for name, value in self.asked.items() if value is not None}
+        if self.mem_gb is not None:
+            asked["mem"] = f"{math.ceil(1024 * self.mem_gb)}M"  # Slurm takes whole numbers
         asked.setdefault("cpus_per_task", max(job.config["threads"] for job in fresh))
+        name = f"superpositional-{fresh[0].config['sweep']}-{secrets.token_hex(4)}"
         executor.update_parameters(
-            job_name=f"superpositional-{fresh[0].config['sweep']}",
+            job_name=name,
             time=self.timeout_min,
             signal_delay_s=NOTICE,
             array_parallelism=self.at_once or len(fresh),
@@ -169,17 +176,20 @@ class SlurmLauncher(Launcher):
         )
         for job in fresh:
             job.folder = job.folder.resolve()
+        # Written before Slurm hears of it, so that a launcher that is killed in between leaves no array unknown.
+        path = folder / jobs.SUBMITTED
+        path.parent.mkdir(exist_ok=True)
+        known = records.read_json(path) if path.exists() else {}
+        # Of a single one submitit makes no array.
+        places = {job: {"name": name, "index": index if len(fresh) > 1 else None} for index, job in enumerate(fresh)}
+        records.write_json(path, known | {job.identity: place for job, place in places.items()})
         try:
             with executor.batch():
                 sent = [executor.submit(Task(job)) for job in fresh]
         except submitit.core.utils.FailedJobError as error:
-            raise configs.ConfigError(
-                [f"Slurm does not take the job array: {str(error).strip().splitlines()[-1]}"]
-            ) from None
+            told = str(error).strip().splitlines()[-1]
+            raise configs.ConfigError([f"Slurm does not take the job array: {told}"]) from None
         tasks = {job: handle.job_id for job, handle in zip(fresh, sent, strict=True)}
-        path = folder / jobs.SUBMITTED
-        known = json.loads(path.read_text()) if path.exists() else {}
-        records.write_json(path, known | {job.identity: task for job, task in tasks.items()})
         array = sent[0].job_id.split("_")[0]
         view.say(
             f"{len(fresh)} runs are Slurm's job array {array}; it goes on without this terminal, call again to attend to it"
@@ -194,7 +204,8 @@ class SlurmLauncher(Launcher):
                 f"{job.name}: task {task} ended before its run began; {logs} may say why, call the sweep again to run it"
             )
             return
-        job.close(f"its Slurm task {task} ended", "interrupted" if self.told >= STOP else "failed")
+        how = f"its Slurm task {task} ended before the run's record was written; see run.log"
+        job.close(how, "interrupted" if self.told >= STOP else "failed")
         self.ended(job, job.record(), view)
 
 

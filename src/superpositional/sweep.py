@@ -16,6 +16,10 @@ from omegaconf import DictConfig
 from superpositional import config as configs
 from superpositional import search as searches
 
+# What else lies in a sweep's folder; file systems hold 255 bytes, and what is set aside has longer names.
+RESERVED = ("lock", "report", "slurm", "superseded", "sweep.json", "ledger.json")
+LONGEST = 180
+
 
 class ArmsSweeper(Sweeper):
     """Arms times seeds times swept values.
@@ -100,9 +104,16 @@ class ArmsSweeper(Sweeper):
             for (trial, drawn), values in itertools.product(trials.items(), itertools.product(*swept.values())):
                 choices = [f"{key}={value}" for key, value in zip(swept, values, strict=True)]
                 slug = searches.slug(*filter(None, [name, trial]), *choices) or "run"
+                if slug in RESERVED or len(slug.encode()) > LONGEST:
+                    mistakes.append(
+                        f"an arm must not be called {slug}: it names a folder of at most {LONGEST} bytes, and "
+                        f"{', '.join(RESERVED)} are the sweep's own"
+                    )
                 if slug in arms:
                     raise configs.ConfigError([f"two arms would share the folder {slug}; give one another name"])
                 arms[slug] = [*(f"++{choice}" if "." in choice else choice for choice in choices), *overrides, *drawn]
+        if mistakes:
+            raise configs.ConfigError(mistakes)
         return [[*fixed, *overrides, f"arm='{slug}'", f"seed={seed}"] for seed in seeds for slug, overrides in arms.items()]
 
     def _search(self, mistakes: list[str]) -> searches.Search | None:

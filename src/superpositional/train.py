@@ -6,7 +6,6 @@ tests once at the end, and writes the record last. Importing this module is ligh
 
 import contextlib
 import datetime
-import json
 import math
 import os
 import platform
@@ -22,7 +21,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from superpositional import check, records, settings
+from superpositional import check, locks, records, settings
 from superpositional import config as configs
 from superpositional.records import CHECKPOINT, RUNNING
 from superpositional.seeds import STREAMS, stream
@@ -40,17 +39,32 @@ def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = Fa
 
     Whatever ends the run, the record says so: ``done``, ``diverged`` (a value was not finite), ``interrupted``, or
     ``failed``, with the traceback in ``error.txt``.
+
+    Raises:
+        ConfigError: another process is at work in the folder.
     """
+    with locks.alone_in(folder):
+        return run_alone(config, folder, code=code, resume=resume)
+
+
+def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = False) -> dict[str, Any]:
+    """``run`` for who holds the folder already."""
     import torch
 
-    folder.mkdir(parents=True, exist_ok=True)
+    from superpositional.checkpoints import steps_done
+
+    # The steps that need not be made again, None if all must be.
+    done = steps_done(folder / CHECKPOINT) if resume else None
+    if resume and done is None:
+        _say(f"{folder / CHECKPOINT} cannot be read and is now {CHECKPOINT.name}.broken; the run starts from nothing")
+    resume = done is not None
     torch.set_num_threads(config["threads"])
     record = opening(config, code)
     measured: dict[str, Any] = {"summary": {}, "sessions": 1, "fit_seconds": 0.0}
     seconds_before = 0.0
     if resume:
         # A session that was killed has left no record, and nobody knows how long it took.
-        before = records.read_record(folder) or json.loads((folder / RUNNING).read_text())
+        before = records.read_record(folder) or records.read_json(folder / RUNNING)
         record |= {"started": before["started"], "wandb_id": before["wandb_id"]}
         measured |= {"sessions": before["sessions"] + 1, "fit_seconds": before["fit_seconds"]}
         seconds_before = before["wall_seconds"]
@@ -67,12 +81,13 @@ def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = Fa
     try:
         parts = configs.build(config)
         tracking = parts.tracking
-        status, error = _train(parts, folder, record, measured, resume)
+        status, error = _train(parts, folder, record, measured, done)
     except KeyboardInterrupt:
         status, error = "interrupted", INTERRUPTED
     except (Exception, SystemExit):
         # Recorded, and shown by whoever called: a failed run must leave its traceback and not take a sweep down.
-        error = traceback.format_exc()
+        # Of what no encoding can write, such as a file name's stray bytes, the number.
+        error = traceback.format_exc().encode(errors="backslashreplace").decode()
     finally:
         record |= measured | {
             "status": status,
@@ -84,11 +99,11 @@ def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = Fa
         }
         if torch.cuda.is_available():
             record["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
-        if error:
-            (folder / "error.txt").write_text(error.rstrip() + "\n")
         # Before anything else that could fail: the files on disk are the source of truth.
         records.write_record(folder, record)
         (folder / RUNNING).unlink()
+        if error:
+            (folder / "error.txt").write_text(error.rstrip() + "\n", encoding="utf-8")
         if tracking is not None:
             tracking.close(status, record["summary"])
     return record
@@ -122,13 +137,16 @@ def opening(config: Mapping[str, Any], code: str) -> dict[str, Any]:
 
 
 def _train(
-    parts: configs.Parts, folder: Path, record: Mapping[str, Any], measured: dict[str, Any], resume: bool
+    parts: configs.Parts, folder: Path, record: Mapping[str, Any], measured: dict[str, Any], done: int | None
 ) -> tuple[str, str | None]:
-    """Fit, test once, and leave in ``measured`` what was measured, however far it got."""
-    import torch
+    """Fit, test once, and leave in ``measured`` what was measured, however far it got.
+
+    ``done``: go on from the folder's checkpoint, which was written after so many steps.
+    """
     from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 
     from superpositional.callbacks import Curves, Diverged, RecordLogger
+    from superpositional.checkpoints import WholeCheckpoints
 
     configs.quieten_lightning()
     curves = folder / "curves.csv"
@@ -137,11 +155,10 @@ def _train(
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
             callback.dirpath = str(folder / CHECKPOINT.parent)
-    if resume:
-        done = torch.load(folder / CHECKPOINT, weights_only=True, map_location="cpu")["global_step"]
-        records.truncate_curves(curves, done)
-    else:
+    if done is None:
         curves.unlink(missing_ok=True)
+    else:
+        records.truncate_curves(curves, done)
     loggers = [RecordLogger(curves)]
     if parts.tracking is not None:
         logger, where = parts.tracking.open(folder, record, record["config"], run_id=record["wandb_id"])
@@ -154,12 +171,13 @@ def _train(
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # Losses reach the loggers through callbacks.Curves, whatever Lightning's interval.
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-        if resume:
+        if done is not None:
             warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
         # Lightning's own use of torch.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         trainer = parts.trainer(
             logger=loggers,
+            plugins=[WholeCheckpoints()],
             callbacks=[*callbacks, *([RichProgressBar()] if interactive else [])],
             default_root_dir=folder,
             enable_progress_bar=interactive,
@@ -172,7 +190,7 @@ def _train(
         status, error = "done", None
         started = time.perf_counter()
         try:
-            checkpoint = folder / CHECKPOINT if resume else None
+            checkpoint = None if done is None else folder / CHECKPOINT
             trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
             measured["fit_seconds"] = _more(measured["fit_seconds"], time.perf_counter() - started)
             started = None
@@ -239,7 +257,10 @@ def job(cfg: DictConfig) -> dict[str, Any]:
         config = configs.compose_job(cfg)
     else:
         config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    record = run(config, folder, code=configs.code_version(config), resume=cfg.resume is not None)
+    try:
+        record = run(config, folder, code=configs.code_version(config), resume=cfg.resume is not None)
+    except configs.ConfigError as error:
+        refuse(error)
     shown = [
         f"{name} {value:.4g}"
         for name, value in record["summary"].items()
@@ -342,6 +363,8 @@ def _checked(options: Any) -> list[str]:
             if (folder := Path(cfg.hydra.run.dir)).joinpath("record.json").exists():
                 raise configs.ConfigError([f"hydra.run.dir holds a run already: {folder}; choose another, or resume it"])
         return overrides
+    except records.Unreadable as error:
+        raise configs.ConfigError([str(error)]) from None
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise configs.ConfigError([configs.in_short(error)]) from None
     finally:
@@ -354,12 +377,14 @@ def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
     mistakes = []
     if not (folder / CHECKPOINT).is_file() or not (folder / "config.yaml").is_file():
         mistakes.append(f"resume must be a run's folder with {CHECKPOINT} in it, got {str(folder)!r}")
+    elif locks.is_held(folder):
+        mistakes.append(f"resume={folder}: another process is at work there; wait for its end")
     elif len(overrides) > 1:
         mistakes.append(f"resume takes up the run's own config; drop all but resume={folder}")
     else:
         config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
         running = folder / RUNNING
-        record = json.loads(running.read_text()) if running.exists() else records.read_record(folder)
+        record = records.read_record(folder) or (records.read_json(running) if running.exists() else None)
         if record is None:
             mistakes.append(f"resume={folder}: nothing tells by which code that run was made; start it anew")
         elif record.get("status") == "done":

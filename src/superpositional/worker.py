@@ -5,23 +5,23 @@ die. In the process: nothing of another run, an environment of its own, its outp
 what they mean for a sweep: Ctrl-C is its launcher's, SIGTERM ends it as interrupted.
 """
 
-import fcntl
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Mapping
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from superpositional import locks
 from superpositional.jobs import Job
 
 # Of libraries with threads of their own beside torch's, which the run sets: runs side by side must not fight for cores.
 THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 # By these Lightning would take a run within a job of Slurm's for one process of several, and requeue it by itself.
 SLURM_TASKS = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME", "SLURM_PROCID", "SLURM_LOCALID")
-INTERRUPTED = 75  # exit code, EX_TEMPFAIL: call again
 
 
 def start(job: Job, context: BaseContext, environment: Mapping[str, str] | None = None) -> BaseProcess:
@@ -41,17 +41,21 @@ def start(job: Job, context: BaseContext, environment: Mapping[str, str] | None 
 
 
 def close(job: Job, process: BaseProcess, *, stopped: bool = False) -> dict[str, Any]:
-    """The record of a job whose process has ended; written here if the process could not.
+    """Wait for a job's process to end; its record, written here if the process could not.
 
     ``stopped``: it was told to end, which makes of a run without a record an interrupted one and no failed one. So does a
     SIGTERM before the process could heed it.
     """
     process.join()
+    # A fork server that was killed takes the news of its children along: they are at work still.
+    while job.is_running():
+        time.sleep(0.5)
     code = process.exitcode
     how = (
         f"its process was ended by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
     )
-    job.close(how, "interrupted" if stopped or code == -signal.SIGTERM else "failed")
+    status = "interrupted" if stopped or code == -signal.SIGTERM else "failed"
+    job.close(f"{how} before the run's record was written; see run.log", status)
     return job.record()
 
 
@@ -74,19 +78,29 @@ def _live(job: Job, environment: dict[str, str], resume: bool) -> None:
     os.environ.clear()
     os.environ.update(environment)
     job.folder.mkdir(parents=True, exist_ok=True)
-    log = os.open(job.folder / "run.log", os.O_WRONLY | os.O_CREAT | (os.O_APPEND if resume else os.O_TRUNC), 0o644)
-    # Tells a later call that this run goes on, should the call that started it be killed. By a descriptor of its own, which
-    # no child process inherits: W&B's may outlive the run.
-    fcntl.flock(os.open(job.folder / "run.log", os.O_RDONLY), fcntl.LOCK_EX)
+    log = os.open(job.folder / "run.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     try:
-        from superpositional.train import run
-
-        record = run(job.config, job.folder, code=job.code, resume=resume)
+        with locks.alone_in(job.folder):
+            if not resume:
+                os.ftruncate(log, 0)
+            record = _run(job, resume)
+            # Without the interpreter's teardown, which waits for what torch and wandb have registered: a second per run.
+            sys.stdout.flush()
+            os._exit(0 if record["status"] == "done" else 1)
     except BaseException:
         traceback.print_exc()
         raise
-    # Without the interpreter's teardown, which waits for what torch and wandb have registered: a second per run.
-    sys.stdout.flush()
-    os._exit({"done": 0, "interrupted": INTERRUPTED}.get(record["status"], 1))
+
+
+def _run(job: Job, resume: bool) -> dict[str, Any]:
+    from superpositional import config as configs
+    from superpositional.train import run_alone
+
+    # The user's own modules, which a config names, are imported by each run anew.
+    planned = job.code.partition("+")[2]
+    if planned and configs.code_version(job.config).partition("+")[2] != planned:
+        job.close("the user's own code has changed since the sweep was planned; call it again")
+        return job.record()
+    return run_alone(job.config, job.folder, code=job.code, resume=resume)
