@@ -39,6 +39,14 @@ def node() -> Iterator[None]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(autouse=True)
+def emptied(node: None) -> Iterator[None]:
+    """What a failed test leaves in the queue must not stand in the next one's way."""
+    yield
+    subprocess.run(["scancel", "--me"], check=True)
+    assert wait_for(lambda: not slurm_tasks())
+
+
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same sweep on this machine, without Slurm and without interruption."""
@@ -120,14 +128,14 @@ def test_a_preempted_task_is_requeued_and_goes_on_from_its_checkpoint(node, work
     write_sweep(workplace, ARMS, 2)
     process = call("mine.yaml", "seed=0", "launcher=slurm", *SHORT, held, cwd=workplace)
     folder = workplace / "outputs" / "mine"
-    assert wait_for(lambda: (folder / "circuit/seed-0/checkpoints/last.ckpt").exists(), process)
-    task = task_of(folder, "circuit/seed-0")
+    assert wait_for(lambda: (folder / "adam/seed-0/checkpoints/last.ckpt").exists(), process)
+    task = task_of(folder, "adam/seed-0")
     # Slurm's notice, upon which submitit requeues; and Slurm's own requeue, which gives none.
     subprocess.run({"notice": ["scancel", "--signal=USR2"], "requeue": ["scontrol", "requeue"]}[how] + [task], check=True)
-    assert wait_for(lambda: (folder / "circuit/seed-0/record.json").exists(), process)
+    assert wait_for(lambda: (folder / "adam/seed-0/record.json").exists(), process)
     (workplace / "go").touch()
     assert process.wait(timeout=300) == 0, said(workplace)
-    assert read_record(folder / "circuit/seed-0")["sessions"] == 2
+    assert read_record(folder / "adam/seed-0")["sessions"] == 2
     expected = numbers(here)
     assert numbers(folder) == {name: expected[name] for name in expected if name.endswith("seed-0")}
 

@@ -112,7 +112,9 @@ class Launcher(HydraLauncher):
         except configs.ConfigError as error:
             refuse(error)
         except (records.Unreadable, OSError) as error:
-            refuse(configs.ConfigError([str(error)]))
+            # Perhaps after some runs: they are recorded, and the next call goes on.
+            sys.stderr.write(f"superpositional: {error}\n")
+            sys.exit(2)
         if self.told:
             sys.exit(130)
         if set(statuses) != {"done"}:
@@ -156,8 +158,9 @@ class Launcher(HydraLauncher):
 
     def heed(self, view: View) -> bool:
         """Answer what the user has said since; returns whether more runs may be started."""
-        if self.hung_up and not self.heard:
+        if self.hung_up:
             view.mute()
+            self.hung_up = False
         if self.told != self.heard:
             self.heard = self.told
             view.say(self.answers[self.told])
