@@ -23,8 +23,8 @@ from superpositional.jobs import Job
 from superpositional.launch import LocalLauncher
 from superpositional.records import read_record
 
-# Runs of about a second, each with a checkpoint after every epoch.
-SHORT = ["trainer.max_epochs=3", "data.n_train=400", "logger=none"]
+# Runs of about a second, with a checkpoint after every epoch.
+SHORT = ["trainer.max_epochs=3", "data.n_train=400", "data.n_validation=200", "data.n_test=500", "logger=none"]
 PROBES = """
 import os, pathlib, signal, time
 from lightning.pytorch import Callback
@@ -150,7 +150,7 @@ def test_a_sweep_killed_at_ten_moments_ends_bit_for_bit_as_one_that_nobody_distu
     for moment in range(10):
         # A moment within a run, later in the sweep each time.
         assert wait_for(lambda n=2 * moment, p=process: len(ended(folder)) >= n and workers(p), process)
-        time.sleep(dice.uniform(0, 1))
+        time.sleep(dice.uniform(0, 0.5))
         if moment % 2 == 0:
             if at_work := workers(process):
                 at_work[0].kill()

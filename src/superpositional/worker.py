@@ -29,7 +29,7 @@ def start(job: Job, context: BaseContext, environment: Mapping[str, str] | None 
 
     Args:
         job: what to run.
-        context: how multiprocessing makes the process: "forkserver" shares the imports, "spawn" does without a server.
+        context: how multiprocessing makes the process: "forkserver" here, "fork" of a task of Slurm's that does no more.
         environment: variables beside or instead of this process's own, such as the GPU to use.
     """
     own = {key: value for key, value in os.environ.items() if key not in SLURM_TASKS}
