@@ -286,3 +286,13 @@ def test_records_that_are_left_out_are_counted_and_named(tmp_path):
         "Left out, of another config or code version or an arm not planned: records in the folder, 1 of adam, 1 of λ = 0.5."
     )
     assert told in write_report(tmp_path).caption
+
+
+def test_an_interval_of_some_pairs_is_named_as_such_and_never_as_none(tmp_path):
+    arms = {"adam": [0.5] * 6, "x": [0.5] * 6}
+    # Five of six pairs reached the target, x always one epoch and a bit later.
+    epochs = {"adam": [4.0, 4.5, 5.0, 4.2, 4.8, 4.4], "x": [5.0, 5.6, 6.0, 5.2, 5.9, None]}
+    write_sweep(tmp_path, arms, epochs=epochs)
+    lead = write_report(tmp_path).lead
+    # The differences are 1.0, 1.1, 1.0, 1.0 and 1.1: mean 1.04, half-width t(0.975, 4) * 0.0548 / sqrt(5) = 0.068.
+    assert "epochs to target: x +1.040 epochs [+0.972, +1.108] over 5 of 6 pairs alone" in lead

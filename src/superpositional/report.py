@@ -129,10 +129,17 @@ def _lead(sweep: Sweep, comparisons: dict) -> str:
     parts = []
     for measure, table in comparisons.items():
         apart = [c for c in table if c.verdict.startswith("The interval excludes 0:")]
-        named = ", ".join(f"{analysis.label(c.arm.arm)} {analysis.bounds(c.estimate, measure.unit)}" for c in apart)
+        named = [f"{analysis.label(c.arm.arm)} {analysis.bounds(c.estimate, measure.unit)}" for c in apart]
+        # An interval of some pairs speaks of those alone, and says so.
+        some_pairs = [c for c in table if c.verdict.startswith("The interval excludes 0 over these pairs only")]
+        named += [
+            f"{analysis.label(c.arm.arm)} {analysis.bounds(c.estimate, measure.unit)} over {c.estimate.n} of "
+            f"{c.arm.planned} pairs alone"
+            for c in some_pairs
+        ]
         some = any(c.estimate.low is not None for c in table)
         none = f"no arm's interval against {baseline} excludes 0" if some else f"no interval against {baseline} to speak of"
-        parts.append(f"{measure.name}: {named or none}")
+        parts.append(f"{measure.name}: {', '.join(named) or none}")
     # What has no pair left has no interval either, and that may be the result.
     lost = Counter((run.arm, run.status) for run in sweep.runs if run.status in ("diverged", "failed"))
     ended = [f"{analysis.label(arm)} {status} in {n} of {len(sweep.seeds)} runs" for (arm, status), n in lost.items()]
