@@ -389,7 +389,8 @@ def test_a_comparison_takes_what_a_search_chose_and_keeps_its_ledger(workplace, 
     records.publish(sweep, workplace / "published")
     assert records.load_sweep(workplace / "published").tuned == found
     code, out, _ = door("report", "tuned_it")
-    assert "Each arm's settings: the best of its 2 trials in tune_it, by val/accuracy/last on 2 other seeds." in out
+    told = "the best of its 2 trials in tune_it, by val/accuracy/last on 2 other seeds, listed in sweep.json."
+    assert f"Each arm's settings: {told}" in out
 
 
 def test_settings_are_compared_only_where_that_is_fair(workplace, door):

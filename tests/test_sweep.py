@@ -202,6 +202,12 @@ def test_a_changed_setting_runs_anew_and_sets_the_old_run_aside(door, workplace)
     assert (before["config"]["optimizer"]["lr"], after["config"]["optimizer"]["lr"]) == (0.001, 0.01)
     (aside,) = (folder / "superseded" / "adam").iterdir()
     assert records.read_record(aside) == before
+    # The words it was made with bring it back, and nothing is run.
+    code, out, _ = door("sweep", str(path), "seed=0")
+    assert (code, "1 runs of these very settings are taken back from outputs/mine/superseded" in out) == (0, True)
+    assert records.read_record(folder / "adam" / "seed-0") == before
+    (aside,) = (folder / "superseded" / "adam").iterdir()
+    assert records.read_record(aside) == after
 
 
 def test_runs_of_another_config_are_never_paired_with_these(door, workplace) -> None:
@@ -304,7 +310,7 @@ def test_a_second_call_into_the_same_folder_is_refused_and_spoils_nothing(door, 
     code, _, err = door(*words)
     assert code == 2
     assert f"outputs/paper_classification is at work already: process {first.pid} on " in err
-    assert "wait for it, or choose another folder (hydra.*.dir)" in err
+    assert "wait for it, or choose another folder: hydra.sweep.dir=" in err
     out, _ = first.communicate(timeout=300)
     assert first.returncode == 0, out
     # Its end lets go of the folder: another call finds all done.
@@ -373,6 +379,8 @@ def test_an_unknown_sweep_is_told_which_there_are(door) -> None:
     names = ", ".join(sorted(path.stem for path in configs.directory("sweeps").glob("*.yaml")))
     assert "paper_classification" in names
     assert f"sweep must be one of {names}, or the path of a .yaml file, got 'papr'" in err
+    _, _, err = door("sweep", "smok")
+    assert "did you mean smoke?" in err
 
 
 def test_bad_input_to_report_exits_2(door, workplace) -> None:

@@ -4,6 +4,7 @@ The console script. It only chooses who answers: nothing heavy is imported befor
 """
 
 import argparse
+import difflib
 import re
 import sys
 from collections.abc import Sequence
@@ -153,8 +154,10 @@ def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
     if path.suffix != ".yaml":
         path = directory("sweeps") / f"{options.name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in directory("sweeps").glob("*.yaml")))
-        parser().error(f"sweep must be one of {known}, or the path of a .yaml file, got {options.name!r}")
+        names = sorted(file.stem for file in directory("sweeps").glob("*.yaml"))
+        close = difflib.get_close_matches(options.name, names, n=1)
+        guess = f"; did you mean {close[0]}?" if close else ""
+        parser().error(f"sweep must be one of {', '.join(names)}, or the path of a .yaml file, got {options.name!r}{guess}")
     asked = [f"++hydra.launcher.{name}=true" for name in ("retry_failed", "fail_fast", "dry_run") if getattr(options, name)]
     if options.jobs is not None:
         asked.append(f"++hydra.launcher.jobs={options.jobs}")

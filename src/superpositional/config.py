@@ -93,7 +93,7 @@ def lift(overrides: Sequence[str], loader: ConfigLoader) -> list[str]:
             continue
         group = override.key_or_group
         options = loader.get_group_options(group)
-        if options and not group.startswith("hydra"):
+        if options and (not group.startswith("hydra") or group == "hydra/launcher"):
             mistakes += [
                 f"{group} must be one of {', '.join(options)}, got {choice!r}"
                 for choice in _choices(override)

@@ -86,10 +86,28 @@ class Job:
             if (record := self.folder / "record.json").exists():
                 record.replace(self.folder / records.RUNNING)
             return True
-        aside = self.folder.parent.parent / records.SUPERSEDED / self.arm
-        aside.mkdir(parents=True, exist_ok=True)
-        self.folder.rename(aside / f"{self.folder.name}-{left['identity']}-{time.time_ns()}")
+        self._set_aside()
         return False
+
+    def take_back(self) -> bool:
+        """Put a run of this very config and code, which had been set aside and has ended for good, in its place again."""
+        for there in sorted(self._aside.glob(f"{self.folder.name}-{self.identity}-*")):
+            record = records.read_record(there)
+            if record is not None and record["identity"] == self.identity and record["status"] in ("done", "diverged"):
+                if self.left() is not None:
+                    self._set_aside()
+                if not self.folder.exists():
+                    there.rename(self.folder)
+                    return True
+        return False
+
+    @property
+    def _aside(self) -> Path:
+        return self.folder.parent.parent / records.SUPERSEDED / self.arm
+
+    def _set_aside(self) -> None:
+        self._aside.mkdir(parents=True, exist_ok=True)
+        self.folder.rename(self._aside / f"{self.folder.name}-{self.left()['identity']}-{time.time_ns()}")
 
     def close(self, error: str, status: str = "failed") -> None:
         """See that a process that ended leaves a record: one that was killed could not write its own.

@@ -88,6 +88,8 @@ class Launcher(HydraLauncher):
         try:
             if wrong := self.mistakes():
                 raise configs.ConfigError(wrong)
+            if not console.is_terminal:
+                console.print(f"checking {len(job_overrides)} runs")
             with console.status(f"checking {len(job_overrides)} runs"):
                 planned = jobs.plan(self.hydra_context.config_loader, self.config, job_overrides)
             at_once = self.slots(planned)
@@ -101,6 +103,9 @@ class Launcher(HydraLauncher):
                 # What another call has finished up to now is not to be run.
                 waiting = self._waiting(planned)
                 self.refuse_what_runs(waiting, folder)
+                if back := [job for job in waiting if job.take_back()]:
+                    waiting = [job for job in waiting if job not in back]
+                    console.print(f"{len(back)} runs of these very settings are taken back from {folder / 'superseded'}")
                 sought = jobs.write_plan(folder, planned, self.config.hydra.sweeper).get("search")
                 try:
                     self._work_off(planned, waiting, folder, at_once, console)
@@ -182,7 +187,10 @@ class Launcher(HydraLauncher):
         if failed := sum(job.status() == "failed" for job in planned if job not in waiting):
             console.print(f"{failed} of them failed and are left as they are; --retry-failed runs them again")
         if replaced := sum(job.made_otherwise() for job in waiting):
-            console.print(f"{replaced} runs of another config or code version make room in {folder / 'superseded'}")
+            console.print(
+                f"{replaced} runs of another config or code version make room in {folder / 'superseded'}; called by the "
+                "words they were made with, the sweep takes them back"
+            )
         if not waiting:
             return
         started = time.monotonic()

@@ -123,13 +123,15 @@ class View:
         shown = arms if len(arms) <= room else sorted(arms, key=lambda arm: not at_work[arm])[:room]
         table = Table(caption=f"and {len(arms) - room} more arms" if len(arms) > room else None)
         table.add_column("arm", overflow="fold")
-        for heading in ("done", "running", "to run", "failed", "diverged"):
+        ended = Counter(self.statuses.values())
+        odd = [status for status in ("failed", "diverged", "interrupted") if ended[status]]
+        for heading in ("done", "running", "to run", *odd):
             table.add_column(heading, justify="right")
         table.add_column("last value", overflow="fold")
         for arm in shown:
             own = Counter(status for job, status in self.statuses.items() if job.arm == arm)
             to_run = sum(job.arm == arm for job in self.queue)
-            numbers = (own["done"], at_work[arm], to_run, own["failed"], own["diverged"])
+            numbers = (own["done"], at_work[arm], to_run, *(own[status] for status in odd))
             table.add_row(arm, *(str(number or MISSING) for number in numbers), self.last.get(arm) or MISSING)
         return table
 
@@ -162,7 +164,7 @@ def say_dry_run(
         title=f"{planned[0].config['sweep']}: {len(waiting)} of {len(planned)} runs would run", title_justify="left"
     )
     table.add_column("arm", overflow="fold")
-    for heading in ("there", "failed", "to run", "a run takes", "and leaves"):
+    for heading in ("done", "failed", "to run", "a run takes", "and leaves"):
         table.add_column(heading, justify="right")
     for arm in dict.fromkeys(job.arm for job in planned):
         own = Counter(job.status() for job in planned if job.arm == arm)
@@ -182,8 +184,10 @@ def say_dry_run(
         text = f"how long {unknown} of them take and how much they leave is not known before one of their arm is done"
     elif waiting:
         seconds, size = (sum(values) for values in zip(*known, strict=True))
-        by = [f"{sum(map(len, pace.runs.values()))} runs that are done"] if pace.runs else []
-        by += ["trials of a few batches; W&B's own files come on top"] if pace.trials else []
+        done = sum(map(len, pace.runs.values()))
+        by = [f"{done} run{'s that are' if done > 1 else ' that is'} done"] if done else []
+        more = "; W&B's own files come on top" if any(job.config.get("logger") for job in waiting) else ""
+        by += [f"trials of a few batches{more}"] if pace.trials else []
         text = (
             f"about {in_words(round(seconds / at_once))}, {at_once} at once, and {_in_bytes(size)}, by {' and '.join(by)}"
         )

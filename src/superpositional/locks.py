@@ -32,9 +32,9 @@ def alone_in(folder: Path) -> Iterator[None]:
     with open(folder / FILE, "a+") as file:
         if not _taken(file.fileno(), folder):
             file.seek(0)
-            raise ConfigError(
-                [f"{folder} is at work already: {file.read().strip()}; wait for it, or choose another folder (hydra.*.dir)"]
-            )
+            who = file.read().strip()
+            cure = "wait for it, or choose another folder: hydra.sweep.dir=..., hydra.run.dir=..."
+            raise ConfigError([f"{folder} is at work already: {who}; {cure}"])
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()

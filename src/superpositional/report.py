@@ -216,7 +216,7 @@ def _caption(sweep: Sweep, comparisons: dict) -> str:
         parts.append(f"not corrected for multiple comparisons ({n} of them).")
     if (found := sweep.tuned) is not None:
         parts.append(f"Each arm's settings: the best of its {found['trials']} trials in {found['sweep']}, by")
-        parts.append(f"{found['metric']} on {len(found['tuning_seeds'])} other seeds.")
+        parts.append(f"{found['metric']} on {len(found['tuning_seeds'])} other seeds, listed in sweep.json.")
     if targets := sorted({run.summary("convergence/target") for run in sweep.runs if run.status == "done"} - {None}):
         listed = ", ".join(f"{100 * target:g} %" for target in targets)
         parts.append(f"Target: {listed} validation accuracy.")

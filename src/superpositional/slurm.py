@@ -127,6 +127,8 @@ class SlurmLauncher(Launcher):
                     view.say(f"{error} Asking again.")
                     trouble = str(error)
                 continue
+            # As many at once as Slurm has granted, for the time that is left.
+            view.at_once = max(1, sum(states.get(task) == "RUNNING" for task in tasks.values()))
             for job, task in list(tasks.items()):
                 if job.status() in ("done", "diverged"):
                     # Whatever Slurm still does with the task, nothing of the run is left to do.

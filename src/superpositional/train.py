@@ -26,7 +26,8 @@ from superpositional import config as configs
 from superpositional.records import CHECKPOINT, RUNNING
 from superpositional.seeds import STREAMS, stream
 
-INTERRUPTED = "interrupted; `superpositional train resume=<this folder>` goes on if there is a checkpoint"
+INTERRUPTED = "`superpositional train resume=<this folder>` goes on if there is a checkpoint"
+IN_A_SWEEP = "call the sweep again to go on"
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "wandb", "qiskit", "qiskit-aer")
 
 
@@ -83,7 +84,7 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
         tracking = parts.tracking
         status, error = _train(parts, folder, record, measured, done)
     except KeyboardInterrupt:
-        status, error = "interrupted", INTERRUPTED
+        status, error = "interrupted", INTERRUPTED if config["arm"] is None else IN_A_SWEEP
     except (Exception, SystemExit):
         # Recorded, and shown by whoever called: a failed run must leave its traceback and not take a sweep down.
         # Of what no encoding can write, such as a file name's stray bytes, the number.
@@ -202,7 +203,7 @@ def _train(
             # Lightning turns Ctrl-C into this after its own shutdown.
             if not isinstance(end.__context__, KeyboardInterrupt):
                 raise
-            status, error = "interrupted", INTERRUPTED
+            status, error = "interrupted", INTERRUPTED if record["arm"] is None else IN_A_SWEEP
         finally:
             if started is not None:
                 measured["fit_seconds"] = _more(measured["fit_seconds"], time.perf_counter() - started)
