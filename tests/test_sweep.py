@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -448,14 +449,21 @@ def test_a_run_in_a_sweep_equals_the_same_run_alone_bit_for_bit(door, workplace)
         assert a[name][1].tobytes() == b[name][1].tobytes()
 
 
+@pytest.fixture
+def cleared() -> Iterator[None]:
+    """Hydra as it is at its start, before and after."""
+    GlobalHydra.instance().clear()
+    yield
+    GlobalHydra.instance().clear()
+
+
 SWEEPS = configs.directory("sweeps").glob("*.yaml")
 
 
 # Which settings the tuned ones have, only the ledger of a search that has been run says.
 @pytest.mark.parametrize("name", sorted(path.stem for path in SWEEPS if "\n    tuned:" not in path.read_text()))
-def test_a_plan_composes_each_seed_as_hydra_would(name) -> None:
+def test_a_plan_composes_each_seed_as_hydra_would(name, cleared) -> None:
     """The plan composes an arm once and changes the seed; here Hydra composes the last seed of every arm by itself."""
-    GlobalHydra.instance().clear()
     search_path = create_config_search_path(str(configs.directory("conf")))
     search_path.prepend("sweeps", f"file://{configs.directory('sweeps')}", SearchPathQuery(provider="schema", path=None))
     loader = Hydra.create_main_hydra2(task_name="train", config_search_path=search_path).config_loader
