@@ -80,9 +80,19 @@ def write_sweep(folder: Path, arms: dict[str, str], seeds: int, *lines: str) -> 
     (folder / "mine.yaml").write_text("\n".join([*head, *tail]) + "\n")
 
 
+# In a shell's background, as some CI runs its tests, Ctrl-C is ignored by all that are started; a user's shell does not.
+START = """
+import signal
+from superpositional.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+main()
+"""
+
+
 def call(*words: str, cwd: Path) -> subprocess.Popen:
     """A sweep in a process group of its own, as a shell would start it."""
-    command = [sys.executable, "-m", "superpositional.cli", "sweep", *words]
+    command = [sys.executable, "-c", START, "sweep", *words]
     with (cwd / "said").open("a") as said:
         return subprocess.Popen(command, cwd=cwd, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
 
