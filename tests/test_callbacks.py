@@ -295,6 +295,8 @@ def test_the_statistics_summarise_every_step_and_average_the_sampled_ones(tmp_pa
         # The mean of numbers read as floats, both ways.
         "perturbation/ratio": float(np.mean([each["ratio"] for each in sampled])),
         "perturbation/cosine": float(np.mean([each["cosine"] for each in sampled])),
+        "perturbation/share": float(np.mean([each["share"] for each in sampled])),
+        "perturbation/angle": float(np.mean([each["angle"] for each in sampled])),
     }
     # Every batch holds class tokens, so that the paper's net meets a gradient at every step.
     assert callback.summary({}, STEPS_PER_EPOCH)["perturbation/steps_with_gradient"] == 12
@@ -435,7 +437,13 @@ def test_the_first_crossing_counts_even_if_the_metric_falls_again():
 
 
 def test_a_target_never_reached_is_missing_and_not_a_number():
-    assert set(summary([0.25, 0.5, 0.625])) == {"target", "area", "mean_last_k"}
+    assert set(summary([0.25, 0.5, 0.625])) == {"target", "area", "mean_last_k", "seconds_per_epoch"}
+
+
+def test_the_time_of_an_epoch_leaves_out_what_the_first_sets_up():
+    # 3 s after the first validation, 5 s after the second, 7 s after the third.
+    assert summary([0.25, 0.5, 0.625])["seconds_per_epoch"] == 2.0
+    assert "seconds_per_epoch" not in summary([0.25])
 
 
 def test_area_is_the_mean_height_by_trapezoids():

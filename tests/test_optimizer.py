@@ -69,9 +69,13 @@ ERROR_INPUTS = [
     ({"n_qubits": 12, "scope": "tensor"}, "n_qubits must be at most the number of scalars to optimize, 11, got 12"),
     ({"scope": "layer"}, "scope must be one of model, tensor, all, got 'layer'"),
     (
-        {"perturbation": "cosine"},
-        "perturbation must be sine, or a superpositional.perturbation.CircuitPerturbation, got 'cosine'",
+        {"perturbation": "tangent"},
+        "perturbation must be one of sine, cosine, constant, random_sign, shuffled, or a "
+        "superpositional.perturbation.CircuitPerturbation, got 'tangent'",
     ),
+    ({"perturbation": {"kind": "sheared"}}, "a modulation that draws must be one of random_sign, shuffled, got 'sheared'"),
+    ({"perturbation": {"kind": "shuffled", "seed": -1}}, "seed must be an integer >= 0 or None, got -1"),
+    ({"perturbation": "random_sign", "capturable": True}, "capturable must be false with perturbation='random_sign'"),
     ({"inject": "gradient"}, "inject must be one of update, moments, got 'gradient'"),
     ({"bias_correction": "yes"}, "bias_correction must be true or false, got 'yes'"),
     ({"stats_every": 0}, "stats_every must be an integer >= 1, got 0"),
@@ -534,7 +538,9 @@ def test_statistics_stay_on_the_device_as_tensors() -> None:
     train(optimizer, weights, 1)
     statistics = optimizer.param_groups[0]["statistics"]
     tensors = {key for key, value in statistics.items() if isinstance(value, Tensor) and value.device == weights[0].device}
-    assert tensors == {"nonzero_gradient", "changed", "perturbation_norm", "step_norm", "ratio", "cosine"}
+    assert tensors == {
+        "nonzero_gradient", "changed", "perturbation_norm", "step_norm", "ratio", "cosine", "share", "angle",
+    }  # fmt: skip
 
 
 # Mixed precision and compilation -----------------------------------------------------------------------------------

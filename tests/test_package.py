@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "superpositional"
 # Lower rooms first: a room may import those before it.
 LEFT = [
-    "seeds", "records", "ledger", "circuits", "perturbation", "scope", "term", "optimizer_reference", "optimizer",
-    "schedules", "controls", "attention", "nets", "data", "tasks", "checkpoints", "callbacks", "circuit_statistics",
-    "tracking", "config", "locks", "check", "settings", "search", "sweep", "jobs", "forecast", "live", "worker", "launch",
-    "slurm", "train", "show", "bench", "cli",
+    "seeds", "records", "ledger", "circuits", "modulations", "perturbation", "scope", "term", "optimizer_reference",
+    "optimizer", "tracer", "schedules", "controls", "attention", "attention_controls", "nets", "data", "tasks",
+    "checkpoints", "callbacks", "stopwatch", "circuit_statistics", "tracking", "config", "locks", "check", "settings",
+    "search", "sweep", "jobs", "forecast", "live", "worker", "launch", "slurm", "train", "show", "bench", "cli",
 ]  # fmt: skip
 CIRCUITS = [
     "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "measures", "portrait",

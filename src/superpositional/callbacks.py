@@ -21,6 +21,7 @@ from torch import Tensor
 
 from superpositional.records import append_curves
 from superpositional.scope import describe, scoped
+from superpositional.tracer import Tracer
 
 Curve = tuple[np.ndarray, np.ndarray]
 
@@ -130,10 +131,10 @@ class Curves(Callback):
 class PerturbationStatistics(Callback):
     """The numbers that ``SuperpositionalAdamW`` leaves on its groups; silent for an optimizer that leaves none.
 
-    Logs ``perturbation/{norm,touched,nonzero_gradient,changed}`` per interval and ``perturbation/{step_norm,ratio,cosine}``
-    whenever the optimizer has measured them; with a suffix ``/group<i>`` where several groups have the term. Summary: in
-    how many steps the term met a gradient, and changed a number; mean ratio and cosine over the measured steps. ``notes``
-    names the touched scalars.
+    Logs ``perturbation/{norm,touched,nonzero_gradient,changed}`` per interval and
+    ``perturbation/{step_norm,ratio,cosine,share,angle}`` whenever the optimizer has measured them; with a suffix
+    ``/group<i>`` where several groups have the term. Summary: in how many steps the term met a gradient, and changed a
+    number; the means of all but the first over the measured steps. ``notes`` names the touched scalars.
 
     Args:
         every_n_steps: how often the numbers are read from the device.
@@ -175,7 +176,7 @@ class PerturbationStatistics(Callback):
                 metrics[f"perturbation/norm{suffix}"] = float(statistics["perturbation_norm"])
                 for key in ("touched", "nonzero_gradient", "changed"):
                     metrics[f"perturbation/{key}{suffix}"] = float(statistics[key])
-            for key in ("step_norm", "ratio", "cosine") if "ratio" in statistics else ():
+            for key in [key for key in ("step_norm", "ratio", "cosine", "share", "angle") if key in statistics]:
                 name = f"perturbation/{key}{suffix}"
                 metrics[name] = float(statistics[key])
                 if key != "step_norm":
@@ -219,6 +220,50 @@ class PerturbationStatistics(Callback):
         vars(self).update(state_dict)
 
 
+class UpdateTracer(Callback):
+    """What AdamW alone would have done at sampled steps (``tracer.Tracer``), for optimizers with Adam's state.
+
+    Logs ``tracer/share``, ``tracer/angle`` (degrees), ``tracer/changed`` and ``tracer/touched``; summary: their means.
+    Costs a copy of the model at the sampled steps.
+
+    Args:
+        every_n_steps: steps from one sampled step to the next; the first is one.
+    """
+
+    def __init__(self, *, every_n_steps: int = 50) -> None:
+        self.every_n_steps = interval(every_n_steps)
+        self.found: dict[str, list[float]] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.tracer = Tracer(trainer.optimizers[0], every=self.every_n_steps).__enter__()
+        # A resumed run samples the steps that it would have.
+        self.tracer.steps = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        for trace in self.tracer.traces:
+            metrics = trace.metrics()
+            for name, value in metrics.items():
+                self.found.setdefault(name, []).append(value)
+            log(trainer, {trace.step: {f"tracer/{name}": value for name, value in metrics.items()}}, check=False)
+        self.tracer.traces.clear()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and hasattr(self, "tracer"):
+            self.tracer.__exit__()
+
+    def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
+        """Empty where nothing was sampled."""
+        return {f"tracer/{name}": float(np.mean(values)) for name, values in self.found.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"found": self.found}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.found = state_dict["found"]
+
+
 class Convergence(Callback):
     """How fast a validation metric rises, and how restless the loss is.
 
@@ -229,6 +274,7 @@ class Convergence(Callback):
       by linear interpolation between validations; the first validation counts as it stands. Missing when never reached.
     - ``area``: mean height of the curve over the epochs validated (trapezoids, divided by the width).
     - ``mean_last_k``: mean of the last ``last_k`` validations.
+    - ``seconds_per_epoch``: from the first validation to the last, so that what the first epoch sets up is left out.
     - ``loss_variance``: variance of the change of the training loss from one step to the next.
 
     Args:
@@ -267,6 +313,10 @@ class Convergence(Callback):
                 if steps_per_epoch is not None:
                     found["epochs_to_target"] = found["steps_to_target"] / steps_per_epoch
                 found["seconds_to_target"] = float(np.interp(found["steps_to_target"], *curves["time/train_seconds"]))
+            clock = curves.get("time/train_seconds", ((), ()))
+            if steps_per_epoch is not None and len(clock[0]) > 1:
+                epochs = (clock[0][-1] - clock[0][0]) / steps_per_epoch
+                found["seconds_per_epoch"] = float((clock[1][-1] - clock[1][0]) / epochs)
             if len(steps) > 1:
                 found["area"] = float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
             found["mean_last_k"] = float(values[-self.last_k :].mean())
@@ -317,58 +367,3 @@ def log(trainer: Trainer, rows: Mapping[int, Mapping[str, float]], *, check: boo
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise Diverged(f"{name} is {value} at step {step}")
-
-
-class Stopwatch(Callback):
-    """How long a batch of each kind takes, and how many there are.
-
-    For trials of a few batches (``forecast``): it waits for the device after each.
-    """
-
-    def __init__(self) -> None:
-        self.since = 0.0
-        self.took: dict[str, list[float]] = {}
-        self.batches: dict[str, int | None] = {}
-
-    def _start(self, kind: str, loaders: Any) -> None:
-        try:
-            self.batches[kind] = sum(len(loader) for loader in (loaders if isinstance(loaders, list) else [loaders]))
-        except TypeError:  # an iterable dataset has no length
-            self.batches[kind] = None
-        self.took.setdefault(kind, [])
-        self.since = time.perf_counter()
-
-    def _end(self, kind: str) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        self.took[kind].append(now - self.since)
-        self.since = now
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start("train", trainer.train_dataloader)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self._end("train")
-
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start("val", trainer.val_dataloaders)
-
-    def on_validation_batch_end(self, *_: Any) -> None:
-        self._end("val")
-
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start("test", trainer.test_dataloaders)
-
-    def on_test_batch_end(self, *_: Any) -> None:
-        self._end("test")
-
-    def notes(self) -> dict[str, Any]:
-        """``stopwatch``: of each kind its batches, a batch's median seconds, and the seconds spent on them."""
-        return {
-            "stopwatch": {
-                kind: {"batches": self.batches[kind], "median": float(np.median(took)), "spent": sum(took)}
-                for kind, took in self.took.items()
-                if took
-            }
-        }

@@ -76,7 +76,7 @@ def trial(job: Job, folder: Path) -> Job:
         given = trainer.get(key)
         # A limit of its own may be shorter still; 0 leaves that kind out.
         trainer[key] = min(given, batches) if type(given) is int else batches
-    stopwatch = {"stopwatch": {"_target_": "superpositional.callbacks.Stopwatch"}}
+    stopwatch = {"stopwatch": {"_target_": "superpositional.stopwatch.Stopwatch"}}
     config = {**job.config, "trainer": trainer, "logger": None}
     config["callbacks"] = {**(job.config["callbacks"] or {}), **stopwatch}
     return Job(config, folder, job.code)

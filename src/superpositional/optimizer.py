@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.optimizer import ParamsT
 
-from superpositional.perturbation import CircuitPerturbation, is_circuit, perturbation_from
+from superpositional.modulations import DRAWN, Drawn
+from superpositional.perturbation import CircuitPerturbation, perturbation_from
 from superpositional.scope import SCOPES, leading, scalars, scoped
 from superpositional.term import Term, whole
 
@@ -59,7 +60,8 @@ class SuperpositionalAdamW(AdamW):
         scope: which parameters are the ``i < n_qubits`` of eq. (2): ``"model"``, the first n scalars of all groups;
             ``"tensor"``, the first n of each tensor; ``"all"``, every scalar.
         perturbation: ``"sine"``, eq. (2), or a ``superpositional.perturbation.CircuitPerturbation``, a circuit of n_qubits
-            qubits that is simulated; groups and checkpoints hold it as plain values.
+            qubits that is simulated; groups and checkpoints hold it as plain values. Controls without anything quantum:
+            ``"cosine"``, ``"constant"``, ``"random_sign"``, ``"shuffled"`` (see ``superpositional.modulations``).
         inject: ``"update"``, eq. (1); ``"moments"``, the gradient ``(1 + quantum_weight * sin(pi theta)) * g`` enters
             both moments ("Adam with quantum-inspired moment updates"), and ``p.grad`` is left as found.
         bias_correction: off is eq. (1) as printed, whose first step is about 3.16 lr; on is AdamW.
@@ -79,6 +81,8 @@ class SuperpositionalAdamW(AdamW):
     ``step_norm``          on sampled steps: norm of the group's whole AdamW step, weight decay included
     ``ratio``, ``cosine``  on sampled steps: the term against what it is added to, the AdamW step (``update``) or the
                            gradient (``moments``); of the group, and of this rank's part under sharding
+    ``share``, ``angle``   on sampled steps, for ``update``: the term's norm over that of the group's whole step; degrees
+                           between the whole step and AdamW's (``tracer.Tracer`` measures them for any arm, at a price)
     =====================  ============================================================================================
 
     Raises:
@@ -139,9 +143,10 @@ class SuperpositionalAdamW(AdamW):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         under_construction = "_ours" in self.__dict__
-        own = _object(param_group.get("perturbation"))
-        if isinstance(own, CircuitPerturbation):
-            param_group.setdefault("n_qubits", own.ansatz.n_qubits)
+        if "perturbation" in param_group:
+            own = _object(param_group["perturbation"])
+            if isinstance(own, CircuitPerturbation):
+                param_group.setdefault("n_qubits", own.ansatz.n_qubits)
             param_group["perturbation"] = _plain(own)
         # While torch's constructor runs, its defaults lack our keys.
         for key, value in (self._ours if under_construction else {}).items():
@@ -263,14 +268,14 @@ def _one_minus_power(beta: float, step: Tensor) -> Tensor:
 def _check_size(groups: list[dict[str, Any]]) -> None:
     """See that registers are neither larger than what there is nor spread over ranks."""
     for group in groups:
-        if group["perturbation"] != "sine" and any(
+        if not isinstance(group["perturbation"], str) and any(
             not placement.is_replicate()
             for parameter, _ in scoped(groups, group)
             for placement in getattr(parameter, "placements", ())
         ):
             raise ValueError(
-                "perturbation must be 'sine' where parameters are sharded, got a circuit: its registers would lie on "
-                "several ranks; keep the parameters whole, or use perturbation='sine'"
+                "perturbation must be 'sine' where parameters are sharded, got one that reads whole registers, which would "
+                "lie on several ranks; keep the parameters whole, or use perturbation='sine'"
             )
     total = sum(scalars(parameter) for group in groups for parameter in group["params"])
     for group in groups:
@@ -282,13 +287,15 @@ def _check_size(groups: list[dict[str, Any]]) -> None:
 
 
 def _object(perturbation: Any) -> Any:
-    """A circuit perturbation in plain values as the object, anything else as it is."""
-    return perturbation_from(perturbation) if is_circuit(perturbation) else perturbation
+    """A perturbation that reads whole blocks as the object, anything else as it is."""
+    named = isinstance(perturbation, str) and perturbation in DRAWN
+    return perturbation_from(perturbation) if named or isinstance(perturbation, Mapping) else perturbation
 
 
 def _plain(perturbation: Any) -> Any:
     """A perturbation as param groups and checkpoints hold it: plain values, which torch.load reads with weights_only."""
-    return perturbation.seeded().plain() if isinstance(perturbation, CircuitPerturbation) else perturbation
+    reads_blocks = isinstance(perturbation, (CircuitPerturbation, Drawn))
+    return perturbation.seeded().plain() if reads_blocks else perturbation
 
 
 def _check(group: dict[str, Any]) -> None:
@@ -333,6 +340,10 @@ def _check(group: dict[str, Any]) -> None:
         if width != group["n_qubits"] and not any(mistake.startswith("n_qubits") for mistake in mistakes):
             mistakes.append(
                 f"n_qubits must be that of the perturbation's circuit, got {group['n_qubits']!r}; pass n_qubits={width}"
+            )
+        if group.get("capturable") and getattr(perturbation, "kind", None) == "random_sign":
+            mistakes.append(
+                "capturable must be false with perturbation='random_sign', got true: a graph would replay one draw"
             )
     if not isinstance(group["bias_correction"], bool):
         mistakes.append(f"bias_correction must be true or false, got {group['bias_correction']!r}")

@@ -4,11 +4,12 @@ Pamuk et al. 2025, eq. (2): ``Q_i = sin(pi theta_i) * dL/dtheta_i``. Every pertu
 ``Q = s(theta) * g``: a modulation ``s`` that depends on the weights alone, times the raw gradient.
 
 ``sine`` is eq. (2). ``CircuitPerturbation`` is the circuit that the paper speaks of: ``s_i = -<Z_i>`` of a register into
-which the weights are encoded; at depth 1 without CNOTs it is the sine exactly. Read by the optimizer.
+which the weights are encoded; at depth 1 without CNOTs it is the sine exactly. ``modulations`` has the sine, and what can
+take its place as a control. Read by the optimizer.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -21,22 +22,11 @@ from superpositional.circuits.closed_form import has_closed_form
 from superpositional.circuits.measures import entanglement, random_angles
 from superpositional.circuits.simulators import evaluate, refusal
 from superpositional.circuits.statevector import require_memory
+from superpositional.modulations import DRAWN, Drawn, Modulation, constant, cosine, draw_seed, flattened, reduced, sine
 from superpositional.seeds import generator, stream
-
-Modulation = Callable[[list[list[Tensor]], tuple[int, ...]], list[Tensor]]
-"""Blocks of scalars in scope, each a list of real tensors that follow one another, to the modulation of every tensor, in
-their order and shapes. Registers run through a block and never from one into the next. The integers name the call: the
-step, from 0, and the group; what is drawn is drawn from them."""
 
 # At most so many amplitudes are simulated at once, 64 MiB of them, however many scalars are in scope.
 AMPLITUDES_AT_ONCE = 2**22
-
-
-def sine(blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
-    """``s = sin(pi theta)``, eq. (2), of each scalar alone."""
-    angles = torch._foreach_mul(_reduced([theta for thetas in blocks for theta in thetas]), torch.pi)
-    torch._foreach_sin_(angles)
-    return list(angles)
 
 
 @dataclass(frozen=True)
@@ -107,18 +97,7 @@ class CircuitPerturbation:
 
     def seeded(self) -> "CircuitPerturbation":
         """The same with a seed, drawn from torch's generator, if one is needed and there is none."""
-        if not self._lacks_seed:
-            return self
-        if (
-            torch.distributed.is_available()
-            and torch.distributed.is_initialized()
-            and torch.distributed.get_world_size() > 1
-        ):
-            raise ValueError(
-                f"seed must be given under torch.distributed, got None with angles={self.angles!r}; pass seed=0"
-            )
-        # On the host whatever the default device is: a check on the meta device draws as well.
-        return replace(self, seed=int(torch.randint(2**31, (), device="cpu")))
+        return replace(self, seed=draw_seed(f"angles={self.angles!r}")) if self._lacks_seed else self
 
     def fixed_angles(self) -> Tensor:
         """The angles that are not the weights': ``ansatz.angles_shape``, float64."""
@@ -134,7 +113,7 @@ class CircuitPerturbation:
         if self._lacks_seed:
             raise ValueError(f"seed must be given, got None with angles={self.angles!r}, shots={self.shots}; pass seed=0")
         n = self.ansatz.n_qubits
-        flats = [_flat(thetas) for thetas in blocks]
+        flats = [flattened(thetas) for thetas in blocks]
         # All full registers in one batch, and the shorter ones of a length in one.
         rows: dict[int, list[Tensor]] = {}
         for flat in flats:
@@ -160,7 +139,7 @@ class CircuitPerturbation:
         only the closed form can serve."""
         n = self.ansatz.n_qubits
         most = min(256, AMPLITUDES_AT_ONCE >> n)
-        rows = [flat[: len(flat) // n * n].view(-1, n)[:most] for flat in map(_flat, blocks)]
+        rows = [flat[: len(flat) // n * n].view(-1, n)[:most] for flat in map(flattened, blocks)]
         theta_BQ = torch.cat(rows)[:most] if rows else torch.empty(0, n)
         if not len(theta_BQ):
             return math.nan
@@ -190,26 +169,32 @@ def is_circuit(value: Any) -> bool:
     return isinstance(value, Mapping) and "ansatz" in value
 
 
-def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation") -> Modulation:
-    """The modulation that a param group's plain value stands for.
+def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Drawn") -> Modulation:
+    """The modulation that a param group's plain value, or an argument, stands for.
+
+    A function reads each scalar alone; an object reads whole blocks, and has ``seeded`` and ``plain``.
 
     Raises:
         ValueError: for a value that stands for none.
     """
-    if isinstance(value, CircuitPerturbation):
+    if isinstance(value, (CircuitPerturbation, Drawn)):
         return value
     if is_circuit(value):
         arguments = dict(value)
         return CircuitPerturbation(**arguments | {"ansatz": Ansatz(**arguments["ansatz"])})
+    if isinstance(value, Mapping) and "kind" in value:
+        return Drawn(**value)
+    if isinstance(value, str) and value in DRAWN:
+        return Drawn(value)
     if not isinstance(value, str) or value not in PERTURBATIONS:
         raise ValueError(
-            f"perturbation must be {' or '.join(PERTURBATIONS)}, or a superpositional.perturbation.CircuitPerturbation, "
-            f"got {value!r}; in a config, choose optimizer=circuit"
+            f"perturbation must be one of {', '.join([*PERTURBATIONS, *DRAWN])}, or a "
+            f"superpositional.perturbation.CircuitPerturbation, got {value!r}; in a config, choose optimizer=circuit"
         )
     return PERTURBATIONS[value]
 
 
-PERTURBATIONS: dict[str, Modulation] = {"sine": sine}
+PERTURBATIONS: dict[str, Modulation] = {"sine": sine, "cosine": cosine, "constant": constant}
 
 
 def _fixed_angles(perturbation: CircuitPerturbation, like: Tensor) -> Tensor:
@@ -225,24 +210,7 @@ def _drawn_angles(perturbation: CircuitPerturbation, dtype: torch.dtype, device:
     return perturbation.fixed_angles().to(device, dtype)
 
 
-def _reduced(thetas: Sequence[Tensor]) -> list[Tensor]:
-    """``theta - 2 round(theta / 2)``, in [-1, 1] and exact in floating point.
-
-    sin(pi theta) in float32 is off by 2e-4 at theta = 1e3 and has no correct digit at 1e6 without it.
-    """
-    turns = torch._foreach_mul(thetas, 0.5)
-    torch._foreach_round_(turns)
-    return list(torch._foreach_add(thetas, turns, alpha=-2))
-
-
-def _flat(thetas: list[Tensor]) -> Tensor:
-    """Scalars one after another, on the first tensor's device."""
-    if not thetas:
-        return torch.empty(0)
-    return torch.cat([theta.reshape(-1).to(thetas[0].device) for theta in thetas])
-
-
 def _angles(theta_BQ: Tensor) -> Tensor:
     """``x = pi theta``, reduced, in float64 where the device has it: a circuit adds up many products."""
     wide = theta_BQ if theta_BQ.device.type == "mps" else theta_BQ.double()
-    return _reduced([wide])[0] * torch.pi
+    return reduced([wide])[0] * torch.pi

@@ -4,6 +4,7 @@
 moves, goes into the gradients or the update, and leaves the numbers that tell what it did. Read by the optimizer alone.
 """
 
+import inspect
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -29,9 +30,8 @@ class Term:
         self.steps = group["statistics"].get("step", 0)
         self.sampled = self.steps % group["stats_every"] == 0
         perturbation = perturbation_from(group["perturbation"])
-        is_circuit = isinstance(perturbation, CircuitPerturbation)
-        # A weight without a gradient is still part of its register; the sine need not hear of it.
-        read = scope if is_circuit else self.touched
+        # A weight without a gradient is still part of its register, and lends its angle; the sine need not hear of it.
+        read = self.touched if inspect.isfunction(perturbation) else scope
         views = [leading(parameter, n) for parameter, n in read]
         wanted = [parameter.grad is not None for (parameter, _), each in zip(read, views, strict=True) for _ in each]
         blocks = in_blocks(group, views)
@@ -42,7 +42,7 @@ class Term:
         self.thetas = list(itertools.compress(itertools.chain(*views), wanted))
         self.grads = [view for parameter, n in self.touched for view in leading(parameter.grad, n)]
         sizes = [sum(view.numel() for view in block) for block in blocks]
-        self.circuits = perturbation.registers(sizes) if is_circuit else None
+        self.circuits = perturbation.registers(sizes) if isinstance(perturbation, CircuitPerturbation) else None
 
     def weighted(self) -> list[Tensor]:
         """``quantum_weight * s * g``, of the gradients as they stand."""
@@ -107,11 +107,13 @@ class Term:
                 for view in leading(each, counts.get(id(parameter), 0)):
                     products.append((view * next(parts)).sum())
         norm, size = _norm_of(norms), _norm_of(torch._foreach_norm(term))
-        return {
-            "step_norm": _norm_of(step_norms),
-            "ratio": size / norm,
-            "cosine": _total(products) / (size * norm),
-        }
+        ratio, cosine = size / norm, _total(products) / (size * norm)
+        found = {"step_norm": _norm_of(step_norms), "ratio": ratio, "cosine": cosine}
+        if self.group["inject"] == "update":
+            # The whole step in units of AdamW's: along it 1 + ratio cos, across it ratio sin.
+            along, across = 1 + ratio * cosine, ratio * (1 - cosine.square()).clamp(min=0).sqrt()
+            found |= {"share": ratio / torch.hypot(along, across), "angle": torch.atan2(across, along).rad2deg()}
+        return found
 
 
 def in_blocks(group: dict[str, Any], views: list[list[Tensor]]) -> list[list[Tensor]]:

@@ -1,0 +1,144 @@
+"""What multiplies the gradient in Q, and what can stand in its place?
+
+Pamuk et al. 2025, eq. (2), is ``Q = s(theta) * g`` with ``s = sin(pi theta)``: ``sine``. The others are controls: if a gain
+stays when ``s`` is another function of the same size, it was not the circuit's. Each keeps all else: the weight λ, the
+scalars in scope, the raw gradient, the place in the step.
+
+===============  ====================================================================================================
+``cosine``       ``s = cos(pi theta)``: as periodic and as smooth; near 1, not near 0, for the small weights of a net
+``constant``     ``s = 1``: the term is ``λ g``, a little plain gradient descent
+``random_sign``  ``s = ±|sin(pi theta)|``, the sign drawn for every scalar at every step: eq. (2)'s size, no direction
+``shuffled``     ``s_i = sin(pi theta_p(i))``: each scalar has another's angle, by one fixed cycle through all in scope
+===============  ====================================================================================================
+
+Read by ``perturbation``, which has the circuits.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from superpositional.seeds import generator
+
+Modulation = Callable[[list[list[Tensor]], tuple[int, ...]], list[Tensor]]
+"""Blocks of scalars in scope, each a list of real tensors that follow one another, to the modulation of every tensor, in
+their order and shapes. Registers run through a block and never from one into the next. The integers name the call: the
+step, from 0, and the group; what is drawn is drawn from them."""
+
+
+def sine(blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
+    """``s = sin(pi theta)``, eq. (2), of each scalar alone."""
+    angles = torch._foreach_mul(reduced([theta for thetas in blocks for theta in thetas]), torch.pi)
+    torch._foreach_sin_(angles)
+    return list(angles)
+
+
+def cosine(blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
+    """``s = cos(pi theta)``."""
+    angles = torch._foreach_mul(reduced([theta for thetas in blocks for theta in thetas]), torch.pi)
+    torch._foreach_cos_(angles)
+    return list(angles)
+
+
+def constant(blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
+    """``s = 1``."""
+    return [torch.ones_like(theta) for thetas in blocks for theta in thetas]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A modulation that draws: ``kind`` is ``"random_sign"`` or ``"shuffled"``.
+
+    Args:
+        seed: of all its draws. None lets the optimizer draw one from torch's generator when it is made (in a run, from the
+            circuit's stream), as it does for random circuit angles.
+
+    Raises:
+        ValueError: for another kind, or a seed that is none.
+    """
+
+    kind: str
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in DRAWN:
+            raise ValueError(f"a modulation that draws must be one of {', '.join(DRAWN)}, got {self.kind!r}")
+        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
+            raise ValueError(f"seed must be an integer >= 0 or None, got {self.seed!r}; None draws one")
+
+    def plain(self) -> dict[str, Any]:
+        """As param groups and checkpoints hold it."""
+        return {"kind": self.kind, "seed": self.seed}
+
+    def seeded(self) -> "Drawn":
+        """The same with a seed."""
+        return self if self.seed is not None else replace(self, seed=draw_seed(f"perturbation={self.kind!r}"))
+
+    def __call__(self, blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
+        if self.seed is None:
+            raise ValueError(f"seed must be given, got None with perturbation={self.kind!r}; pass seed=0")
+        return DRAWN[self.kind](self.seed, blocks, call)
+
+
+def _random_sign(seed: int, blocks: list[list[Tensor]], call: tuple[int, ...]) -> list[Tensor]:
+    dice = generator(seed, "circuit", *call)
+    sines = sine(blocks)
+    # Drawn on the host, so that every device has the same signs.
+    signs = [torch.randint(2, s.shape, generator=dice, device="cpu") * 2 - 1 for s in sines]
+    return [s.abs() * sign.to(s) for s, sign in zip(sines, signs, strict=True)]
+
+
+def _shuffled(seed: int, blocks: list[list[Tensor]], call: tuple[int, ...]) -> list[Tensor]:
+    found = []
+    for index, thetas in enumerate(blocks):
+        flat = flattened(thetas)
+        (s,) = sine([[flat[_cycle(seed, call[1:], index, len(flat), flat.device)]]])
+        parts = s.split([theta.numel() for theta in thetas])
+        found += [part.view(theta.shape).to(theta) for part, theta in zip(parts, thetas, strict=True)]
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _cycle(seed: int, group: tuple[int, ...], block: int, size: int, device: torch.device) -> Tensor:
+    """One cycle through all places in random order, so that none keeps its own (a place alone has no other)."""
+    order = torch.randperm(size, generator=generator(seed, "circuit", *group, block), device="cpu")
+    onto = torch.empty_like(order)
+    onto[order] = order.roll(1)
+    return onto.to(device)
+
+
+DRAWN: Mapping[str, Callable[..., list[Tensor]]] = {"random_sign": _random_sign, "shuffled": _shuffled}
+
+
+def draw_seed(what: str) -> int:
+    """A seed from torch's generator, for ``what`` was made without one.
+
+    Raises:
+        ValueError: under ``torch.distributed``, whose ranks would draw different ones.
+    """
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if distributed and torch.distributed.get_world_size() > 1:
+        raise ValueError(f"seed must be given under torch.distributed, got None with {what}; pass seed=0")
+    # On the host whatever the default device is: a check on the meta device draws as well.
+    return int(torch.randint(2**31, (), device="cpu"))
+
+
+def reduced(thetas: Sequence[Tensor]) -> list[Tensor]:
+    """``theta - 2 round(theta / 2)``, in [-1, 1] and exact in floating point.
+
+    sin(pi theta) in float32 is off by 2e-4 at theta = 1e3 and has no correct digit at 1e6 without it.
+    """
+    turns = torch._foreach_mul(thetas, 0.5)
+    torch._foreach_round_(turns)
+    return list(torch._foreach_add(thetas, turns, alpha=-2))
+
+
+def flattened(thetas: list[Tensor]) -> Tensor:
+    """Scalars one after another, on the first tensor's device."""
+    if not thetas:
+        return torch.empty(0)
+    return torch.cat([theta.reshape(-1).to(thetas[0].device) for theta in thetas])
