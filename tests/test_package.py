@@ -15,17 +15,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "superpositional"
 # Lower rooms first: a room may import those before it.
 LEFT = [
-    "seeds", "records", "ledger", "circuits", "modulations", "perturbation", "scope", "term", "optimizer_reference",
-    "optimizer", "tracer", "schedules", "controls", "attention", "attention_controls", "nets", "data", "tasks",
-    "checkpoints", "callbacks", "stopwatch", "circuit_statistics", "tracking", "config", "locks", "check", "settings",
-    "search", "sweep", "jobs", "forecast", "live", "worker", "launch", "slurm", "train", "show", "bench", "cli",
+    "seeds", "records", "places", "claims", "ledger", "circuits", "modulations", "perturbation", "scope", "term",
+    "optimizer_reference", "optimizer", "tracer", "schedules", "controls", "attention", "attention_controls", "nets",
+    "data", "tasks", "checkpoints", "callbacks", "stopwatch", "circuit_statistics", "tracking", "config", "locks",
+    "check", "settings", "run", "search", "sweep", "jobs", "forecast", "live", "worker", "launch", "slurm", "train",
+    "show", "bench", "cli",
 ]  # fmt: skip
 CIRCUITS = [
     "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "measures", "portrait",
 ]  # fmt: skip
-RIGHT = ["records", "ledger", "analysis", "figures", "tuning", "report", "cli"]
+RIGHT = ["records", "places", "claims", "ledger", "inference", "analysis", "figures", "tuning", "report", "cli"]
 # The launcher and the run it launches know each other; the import is inside the functions that need it.
-KNOWN_LOOP = {("sweep", "train"), ("launch", "train"), ("jobs", "train"), ("worker", "train")}
+KNOWN_LOOP = {("sweep", "train"), ("launch", "train")}
 
 
 def python(code: str, **environment: str) -> str:

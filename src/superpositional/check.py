@@ -25,6 +25,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from superpositional import claims
 from superpositional import config as configs
 from superpositional.circuits import Ansatz
 
@@ -70,6 +71,7 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
     places = functools.cache(lambda: _places(config))  # asked for by mistakes alone
     mistakes = [*_unknown_keys(config, baseline, places), *bad_scalars(config)]
     mistakes += _seed_followers(config)
+    mistakes += _bad_claims(config)
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
@@ -178,13 +180,22 @@ def _seed_followers(config: DictConfig) -> Iterator[str]:
                 yield f"{name} must not follow the run's seed, got {value}; remove it: data, task, circuit have it anyway"
 
 
+def _bad_claims(config: DictConfig) -> list[str]:
+    """What is wrong with the claims, whatever the arms are."""
+    try:
+        claims.read(OmegaConf.to_container(config.claims, resolve=True) if config.get("claims") is not None else None)
+    except claims.ClaimError as error:
+        return str(error).splitlines()
+    return []
+
+
 def _groups() -> Iterator[tuple[str, str, str]]:
     """Every group of ours but the circuit's own and Hydra's, each of its choices, ``net/attention``, ``quantum``, and what
     stands in it."""
     conf = configs.directory("conf")
     for file in sorted(conf.rglob("*.yaml")):
         group = file.parent.relative_to(conf).as_posix()
-        if group != "." and group.split("/")[0] not in ("circuit", "hydra"):
+        if group != "." and group.split("/")[0] not in ("circuit", "claims", "hydra"):
             yield group, file.stem, file.read_text()
 
 

@@ -147,7 +147,7 @@ def _circuit(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
-    from superpositional.config import directory
+    from superpositional.places import directory
     from superpositional.train import main as train
 
     path = Path(options.name)

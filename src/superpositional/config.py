@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from superpositional import records
+from superpositional.places import directory
 
 PACKAGES = ("superpositional", "torch", "lightning", "torchmetrics")
 ALLOW = "SUPERPOSITIONAL_ALLOW"
@@ -47,15 +48,6 @@ class ConfigError(Exception):
         super().__init__("\n".join(mistakes))
         self.mistakes = list(dict.fromkeys(mistakes))
         self.unread = dict(unread or {})
-
-
-def directory(name: str) -> Path:
-    """``conf`` or ``sweeps``: beside ``src`` in a checkout or an editable install, inside the package in a wheel."""
-    package = Path(__file__).resolve().parent
-    for parent in (package, package.parent.parent):
-        if (parent / name).is_dir():
-            return parent / name
-    raise FileNotFoundError(f"no {name}/ beside {package}; reinstall superpositional")
 
 
 # Overrides ---------------------------------------------------------------------------------------------------------

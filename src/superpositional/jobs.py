@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from superpositional import check, locks, records, search
+from superpositional import check, claims, locks, records, search
 from superpositional import config as configs
 
 SUBMITTED = "slurm/tasks.json"  # in a sweep's folder: the array's name and the index of each run that was sent to Slurm
@@ -52,9 +52,7 @@ class Job:
         return status in (None, "interrupted") or (retry_failed and status == "failed")
 
     def left(self) -> dict[str, Any] | None:
-        """What the last process in this folder left: its record or, if it was killed, what it wrote when it started."""
-        running = self.folder / records.RUNNING
-        return records.read_record(self.folder) or (records.read_json(running) if running.exists() else None)
+        return records.left_in(self.folder)
 
     def made_otherwise(self) -> bool:
         """Whether the folder holds a run of another config or code version."""
@@ -118,7 +116,7 @@ class Job:
         """
         if self.record() is not None:
             return
-        from superpositional.train import opening
+        from superpositional.run import opening
 
         self.folder.mkdir(parents=True, exist_ok=True)
         running = self.folder / records.RUNNING
@@ -186,7 +184,18 @@ def plan(loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Seque
         raise configs.ConfigError(
             [text if len(names) == arms else f"{' and '.join(names)}: {text}" for text, names in said.items()]
         )
+    if search.plan(config.hydra.sweeper) is None:
+        _check_claims(planned, Path(config.hydra.sweep.dir) / "sweep.json")
     return planned
+
+
+def _check_claims(planned: Sequence[Job], plan: Path) -> None:
+    """See that the claims speak of arms that there are, or were in an earlier call, before any of them is run."""
+    there = records.read_json(plan)["arms"] if plan.exists() else []
+    try:
+        claims.read(planned[0].config["claims"], list(dict.fromkeys([*there, *(job.arm for job in planned)])))
+    except claims.ClaimError as error:
+        raise configs.ConfigError(str(error).splitlines()) from None
 
 
 def _several_devices(trainer: Mapping[str, Any]) -> str | None:
@@ -229,6 +238,8 @@ def write_plan(folder: Path, planned: Sequence[Job], sweeper: Mapping[str, Any])
         written["baselines"] = baselines
     if sought is not None:
         written["search"] = sought
+    elif planned[0].config["claims"] is not None:
+        written["claims"] = planned[0].config["claims"]
     if sweeper.get("tuned") is not None:
         _, written["tuned"] = search.tuned(sweeper["tuned"], names, seeds)
     records.write_json(path, written)

@@ -41,24 +41,28 @@ NEVER_TRAINS = (
     "analysis.py",
     "bench.py",
     "check.py",
+    "claims.py",
     "cli.py",
     "figures.py",
     "forecast.py",
+    "inference.py",
     "jobs.py",
     "launch.py",
     "ledger.py",
     "live.py",
     "optimizer_reference.py",
+    "places.py",
     "report.py",
     "search.py",
     "settings.py",
     "show.py",
     "slurm.py",
     "sweep.py",
+    "train.py",
     "tuning.py",
 )
 # Config keys that name, place or show a run but cannot change its numbers.
-PRESENTATION = ("sweep", "arm", "question", "logger", "resume")
+PRESENTATION = ("sweep", "arm", "question", "claims", "logger", "resume")
 THINNED_POINTS = 64
 CHECKPOINT = Path("checkpoints/last.ckpt")
 RUNNING = "running.json"
@@ -88,6 +92,7 @@ class Sweep:
     ``baselines`` names the arm that each is held to where that is not the first: the one at the same swept values.
     ``tuned`` is the ledger of the search that chose the arms' settings, where one did. ``left_out[arm]`` counts the records
     in the folder that are no part of the sweep, for their config or code version is another or their arm was not planned.
+    ``claims`` are those declared with it (``claims.read``), None where none were.
 
     Of a search there is also its plan, as ``search.plan`` has it, and what else its arms were run for: ``set_aside[arm]``
     holds the number and seconds of the runs that another config or code version left under that arm's name.
@@ -104,6 +109,7 @@ class Sweep:
     baselines: Mapping[str, str] = field(default_factory=dict, repr=False)
     tuned: Mapping[str, Any] | None = field(default=None, repr=False)
     left_out: Mapping[str, int] = field(default_factory=dict, repr=False)
+    claims: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def baseline(self, arm: str) -> str:
         """The arm that this one is held to; a baseline is its own."""
@@ -245,6 +251,12 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return read_json(path) if path.exists() else None
 
 
+def left_in(folder: Path) -> dict[str, Any] | None:
+    """What the last process in a run folder left: its record or, if it was killed, what it wrote when it started."""
+    running = folder / RUNNING
+    return read_record(folder) or (read_json(running) if running.exists() else None)
+
+
 def read_curves(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """``curves.csv`` as ``{metric: (steps, values)}``; a run that logged nothing has none."""
     points: dict[str, tuple[list[int], list[float]]] = {}
@@ -301,6 +313,7 @@ def load_sweep(folder: str | Path) -> Sweep:
         baselines=plan.get("baselines", {}),
         tuned=plan.get("tuned"),
         left_out=left_out,
+        claims=plan.get("claims"),
     )
 
 
@@ -334,8 +347,9 @@ def publish(sweep: Sweep, folder: Path) -> None:
     plan |= {"families": sweep.families}
     if sweep.baselines:
         plan |= {"baselines": sweep.baselines}
-    if sweep.tuned is not None:
-        plan |= {"tuned": sweep.tuned}
+    for key in ("tuned", "claims"):
+        if (value := getattr(sweep, key)) is not None:
+            plan |= {key: value}
     if sweep.search is not None:
         plan |= {"search": sweep.search, "set_aside": sweep.set_aside}
     write_json(folder / "sweep.json", plan)

@@ -1,20 +1,12 @@
-"""How does one run go, from a config to a closed record?
+"""How is a run asked for, and a sweep of them?
 
-``python -m superpositional.train`` is ``superpositional train``: Hydra composes, ``config.check`` refuses, ``run`` trains,
-tests once at the end, and writes the record last. Importing this module is light; torch and Lightning come with the run.
+Both doors: ``python -m superpositional.train`` is ``superpositional train``. Hydra composes, ``check`` refuses, ``run``
+trains; with ``--multirun`` the launcher starts the runs.
 """
 
 import contextlib
-import datetime
-import math
-import os
-import platform
-import resource
 import sys
-import time
-import traceback
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,232 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from superpositional import check, locks, records, settings
 from superpositional import config as configs
-from superpositional.records import CHECKPOINT, RUNNING
-from superpositional.seeds import STREAMS, stream
-
-INTERRUPTED = "`superpositional train resume=<this folder>` goes on if there is a checkpoint"
-IN_A_SWEEP = "call the sweep again to go on"
-PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "wandb", "qiskit", "qiskit-aer")
-
-
-def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = False) -> dict[str, Any]:
-    """Train one resolved, checked config into ``folder`` and return its record.
-
-    ``code`` is ``config.code_version`` from when the process, or its fork server, imported the code: the files may
-    have been edited since. With ``resume`` the run goes on from the folder's checkpoint, to the same end as if it had
-    never stopped.
-
-    Whatever ends the run, the record says so: ``done``, ``diverged`` (a value was not finite), ``interrupted``, or
-    ``failed``, with the traceback in ``error.txt``.
-
-    Raises:
-        ConfigError: another process is at work in the folder.
-    """
-    with locks.alone_in(folder):
-        return run_alone(config, folder, code=code, resume=resume)
-
-
-def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = False) -> dict[str, Any]:
-    """``run`` for who holds the folder already."""
-    import torch
-
-    from superpositional.checkpoints import steps_done
-
-    # The steps that need not be made again, None if all must be.
-    done = steps_done(folder / CHECKPOINT) if resume else None
-    if resume and done is None:
-        _say(f"{folder / CHECKPOINT} cannot be read and is now {CHECKPOINT.name}.broken; the run starts from nothing")
-    resume = done is not None
-    torch.set_num_threads(config["threads"])
-    record = opening(config, code)
-    measured: dict[str, Any] = {"summary": {}, "sessions": 1, "fit_seconds": 0.0}
-    seconds_before = 0.0
-    if resume:
-        # A session that was killed has left no record, and nobody knows how long it took.
-        before = records.read_record(folder) or records.read_json(folder / RUNNING)
-        record |= {"started": before["started"], "wandb_id": before["wandb_id"]}
-        measured |= {"sessions": before["sessions"] + 1, "fit_seconds": before["fit_seconds"]}
-        seconds_before = before["wall_seconds"]
-    for stale in ("record.json", "error.txt", *([] if resume else [CHECKPOINT])):
-        (folder / stale).unlink(missing_ok=True)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
-    # Stands while the run does, and after it where nothing could be recorded any more.
-    running = {key: record[key] for key in ("identity", "code", "started", "wandb_id")}
-    running |= {"sessions": measured["sessions"], "wall_seconds": None, "fit_seconds": None}
-    records.write_json(folder / RUNNING, running)
-    status, error = "failed", None
-    started = time.perf_counter()
-    tracking = None
-    try:
-        parts = configs.build(config)
-        tracking = parts.tracking
-        status, error = _train(parts, folder, record, measured, done)
-    except KeyboardInterrupt:
-        status, error = "interrupted", INTERRUPTED if config["arm"] is None else IN_A_SWEEP
-    except (Exception, SystemExit):
-        # Recorded, and shown by whoever called: a failed run must leave its traceback and not take a sweep down.
-        # Of what no encoding can write, such as a file name's stray bytes, the number.
-        error = traceback.format_exc().encode(errors="backslashreplace").decode()
-    finally:
-        record |= measured | {
-            "status": status,
-            "error": error and error.strip().splitlines()[-1],
-            "wall_seconds": _more(seconds_before, time.perf_counter() - started),
-            # Kilobytes on Linux, bytes on macOS.
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            * (1 if sys.platform == "darwin" else 1024),
-        }
-        if torch.cuda.is_available():
-            record["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
-        # Before anything else that could fail: the files on disk are the source of truth.
-        records.write_record(folder, record)
-        (folder / RUNNING).unlink()
-        if error:
-            (folder / "error.txt").write_text(error.rstrip() + "\n", encoding="utf-8")
-        if tracking is not None:
-            tracking.close(status, record["summary"])
-    return record
-
-
-def _more(before: float | None, seconds: float) -> float | None:
-    """A sum of sessions, unknown if one of them is."""
-    return None if before is None else before + seconds
-
-
-def opening(config: Mapping[str, Any], code: str) -> dict[str, Any]:
-    """What is known of a run before it starts."""
-    import importlib.metadata
-
-    return {
-        "sweep": config["sweep"],
-        "arm": config["arm"],
-        "seed": config["seed"],
-        "question": config["question"],
-        "identity": records.identity(config, code),
-        "family": records.family(config, code),
-        "wandb_id": None,
-        "code": code,
-        "execution": "eager",
-        "seeds": {name: stream(config["seed"], name) for name in STREAMS},
-        "config": config,
-        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
-        "git": records.git_state(),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _train(
-    parts: configs.Parts, folder: Path, record: Mapping[str, Any], measured: dict[str, Any], done: int | None
-) -> tuple[str, str | None]:
-    """Fit, test once, and leave in ``measured`` what was measured, however far it got.
-
-    ``done``: go on from the folder's checkpoint, which was written after so many steps.
-    """
-    from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-
-    from superpositional.callbacks import Curves, Diverged, RecordLogger
-    from superpositional.checkpoints import WholeCheckpoints
-
-    configs.quieten_lightning()
-    curves = folder / "curves.csv"
-    # Always there: it is what writes the curves and sees that a run diverges.
-    callbacks = [Curves(), *parts.callbacks.values()]
-    for callback in callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-            callback.dirpath = str(folder / CHECKPOINT.parent)
-    if done is None:
-        curves.unlink(missing_ok=True)
-    else:
-        records.truncate_curves(curves, done)
-    loggers = [RecordLogger(curves)]
-    if parts.tracking is not None:
-        logger, where = parts.tracking.open(folder, record, record["config"], run_id=record["wandb_id"])
-        loggers += [logger] if logger is not None else []
-        measured["wandb_id"] = parts.tracking.run_id
-        _say(where)
-    interactive = sys.stdout.isatty()
-    with warnings.catch_warnings():
-        # The data lies in memory and a batch is one indexing: a worker process would only slow it down.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # Losses reach the loggers through callbacks.Curves, whatever Lightning's interval.
-        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-        if done is not None:
-            warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        # Lightning's own use of torch.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        trainer = parts.trainer(
-            logger=loggers,
-            plugins=[WholeCheckpoints()],
-            callbacks=[*callbacks, *([RichProgressBar()] if interactive else [])],
-            default_root_dir=folder,
-            enable_progress_bar=interactive,
-            enable_model_summary=False,
-            # Seconds matter in sweeps: without it, a second pass over the validation set.
-            num_sanity_val_steps=0,
-            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-        )
-        measured["device"] = _device(trainer.strategy.root_device)
-        status, error = "done", None
-        started = time.perf_counter()
-        try:
-            checkpoint = None if done is None else folder / CHECKPOINT
-            trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
-            measured["fit_seconds"] = _more(measured["fit_seconds"], time.perf_counter() - started)
-            started = None
-            # The one use of the test set: the weights at the end of the completed schedule.
-            trainer.test(parts.task, parts.data, verbose=False)
-        except Diverged as divergence:
-            status, error = "diverged", str(divergence)
-        except SystemExit as end:
-            # Lightning turns Ctrl-C into this after its own shutdown.
-            if not isinstance(end.__context__, KeyboardInterrupt):
-                raise
-            status, error = "interrupted", INTERRUPTED if record["arm"] is None else IN_A_SWEEP
-        finally:
-            if started is not None:
-                measured["fit_seconds"] = _more(measured["fit_seconds"], time.perf_counter() - started)
-            _measure(trainer, callbacks, curves, measured)
-    return status, error
-
-
-def _measure(trainer: Any, callbacks: Sequence[Any], curves: Path, measured: dict[str, Any]) -> None:
-    points = records.read_curves(curves)
-    summary: dict[str, float] = {}
-    for name, (_, values) in points.items():
-        if name.startswith("test/"):
-            summary[name] = float(values[-1])
-        elif name.startswith("val/"):
-            summary[f"{name}/last"] = float(values[-1])
-    batches = trainer.num_training_batches  # inf before training, and for a loader without a length
-    steps_per_epoch = math.ceil(batches / trainer.accumulate_grad_batches) if math.isfinite(batches) else None
-    measured |= {"steps_per_epoch": steps_per_epoch, "steps": trainer.global_step}
-    if "train/loss" in points and steps_per_epoch:
-        summary["train/loss/last_epoch"] = float(points["train/loss"][1][-steps_per_epoch:].mean())
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for callback in callbacks:
-            if hasattr(callback, "summary"):
-                summary |= callback.summary(points, steps_per_epoch)
-            if hasattr(callback, "notes"):
-                measured |= callback.notes()
-    measured["warnings"] = [str(warning.message) for warning in caught]
-    for text in measured["warnings"]:
-        _say(f"Warning: {text}")
-    measured["summary"] = summary
-
-
-def _device(device: Any) -> str:
-    """What the numbers were made on."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+from superpositional.records import CHECKPOINT
+from superpositional.run import run, say
 
 
 def job(cfg: DictConfig) -> dict[str, Any]:
@@ -268,7 +36,7 @@ def job(cfg: DictConfig) -> dict[str, Any]:
         if name.startswith(("test/", "convergence/epochs"))
     ]
     took = "" if record["wall_seconds"] is None else f" in {record['wall_seconds']:.1f} s"
-    _say(f"{record['status']}{took}: {', '.join(shown) or record['error']}\n{folder}")
+    say(f"{record['status']}{took}: {', '.join(shown) or record['error']}\n{folder}")
     return record
 
 
@@ -384,8 +152,7 @@ def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
         mistakes.append(f"resume takes up the run's own config; drop all but resume={folder}")
     else:
         config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-        running = folder / RUNNING
-        record = records.read_record(folder) or (records.read_json(running) if running.exists() else None)
+        record = records.left_in(folder)
         if record is None:
             mistakes.append(f"resume={folder}: nothing tells by which code that run was made; start it anew")
         elif record.get("status") == "done":

@@ -96,7 +96,7 @@ def _live(job: Job, environment: dict[str, str], resume: bool) -> None:
 
 def _run(job: Job, resume: bool) -> dict[str, Any]:
     from superpositional import config as configs
-    from superpositional.train import run_alone
+    from superpositional.run import run_alone
 
     # The user's own modules, which a config names, are imported by each run anew.
     planned = job.code.partition("+")[2]

@@ -1,0 +1,211 @@
+"""What exactly is claimed, and how large must an effect be to matter?
+
+A claim is data, written down before the runs that are to judge it: a metric, two arms, which way is better, the published
+value, and a margin, the smallest effect that matters. ``conf/claims/*.yaml`` has the paper's (Pamuk et al. 2025, C1 to C6)
+and ``every_arm``, which asks of any sweep whether its arms differ from the baseline; a sweep names one of them with
+``override claims: NAME``, or brings its own beside it. Both banks read claims: a sweep's plan keeps them, every run
+records their ``digest``, and ``verdicts`` judges them.
+"""
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from superpositional.places import directory
+
+EVERY_ARM = "*"
+DEFAULT = "every_arm"
+# Of a run's summary, and one that its status gives.
+DIVERGED = "diverged"
+TO_TARGET = "_to_target"
+VERDICTS = ("superior", "inferior", "equivalent")
+# The fields that a claim must have; the others have the defaults of ``Claim``.
+NEEDED = ("says", "metric", "arm", "better", "margin")
+
+
+class ClaimError(ValueError):
+    """Claims that cannot be judged as they are written, a line for each mistake."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim about two arms.
+
+    Attributes:
+        id: ``C1``; of a claim about every arm, ``id:arm``.
+        says: the claim in a sentence.
+        metric: a value of the runs' summaries; ``"diverged"`` is 1 for a run that diverged and 0 for one that is done.
+            Metrics that end in ``_to_target`` are times to a target: a run that never reached it is censored at the end of
+            training, and the means are restricted means. Metrics with ``seconds`` in their name are judged only from runs
+            that were made one at a time, arms interleaved.
+        arm, baseline: what is compared. ``arm="*"`` stands for every arm but its baseline; without a baseline it is the
+            sweep's own one of that arm.
+        better: ``"higher"`` or ``"lower"``, which way is good.
+        margin: the smallest effect that matters, in the unit of the effect.
+        margin_reason: why so much.
+        compare: ``"difference"`` of paired means, or ``"ratio"``, 100 (arm / baseline - 1) in percent.
+        scale, unit: by what a difference is multiplied for readers, and what it is then measured in. A ratio is in %.
+        published: the effect as published, in the same unit; None where there is no number.
+        claimed: the verdict the claim amounts to, ``"superior"``, ``"inferior"`` or ``"equivalent"``; None asks only.
+        family: the tests that share one error rate (Holm); by default all of a file.
+        source: where it is claimed.
+        controls: arms without the quantum part, to see how much of a gain stays with them.
+    """
+
+    id: str
+    says: str
+    metric: str
+    arm: str
+    better: str
+    margin: float
+    baseline: str | None = None
+    margin_reason: str = ""
+    compare: str = "difference"
+    scale: float = 1.0
+    unit: str = ""
+    published: float | None = None
+    claimed: str | None = None
+    family: str = "one"
+    source: str = ""
+    controls: tuple[str, ...] = ()
+
+    @property
+    def to_target(self) -> bool:
+        return self.metric.endswith(TO_TARGET)
+
+    @property
+    def of_time(self) -> bool:
+        return "seconds" in self.metric
+
+    @property
+    def effect_unit(self) -> str:
+        return "%" if self.compare == "ratio" else self.unit
+
+
+def find(name: str | Path) -> dict[str, Any]:
+    """The declared claims of ``conf/claims/NAME.yaml``, or of a file of one's own, as plain values.
+
+    Raises:
+        ClaimError: there is no such file, or it holds no claims.
+    """
+    path = Path(name)
+    if path.suffix != ".yaml":
+        path = directory("conf") / "claims" / f"{name}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) if path.parent.is_dir() else ""
+        raise ClaimError(f"claims must be one of {names or 'conf/claims'}, or the path of a .yaml file, got {str(name)!r}")
+    try:
+        declared = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ClaimError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(declared, dict):
+        raise ClaimError(f"{path} must map each claim's id to its settings, got {type(declared).__name__}")
+    return declared
+
+
+def digest(declared: Mapping[str, Any] | None) -> str | None:
+    """Of what was declared; two files that say the same have the same."""
+    if declared is None:
+        return None
+    return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read(declared: Any, arms: Sequence[str] | None = None, baselines: Mapping[str, str] | None = None) -> list[Claim]:
+    """Check declared claims and make them ``Claim``s; those about every arm become one for each.
+
+    Args:
+        declared: claims by id, as ``find`` or a config has them; None is none.
+        arms: of the sweep, the first its baseline; None leaves them unchecked and "*" as it is.
+        baselines: of arms that are held to another than the first.
+
+    Raises:
+        ClaimError: every mistake, a line each, with the value and the cure.
+    """
+    if declared is None:
+        return []
+    if not isinstance(declared, Mapping):
+        raise ClaimError(f"claims must map each claim's id to its settings, got {declared!r}")
+    mistakes, found = [], []
+    for name, given in declared.items():
+        wrong = list(_mistakes(str(name), given))
+        mistakes += wrong
+        if not wrong:
+            settings = {key: value for key, value in given.items() if value is not None}
+            settings["controls"] = tuple(settings.get("controls", ()))
+            claim = Claim(id=str(name), **settings)
+            if arms is not None:
+                mistakes += _arms_not_there(claim, arms)
+            found += [claim] if arms is None else _spread(claim, arms, baselines or {})
+    if mistakes:
+        raise ClaimError("\n".join(mistakes))
+    return found
+
+
+def _spread(claim: Claim, arms: Sequence[str], baselines: Mapping[str, str]) -> list[Claim]:
+    """The claims that one stands for in a sweep with these arms."""
+    each = [claim.arm] if claim.arm != EVERY_ARM else list(arms)
+    held = [(arm, claim.baseline or baselines.get(arm, arms[0])) for arm in each]
+    settings = {field.name: getattr(claim, field.name) for field in fields(claim)}
+    return [
+        Claim(**settings | {"id": claim.id if claim.arm != EVERY_ARM else f"{claim.id}:{arm}", "arm": arm, "baseline": to})
+        for arm, to in held
+        if arm != to
+    ]
+
+
+def _arms_not_there(claim: Claim, arms: Sequence[str]) -> Iterable[str]:
+    for role, names in (("arm", [claim.arm]), ("baseline", [claim.baseline]), ("controls", claim.controls)):
+        for name in names:
+            if name is not None and name != EVERY_ARM and name not in arms:
+                yield f"claims.{claim.id}.{role} must be an arm of the sweep, {', '.join(arms)}; got {name!r}"
+    if claim.arm == claim.baseline:
+        yield f"claims.{claim.id}.arm must be another arm than its baseline, got {claim.arm!r} for both"
+
+
+def _mistakes(name: str, given: Any) -> Iterable[str]:
+    """What is wrong with one claim's settings."""
+    where = f"claims.{name}"
+    if not isinstance(given, Mapping):
+        yield f"{where} must hold settings ({', '.join(NEEDED)}), got {given!r}"
+        return
+    known = [field.name for field in fields(Claim) if field.name != "id"]
+    for key in given:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            yield f"{where}.{key} is no setting of a claim; {f'did you mean {close[0]}?' if close else ', '.join(known)}"
+    for key in NEEDED:
+        if given.get(key) is None:
+            yield f"{where} lacks {key}; a claim needs {', '.join(NEEDED)}"
+    for key in ("says", "metric", "arm", "baseline", "margin_reason", "unit", "family", "source"):
+        if given.get(key) is not None and not isinstance(given[key], str):
+            yield f"{where}.{key} must be a text, got {given[key]!r}"
+    for key, choices in (("better", ("higher", "lower")), ("compare", ("difference", "ratio")), ("claimed", VERDICTS)):
+        if given.get(key) is not None and given[key] not in choices:
+            yield f"{where}.{key} must be one of {', '.join(choices)}, got {given[key]!r}"
+    for key, least in (("margin", 0.0), ("scale", 0.0), ("published", -math.inf)):
+        value = given.get(key)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if value is not None and not (number and value > least):
+            finite = "a finite number" if least < 0 else "a finite number > 0"
+            yield f"{where}.{key} must be {finite}, got {value!r}"
+    controls = given.get("controls")
+    if controls is not None and (isinstance(controls, str) or not all(isinstance(each, str) for each in controls)):
+        yield f"{where}.controls must be a list of arms, got {controls!r}"
+    yield from _disagreements(where, given)
+
+
+def _disagreements(where: str, given: Mapping[str, Any]) -> Iterable[str]:
+    published, claimed, better = (given.get(key) for key in ("published", "claimed", "better"))
+    if isinstance(published, (int, float)) and claimed in ("superior", "inferior") and better in ("higher", "lower"):
+        good = (published > 0) == (better == "higher")
+        if published == 0 or good != (claimed == "superior"):
+            yield f"{where}.claimed={claimed} does not go with published={published} and better={better}; mend one of them"
+    if given.get("compare") == "ratio" and given.get("unit") not in (None, "%"):
+        yield f"{where}.unit must be left out of a ratio, which is in %, got {given['unit']!r}"
