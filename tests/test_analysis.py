@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from superpositional import analysis, records
+from superpositional import analysis, curves, records
 from superpositional.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, compare, label, name_seeds, student_interval
 
 
@@ -159,7 +159,7 @@ def test_mixed_package_versions_are_flagged_in_words(tmp_path):
 
 def test_curves_average_finished_runs_by_epoch_and_give_one_run_no_band(tmp_path):
     arms = {"adam": [0.5, 0.7, 0.1], "x": [0.5, None, None]}
-    adam, x = analysis.learning_curves(write_sweep(tmp_path, arms, statuses={("adam", 2): "diverged"}))
+    adam, x = curves.learning_curves(write_sweep(tmp_path, arms, statuses={("adam", 2): "diverged"}))
     assert adam.epochs.tolist() == [1, 2, 3]
     assert adam.mean.tolist() == pytest.approx([30, 60, 60], rel=1e-15)
     assert (adam.n, adam.planned, x.n) == (2, 3, 1)
@@ -169,7 +169,7 @@ def test_curves_average_finished_runs_by_epoch_and_give_one_run_no_band(tmp_path
 
 
 def test_an_arm_without_a_finished_run_keeps_its_place_with_n_zero(tmp_path):
-    adam, x = analysis.learning_curves(write_sweep(tmp_path, {"adam": [0.5], "x": [None]}))
+    adam, x = curves.learning_curves(write_sweep(tmp_path, {"adam": [0.5], "x": [None]}))
     assert (adam.n, x.n, x.epochs.size) == (1, 0, 0)
 
 

@@ -19,12 +19,15 @@ LEFT = [
     "optimizer_reference", "optimizer", "tracer", "schedules", "controls", "attention", "attention_controls", "nets",
     "data", "tasks", "checkpoints", "callbacks", "stopwatch", "circuit_statistics", "tracking", "config", "locks",
     "check", "settings", "run", "search", "sweep", "jobs", "forecast", "live", "worker", "launch", "slurm", "train",
-    "show", "bench", "cli",
+    "show", "probe", "bench", "cli",
 ]  # fmt: skip
 CIRCUITS = [
     "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "measures", "portrait",
 ]  # fmt: skip
-RIGHT = ["records", "places", "claims", "ledger", "inference", "analysis", "figures", "tuning", "report", "cli"]
+RIGHT = [
+    "records", "places", "claims", "ledger", "inference", "analysis", "comparable", "verdicts", "curves", "ink", "figures",
+    "search_figures", "tuning", "tables", "page", "wording", "power", "calibration", "report", "cli",
+]  # fmt: skip
 # The launcher and the run it launches know each other; the import is inside the functions that need it.
 KNOWN_LOOP = {("sweep", "train"), ("launch", "train")}
 

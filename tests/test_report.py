@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 from test_analysis import write_sweep
 
-from superpositional import analysis, figures, records
+from superpositional import analysis, curves, figures, ink, records
 from superpositional.report import update_readme, write_report
 
 ARMS = {"adam": [0.90, 0.91, 0.92], "quantum_moments": [0.91, 0.93, 0.90], "lambda_0.5": [0.92, 0.92, 0.95]}
 EPOCHS = {"adam": [7, 8, 7], "quantum_moments": [7, 7, 6], "lambda_0.5": [5, 4, 5]}
+FIGURES = ("claims", "fig1", "paired_differences", "seed_bands", "time_to_target")
 FILES = {
-    *(f"figures/{name}.{suffix}" for name in ("fig1", "paired_differences") for suffix in ("pdf", "png")),
-    *(f"tables/results.{suffix}" for suffix in ("md", "csv", "tex")),
+    *(f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")),
+    *(f"tables/{name}.{suffix}" for name in ("results", "claims") for suffix in ("md", "csv", "tex")),
+    "index.html",
+    "claims.json",
 }
 
 
@@ -112,12 +115,12 @@ def test_an_unfinished_sweep_says_so_in_words_everywhere(tmp_path):
 
 def test_a_figure_of_an_unfinished_sweep_shows_its_note(tmp_path):
     sweep = write_sweep(tmp_path, {"adam": [0.5, 0.6], "x": [0.5, None]}, curves=rising)
-    _, ax = figures.column_figure(3)
-    figures.learning_curves(ax, analysis.learning_curves(sweep), note="unfinished: 1 run missing")
+    _, ax = ink.column_figure(3)
+    figures.learning_curves(ax, curves.learning_curves(sweep), note="unfinished: 1 run missing")
     legend = ax.get_legend()
     assert legend.get_title().get_text().startswith("unfinished: 1 run missing\n")
     assert [text.get_text() for text in legend.get_texts()] == ["adam (2)", "x (1)"]
-    _, ax = figures.column_figure(3)
+    _, ax = ink.column_figure(3)
     comparison = analysis.compare(sweep, "x", analysis.TEST_ACCURACY)
     figures.paired_differences(ax, [comparison], note="unfinished: 1 run missing")
     assert ax.get_title(loc="right").startswith("unfinished: 1 run missing\n")
@@ -161,7 +164,8 @@ def test_an_arm_without_any_finished_run_is_shown_as_such(tmp_path):
     write_sweep(tmp_path, {"adam": [0.5, 0.6], "x": [0.1, 0.1]}, statuses={("x", s): "diverged" for s in (0, 1)})
     report = write_report(tmp_path)
     assert "| x | 0 of 2 | – | –† (0 pairs) |" in report.table
-    assert "x: 2 of 2 diverged (seeds 0, 1); no pair to compare." in report.sentences[0]
+    assert "no verdict: 2 of 2 pairs are incomplete, diverged (seeds 0, 1)." in report.sentences[0]
+    assert "x: 2 of 2 diverged (seeds 0, 1); no pair to compare." in report.sentences[1]
     assert "Ended otherwise: x diverged in 2 of 2 runs." in report.text
 
 
@@ -169,28 +173,28 @@ def test_the_inset_is_left_out_where_it_would_cover_a_curve(tmp_path):
     falling = write_sweep(tmp_path / "down", {"adam": [0.5, 0.5]}, curves=lambda arm, seed: rising(arm, seed)[::-1])
     up = write_sweep(tmp_path / "up", {"adam": [0.5, 0.5]}, curves=rising)
     for sweep, insets in ((up, 1), (falling, 0)):
-        _, ax = figures.column_figure(3)
-        assert figures.learning_curves(ax, analysis.learning_curves(sweep)) is ax
+        _, ax = ink.column_figure(3)
+        assert figures.learning_curves(ax, curves.learning_curves(sweep)) is ax
         assert len(ax.child_axes) == insets
 
 
 def test_a_conditional_row_of_the_forest_plot_has_an_open_marker(tmp_path):
     sweep = write_sweep(tmp_path, ARMS, statuses={("lambda_0.5", 1): "diverged"})
-    _, ax = figures.column_figure(2)
+    _, ax = ink.column_figure(2)
     figures.paired_differences(ax, [analysis.compare(sweep, arm, analysis.TEST_ACCURACY) for arm in sweep.arms[1:]])
     means = [line for line in ax.lines if len(line.get_xdata()) == 1]
     assert [line.get_markerfacecolor() == "white" for line in means] == [False, True]
 
 
 def test_neighbouring_arms_differ_in_grey_and_the_first_eight_in_shape():
-    grey = [np.dot(matplotlib.colors.to_rgb(colour), (0.299, 0.587, 0.114)) for colour in figures.COLOURS]
+    grey = [np.dot(matplotlib.colors.to_rgb(colour), (0.299, 0.587, 0.114)) for colour in ink.COLOURS]
     assert min(abs(a - b) for a, b in pairwise(grey)) > 0.08  # 20 of 255 steps, seen side by side
-    assert len(set(figures.MARKERS)) == 8
+    assert len(set(ink.MARKERS)) == 8
 
 
 def test_the_style_leaves_matplotlibs_settings_as_they_were():
     before = dict(matplotlib.rcParams)
-    with figures.style():
+    with ink.style():
         assert matplotlib.rcParams["pdf.fonttype"] == 42
     assert dict(matplotlib.rcParams) == before
 
@@ -239,7 +243,8 @@ def test_the_right_bank_never_imports_the_left_one():
 def test_the_lead_says_no_more_than_the_intervals(tmp_path):
     write_sweep(tmp_path / "open", {"adam": [0.90, 0.91, 0.92], "same": [0.91, 0.90, 0.92]}, curves=rising)
     assert write_report(tmp_path / "open").lead == (
-        "**In short.** Test accuracy: no arm's interval against adam excludes 0; "
+        "**In short.** Of 1 claim, inconclusive: accuracy:same. Inconclusive is not equal: the intervals allow an effect "
+        "that matters. Of each interval alone, uncorrected: test accuracy: no arm's interval against adam excludes 0; "
         "epochs to target: no interval against adam to speak of."
     )
     write_sweep(tmp_path / "apart", {"adam": [0.90, 0.91, 0.92], "up": [0.930, 0.941, 0.951]}, curves=rising)
@@ -268,8 +273,8 @@ def test_only_the_baseline_has_a_band_and_only_from_five_seeds_on(tmp_path):
     for n, bands in ((4, 0), (5, 1)):
         folder = tmp_path / str(n)
         write_sweep(folder, {"adam": [0.9] * n, "other": [0.9] * n}, curves=rising)
-        _, ax = figures.column_figure(2.6)
-        figures.learning_curves(ax, analysis.learning_curves(records.load_sweep(folder)))
+        _, ax = ink.column_figure(2.6)
+        figures.learning_curves(ax, curves.learning_curves(records.load_sweep(folder)))
         assert len(ax.collections) == bands
 
 

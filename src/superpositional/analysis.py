@@ -17,12 +17,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from scipy import stats
-
+from superpositional.inference import Estimate, student_interval
 from superpositional.records import Run, Sweep
 
-LEVEL = 0.95
 # What became of a planned run that gives no value. The first four say something about the arm, so leaving them out
 # would bias the rest; the last two only say that the sweep goes on.
 CENSORED = ("diverged", "failed", "missed the target", "gave no value")
@@ -46,17 +43,6 @@ TEST_ACCURACY = Measure("test/accuracy", "test accuracy", "points", "higher", "l
 EPOCHS_TO_TARGET = Measure(
     "convergence/epochs_to_target", "epochs to target", "epochs", "more", "fewer", 1.0, "convergence/target"
 )
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over n values; ``sd``, ``low`` and ``high`` are None below two values, ``mean`` below one."""
-
-    n: int
-    mean: float | None
-    sd: float | None
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -153,36 +139,6 @@ class Comparison:
         return self.arm.seeds(reasons) | self.baseline.seeds(reasons)
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One arm's mean over its finished runs by epoch; ``low`` and ``high`` are NaN where n < 2 allows no interval."""
-
-    arm: str
-    n: int
-    planned: int
-    epochs: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-
-def student_interval(values: Iterable[float]) -> Estimate:
-    """Mean, sd and the 95 % Student-t interval of the mean."""
-    array = np.asarray(list(values), dtype=float)
-    if not np.isfinite(array).all():
-        raise ValueError(f"values must be finite, got {array.tolist()}; a run without a value is counted, not averaged")
-    if array.size == 0:
-        return Estimate(0, None, None, None, None)
-    if array.size == 1:
-        return Estimate(1, float(array[0]), None, None, None)
-    # Equal values differ by rounding once two accuracies are subtracted; that is no spread.
-    same = np.ptp(array) <= 1e-9 * np.abs(array).max()
-    mean = float(array[0] if same else array.mean())
-    sd = 0.0 if same else float(array.std(ddof=1))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, array.size - 1)) * sd / math.sqrt(array.size)
-    return Estimate(array.size, mean, sd, mean - half, mean + half)
-
-
 def outcomes(sweep: Sweep, arm: str, measure: Measure) -> Outcomes:
     """Every planned seed of an arm, sorted into values (scaled to the measure's unit) and reasons for having none.
 
@@ -236,23 +192,6 @@ def mixed_versions(runs: Iterable[Run]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def learning_curves(sweep: Sweep, metric: str = "val/accuracy", scale: float = 100.0) -> list[Curve]:
-    """Mean and 95 % interval of a metric by epoch, over each arm's finished runs; an arm without any has n = 0.
-
-    A run that diverged part-way is not averaged in: the mean would jump where it leaves. The curve's n shows it.
-    """
-    curves = []
-    for arm in sweep.arms:
-        series = [_by_epoch(run, metric) for run in sweep.runs if run.arm == arm and run.status == "done"]
-        series = [points for points in series if points]
-        # Only epochs that every run has: a mean whose members change along the way shows a step that no run took.
-        epochs = sorted(set.intersection(*map(set, series))) if series else []
-        estimates = [student_interval(scale * points[epoch] for points in series) for epoch in epochs]
-        bands = [np.array([getattr(e, key) for e in estimates], dtype=float) for key in ("mean", "low", "high")]
-        curves.append(Curve(arm, len(series), len(sweep.seeds), np.array(epochs), *bands))
-    return curves
-
-
 def progress(sweep: Sweep) -> str:
     """``150 of 150 runs done``, or how far the sweep is and what ended otherwise, in words."""
     planned, counts = len(sweep.arms) * len(sweep.seeds), Counter(run.status for run in sweep.runs)
@@ -304,9 +243,3 @@ def label(arm: str) -> str:
 
 def _plainly(name: str) -> str:
     return re.sub(r"(?<![^_])lambda_(-?\d[\d.]*(?:e-?\d+)?)(?![^_])", r"λ = \1", name).replace("_", " ")
-
-
-def _by_epoch(run: Run, metric: str) -> dict[float, float]:
-    steps, values = run.curves.get(metric, ((), ()))
-    per_epoch = run.record["steps_per_epoch"]
-    return {round(int(s) / per_epoch, 6): float(v) for s, v in zip(steps, values, strict=True) if math.isfinite(v)}

@@ -52,16 +52,57 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides for every run")
     report = commands.add_parser(
         "report",
-        help="figures and tables from records",
-        description="Write figures (PDF and PNG) and tables (Markdown, CSV, LaTeX) of a sweep, finished or not. Needs no "
-        "torch.",
+        help="verdicts, figures and tables from records",
+        description="Judge the claims of a sweep, finished or not, and write index.html (one page that opens from disk), "
+        "claims.json, figures (PDF and PNG) and tables (Markdown, CSV, LaTeX). Needs no torch.",
+        epilog="A claim is judged superior, inferior, equivalent or inconclusive, with n, its interval, and how many pairs "
+        "would decide. Sweeps declare claims with `override claims: NAME` in their defaults; conf/claims has examples.",
     )
     report.add_argument("sweep", help="a sweep's name under outputs/, or its folder")
     report.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: the sweep's report/)")
     report.add_argument(
+        "--claims", metavar="NAME", help="judge these instead of the sweep's own: a file of conf/claims, or a path"
+    )
+    report.add_argument(
         "--publish", type=Path, metavar="FOLDER", help="also copy thinned records there; report FOLDER rebuilds all"
     )
     report.add_argument("--readme", type=Path, metavar="FILE", help="also put the result between FILE's markers")
+    calibrate = commands.add_parser(
+        "calibrate",
+        help="how often verdicts are false where there is nothing to find",
+        description="Cut the seeds of a sweep whose arms differ by nothing (sweeps/calibration.yaml: Adam and the placebo) "
+        "into disjoint groups, judge its claims in each, and give the share of superior and inferior with its interval.",
+        epilog="example: superpositional sweep calibration; superpositional calibrate calibration",
+    )
+    calibrate.add_argument("sweep", help="a sweep's name under outputs/, or its folder")
+    calibrate.add_argument("--size", type=int, default=6, metavar="N", help="pairs in a group (default: %(default)s)")
+    calibrate.add_argument("--claims", metavar="NAME", help="judge these instead of the sweep's own")
+    calibrate.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: the sweep's report/)")
+    plan = commands.add_parser(
+        "plan",
+        help="before a long sweep: how large the term is, and how many seeds would show an effect",
+        description="Trace a few real steps of a config: the share of the update that the quantum term makes, the "
+        "scalars it touches and changes, the placebo's beside them. Then the seeds needed to find an effect, or to show that "
+        "it is smaller. Nothing here bounds loss or accuracy.",
+        epilog="examples: superpositional plan optimizer.scope=all; superpositional plan --from paper_classification "
+        "--family 4 --power 0.9",
+    )
+    plan.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides, as for one train")
+    plan.add_argument("--steps", type=int, default=20, metavar="N", help="steps to trace (default: %(default)s)")
+    plan.add_argument(
+        "--effects",
+        type=float,
+        nargs="+",
+        metavar="SIZE",
+        help="in units of the sd of paired differences (default: 0.3 to 1.5)",
+    )
+    plan.add_argument("--power", type=float, nargs="+", default=[0.8, 0.9], metavar="P", help="(default: 0.8 0.9)")
+    plan.add_argument("--family", type=int, default=1, metavar="M", help="claims judged together (default: %(default)s)")
+    plan.add_argument("--from", dest="source", metavar="SWEEP", help="take spreads and effects from a sweep's claims")
+    plan.add_argument("--claims", metavar="NAME", help="with --from: these claims instead of the sweep's own")
+    plan.add_argument(
+        "--out", type=Path, default=Path("outputs/plan"), metavar="FOLDER", help="where to write (default: %(default)s)"
+    )
     circuit = commands.add_parser(
         "circuit",
         help="the circuit of a config: drawn, counted, its spectrum and response curve",
@@ -119,7 +160,8 @@ def _main(arguments: Sequence[str] | None) -> None:
         unknown = [word for word in unknown if word.startswith("-")]
     if unknown:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
-    return {"circuit": _circuit, "bench": _bench, "report": _report}[options.command](options)
+    commands = {"circuit": _circuit, "bench": _bench, "report": _report, "calibrate": _calibrate, "plan": _plan}
+    return commands[options.command](options)
 
 
 def _bench(options: argparse.Namespace) -> None:
@@ -167,16 +209,68 @@ def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
     train(["--multirun", "--config-dir", str(path.parent), "--config-name", path.stem, *asked, *overrides])
 
 
+def _plan(options: argparse.Namespace) -> None:
+    from superpositional import ink, power, probe, records, show, tables
+    from superpositional.config import ConfigError
+    from superpositional.train import refuse
+
+    effects = options.effects or power.EFFECTS
+    try:
+        wrong = power.check(effects, options.power, options.family)
+        wrong += [] if options.steps >= 1 else [f"--steps must be >= 1, got {options.steps}"]
+        if wrong:
+            raise ConfigError(wrong)
+        found = []
+        if options.source is not None:
+            found = power.spreads(records.load_sweep(_folder(options.source)), options.claims)
+        traces = probe.probe(show.compose(options.overrides, command="plan", circuit_is_read=False), options.steps)
+    except ConfigError as error:
+        refuse(error)
+    except ValueError as error:
+        refuse(ConfigError(str(error).splitlines()))
+    except FileNotFoundError as error:
+        refuse(ConfigError([str(error)]))
+    needed = power.rows(effects, options.power, options.family, found)
+    text = (
+        f"The update over {options.steps} steps, traced against AdamW's own step from the same state:\n\n"
+        f"{tables.markdown(probe.rows(traces))}\n"
+        "It says how much of the update the term is, and bounds neither loss nor accuracy.\n\n"
+        f"Seeds, each a pair of runs, at 5 % over a family of {options.family}:\n\n{tables.markdown(needed)}"
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "plan.md").write_text(text, encoding="utf-8")
+    with ink.style():
+        figure, ax = ink.column_figure(2.6)
+        power.curves(ax, effects, options.family)
+        files = ink.save(figure, options.out / "power", {"family": str(options.family)})
+    sys.stdout.write(f"{text}\n{', '.join(map(str, [options.out / 'plan.md', *files]))}\n")
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from superpositional.calibration import write_calibration
+
+    try:
+        text = write_calibration(_folder(options.sweep), options.out, size=options.size, declared=options.claims)
+    except (FileNotFoundError, ValueError) as error:
+        sys.stderr.write(f"superpositional: {error}\n")
+        sys.exit(2)
+    sys.stdout.write(text + "\n")
+
+
+def _folder(sweep: str) -> Path:
+    """A sweep's folder, by its name under outputs/ or as it is."""
+    folder = Path(sweep)
+    return folder if folder.is_dir() else Path("outputs") / sweep
+
+
 def _report(options: argparse.Namespace) -> None:
     from superpositional import ledger, records
     from superpositional.records import Unreadable
     from superpositional.report import ReportError, update_readme, write_report
 
-    folder = Path(options.sweep)
-    if not folder.is_dir():
-        folder = Path("outputs") / options.sweep
+    folder = _folder(options.sweep)
     try:
-        report = write_report(folder, options.out)
+        report = write_report(folder, options.out, declared=options.claims)
         if options.publish is not None:
             sweep = records.load_sweep(folder)
             records.publish(sweep, options.publish)

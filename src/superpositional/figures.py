@@ -1,86 +1,29 @@
-"""What does it look like?
+"""What does a comparison look like?
 
-A figure function takes ``ax`` and a table that `analysis` prepared and returns ``ax``; it neither loads nor averages
-nor saves. The style is made for an IEEE column (3.5 in wide, 8 pt) without TeX. Colours are Okabe and Ito's; every
-arm also has its own dashes and marker, so a grey print or a colour-blind reader loses nothing. `report` calls these.
+A figure function takes ``ax`` and a table that `analysis`, `curves` or `verdicts` prepared and returns ``ax``; it neither
+loads nor averages nor saves. The style is ``ink``'s. `report` calls these.
 """
 
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from superpositional.analysis import Comparison, Curve, bounds, label
-from superpositional.ledger import COMPLETE, LOST, UNFINISHED
+from superpositional.analysis import Comparison, bounds, label
+from superpositional.curves import Course, Curve, Reached
+from superpositional.ink import drawn_as
+from superpositional.verdicts import NONE, Verdict
 
-COLUMN_INCHES = 3.5
-PAGE_INCHES = 7.16
-PANELS_PER_ROW = 3
-STYLE = {
-    # STIX is drawn like IEEE's Times and ships with matplotlib, so a laptop without fonts draws the same bytes.
-    "font.family": "STIXGeneral",
-    "mathtext.fontset": "stix",
-    "text.usetex": False,
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "pdf.fonttype": 42,  # TrueType, which IEEE's checker asks for; the default (3) is refused
-    "axes.linewidth": 0.6,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 3.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.direction": "in",
-    "ytick.direction": "in",
-    "legend.frameon": False,
-    "legend.handlelength": 2.8,
-    "savefig.dpi": 400,
-}
-# Neighbours differ in luminance too: black, mid blue, light orange, dark green, light sky blue, vermillion, pink.
-COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7")
-DASHES = ("-", (0, (5, 1.5)), (0, (4, 1.2, 1, 1.2)), (0, (1, 1)), (0, (7, 1.5, 1, 1.5, 1, 1.5)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 INSET_EPOCHS = 3
 INSET_BOX = (0.46, 0.13, 0.52, 0.50)  # axes fractions: left, bottom, width, height
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """This module's style on matplotlib's own defaults, whatever the reader's matplotlibrc says; undone on leaving."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        yield
-
-
+# Where the axis of claims ends at the latest; what is further off is an arrow.
+WIDEST_MARGINS = 12.0
+PUBLISHED = "#D55E00"
 # Fewer seeds than this, and Student's interval says more of t than of the runs.
 BAND_SEEDS = 5
-
-
-def column_figure(height: float) -> tuple[Figure, Axes]:
-    """A figure of one column's width, outside of pyplot's global list of figures."""
-    figure = Figure(figsize=(COLUMN_INCHES, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def page_figure(panels: int) -> tuple[Figure, list[Axes]]:
-    """A figure of both columns' width with so many panels, a third of it each."""
-    rows = math.ceil(panels / PANELS_PER_ROW)
-    figure = Figure(figsize=(PAGE_INCHES, 0.45 + 2.1 * rows), layout="constrained")
-    grid = figure.add_gridspec(rows, min(panels, PANELS_PER_ROW))
-    return figure, [figure.add_subplot(grid[divmod(index, PANELS_PER_ROW)]) for index in range(panels)]
 
 
 def learning_curves(ax: Axes, table: Sequence[Curve], quantity: str = "validation accuracy (%)", note: str = "") -> Axes:
@@ -90,7 +33,7 @@ def learning_curves(ax: Axes, table: Sequence[Curve], quantity: str = "validatio
     side by side. There is no epoch 0: nothing is measured before training.
     """
     for index, curve in enumerate(table):
-        look = _look(index)
+        look = drawn_as(index)
         # Staggered markers: on shared epochs the last arm would hide the others'.
         every = (index % max(1, min(len(table), len(curve.epochs))), max(1, min(len(table), len(curve.epochs))))
         ax.plot(curve.epochs, curve.mean, label=_name(curve, table), markevery=every, **look)
@@ -104,29 +47,24 @@ def learning_curves(ax: Axes, table: Sequence[Curve], quantity: str = "validatio
     ax.set_ylabel(quantity)
     ax.xaxis.get_major_locator().set_params(integer=True)
     what = f"mean, 95 % $t$ interval ({label(baseline.arm)}: band)" if banded else "mean, too few seeds for a band,"
-    ns, longest = {curve.n for curve in table}, max(len(_name(curve, table)) for curve in table)
+    ns = {curve.n for curve in table}
     seeds = f"$n$ = {ns.pop()} seeds" if len(ns) == 1 else f"($n$) of {table[0].planned} seeds"
-    ax.legend(
-        title="\n".join(filter(None, [note, f"{what} over {seeds}"])),
-        loc="lower left",
-        bbox_to_anchor=(-0.14, 1.0),
-        ncols=1 if longest > 24 else 2 if longest > 17 or len(table) < 5 else 3,
-        columnspacing=1.0,
-        borderpad=0.1,
-        alignment="left",
-    )
+    _legend_above(ax, "\n".join(filter(None, [note, f"{what} over {seeds}"])))
     _last_epochs(ax, table)
     return ax
 
 
-def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "") -> Axes:
+def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "", arms: Sequence[str] = ()) -> Axes:
     """Forest plot: each arm's mean paired difference to the baseline with its 95 % interval, and the zero line.
+
+    ``arms``: all of the sweep, so that each is drawn as in its other figures.
 
     An open marker is conditional: some pairs ended without a value. A row without a pair says so instead of a point.
     """
     ax.axvline(0, color="0.45", linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
     for row, comparison in enumerate(table):
-        estimate, look = comparison.estimate, _look(row + 1)
+        place = arms.index(comparison.arm.arm) if arms else row + 1
+        estimate, look = comparison.estimate, drawn_as(place)
         if estimate.low is not None:
             ax.plot([estimate.low, estimate.high], [row, row], color=look["color"], linewidth=1.4, marker="|")
         if estimate.mean is not None:
@@ -166,129 +104,158 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "") ->
     return ax
 
 
-def searched(ax: Axes, table: Mapping[str, Any], key: str) -> Axes:
-    """Every trial of a search (a ledger): its metric against one setting, for the arms that search it.
+def claims_forest(ax: Axes, table: Sequence[Verdict], note: str = "") -> Axes:
+    """Forest plot of claims in units of their margins, so that points, percent and epochs share an axis.
 
-    A ring is an arm's best, an open marker a trial whose runs have not all ended. A cross at the worse edge is a trial that
-    lost a run: it has no value, and is neither left out nor given one.
+    Within the grey band, ±1, an effect does not matter. The bar is the 95 % interval, an open diamond the published value;
+    what lies beyond the axis stands at its edge as an arrow. An open marker has no verdict.
     """
-    upwards = table["goal"] == "max"
-    for index, entry in enumerate(table["arms"].values()):
-        if key not in entry["space"]:
+    ax.axvspan(-1, 1, color="0.92", linewidth=0, zorder=0)
+    ax.axvline(0, color="0.45", linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
+    ends = [
+        abs(value) / verdict.claim.margin
+        for verdict in table
+        for value in (verdict.claim.published, verdict.effect.low, verdict.effect.high, verdict.effect.mean)
+        if value is not None
+    ]
+    reach = min(WIDEST_MARGINS, max(2.0, 1.15 * max(ends, default=0.0)))
+    for row, verdict in enumerate(table):
+        claim, effect = verdict.claim, verdict.effect
+        if effect.low is not None:
+            low, high = (float(np.clip(end / claim.margin, -reach, reach)) for end in (effect.low, effect.high))
+            ax.plot([low, high], [row, row], color="black", linewidth=1.4, solid_capstyle="butt")
+        if effect.mean is not None:
+            face = "black" if verdict.verdict != NONE else "white"
+            _at_or_beyond(ax, effect.mean / claim.margin, row, reach, marker="o", color="black", markerfacecolor=face)
+        if claim.published is not None:
+            _at_or_beyond(
+                ax, claim.published / claim.margin, row, reach, marker="D", color=PUBLISHED, markerfacecolor="white"
+            )
+        words = f"{bounds(effect, claim.effect_unit)}, $n$ = {effect.n}: {verdict.words}" if effect.n else verdict.words
+        ax.annotate(
+            words,
+            (1, row),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=7,
+        )
+    ax.set_yticks(range(len(table)), [label(verdict.claim.id) for verdict in table])
+    ax.set_ylim(len(table) - 0.5, -0.8)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlim(-reach, reach)
+    ax.set_xlabel("effect in margins (grey: smaller than matters)")
+    said = "95 % interval" + (
+        "; open diamond: as published" if any(verdict.claim.published is not None for verdict in table) else ""
+    )
+    ax.set_title("\n".join(filter(None, [note, said])), loc="right", multialignment="left")
+    return ax
+
+
+def seed_bands(
+    axes: Sequence[Axes], table: Sequence[Curve], seeds: Mapping[str, Sequence], quantity: str = "validation accuracy (%)"
+) -> Sequence[Axes]:
+    """A panel for each arm: every seed's own curve, the mean with its 95 % Student-t band, and the baseline's mean.
+
+    Args:
+        axes: one for each curve of ``table``.
+        seeds: of each arm its runs' (epochs, values).
+    """
+    baseline = table[0]
+    for index, (ax, curve) in enumerate(zip(axes, table, strict=True)):
+        look = drawn_as(index)
+        for epochs, values in seeds[curve.arm]:
+            ax.plot(epochs, values, color=look["color"], linewidth=0.4, alpha=0.35, zorder=1)
+        if curve.n >= BAND_SEEDS:
+            ax.fill_between(curve.epochs, curve.low, curve.high, color=look["color"], alpha=0.3, linewidth=0, zorder=2)
+        ax.plot(curve.epochs, curve.mean, color=look["color"], linestyle="-", linewidth=1.3, zorder=3)
+        if index:
+            ax.plot(baseline.epochs, baseline.mean, color="black", linestyle=(0, (3, 2)), linewidth=0.9, zorder=4)
+        ax.set_title(f"{label(curve.arm)}, $n$ = {curve.n} of {curve.planned}")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel(quantity if ax.get_subplotspec().is_first_col() else "")
+    limits = [ax.get_ylim() for ax in axes]
+    for ax in axes:
+        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    return axes
+
+
+def time_to_target(ax: Axes, table: Sequence[Reached], note: str = "") -> Axes:
+    """The share of each arm's runs that have reached the target by an epoch; those that never do are in n.
+
+    All runs are as long, so this is the Kaplan-Meier curve of reaching it.
+    """
+    horizon = max((each.horizon for each in table if each.horizon is not None), default=1.0)
+    for index, each in enumerate(table):
+        if not each.n:
             continue
-        dimension, look = entry["space"][key], _look(index)
-        # Arms share their points, and often their values: the later ones are smaller and leave the earlier ones to be seen.
-        look |= {"linestyle": "none", "markersize": max(2.4, 5.6 - 0.9 * index)}
-        for trial in entry["trials"]:
-            place = _place(dimension, trial["values"][key], index, len(table["arms"]))
-            if trial["outcome"] == LOST:
-                edge = 0.02 + 0.04 * index
-                cross = {**look, "marker": "x", "markersize": 3.4, "markeredgewidth": 0.9, "clip_on": False}
-                ax.plot(place, edge if upwards else 1 - edge, transform=ax.get_xaxis_transform(), **cross)
-            elif trial["mean"] is not None:
-                face = look["color"] if trial["outcome"] == COMPLETE else "white"
-                ax.plot(place, trial["mean"], markerfacecolor=face, **look)
-            if trial["trial"] == entry["best"]:
-                ax.plot(place, trial["mean"], "o", **_RING, color=look["color"])
-    declared = next(entry["space"][key] for entry in table["arms"].values() if key in entry["space"])
-    if "choices" in declared:
-        ax.set_xticks(range(len(declared["choices"])), [_typed(choice) for choice in declared["choices"]])
-        ax.set_xlim(-0.6, len(declared["choices"]) - 0.4)
-    elif declared["log"]:
-        ax.set_xscale("log")
-    # Room for the ring of the best, and for crosses that are away from the values.
-    low, high = ax.get_ylim()
-    better = 0.04 * (high - low)
-    worse = (0.06 + 0.04 * len(table["arms"])) * (high - low) if _lost(table) else 0.0
-    ax.set_ylim((low - worse, high + better) if upwards else (low - better, high + worse))
-    ax.set_xlabel(key)
-    ax.set_ylabel(table["metric"])
+        look = drawn_as(index)
+        x = np.concatenate([[0.0], each.epochs, [horizon]])
+        y = np.concatenate([np.arange(len(each.epochs) + 1), [len(each.epochs)]]) / each.n
+        every = max(1, len(x) // 6)
+        offset = index * max(1, every // len(table)) % every
+        ax.step(x, 100 * y, where="post", label=f"{label(each.arm)} ({each.n})", markevery=(offset, every), **look)
+    ax.set_xlim(0, horizon)
+    ax.set_ylim(0, 102)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("runs that have reached the target (%)")
+    _legend_above(ax, "\n".join(filter(None, [note, "($n$) runs, those that never reach it included"])))
     return ax
 
 
-def best_of_k(ax: Axes, table: Mapping[str, Any]) -> Axes:
-    """What k trials can be expected to find, by arm, from a search's own trials (Dodge et al. 2019).
+def perturbation_ratio(ax: Axes, table: Sequence[Course], arms: Sequence[str], note: str = "") -> Axes:
+    """The quantum term's size over that of what it is added to, by step: median over the seeds, from smallest to largest.
 
-    A line begins where at most one draw in twenty would lose all its k trials: before that, a mean over the draws that did
-    find something would praise an arm that mostly diverges.
+    It is added to AdamW's step, or with ``inject=moments`` to the gradient.
     """
-    for index, entry in enumerate(table["arms"].values()):
-        points = [point for point in entry["best_of_k"] if point["expected"] is not None and point["none"] <= 0.05]
-        every = max(1, len(points) // 8)
-        offset = index % every if points else 0
-        ks, expected = [point["k"] for point in points], [point["expected"] for point in points]
-        ax.plot(ks, expected, markevery=(offset, every), **_look(index))
-    ax.set_xlabel("expected best of $k$ trials, $k$")
-    ax.set_ylabel(table["metric"])
-    ax.set_xlim(left=0)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    for course in table:
+        look = drawn_as(arms.index(course.arm))
+        ax.fill_between(course.steps, course.low, course.high, color=look["color"], alpha=0.18, linewidth=0)
+        ax.plot(course.steps, course.median, label=f"{label(course.arm)} ({course.n})", **look)
+    if all((course.low > 0).all() for course in table):
+        ax.set_yscale("log")
+    ax.set_xlabel("step")
+    ax.set_ylabel("size of the term / of what it is added to")
+    _legend_above(ax, "\n".join(filter(None, [note, "median over ($n$) seeds, band from smallest to largest"])))
     return ax
 
 
-def search_legend(figure: Figure, table: Mapping[str, Any], note: str = "") -> None:
-    """One legend over all panels of a search: n, its arms, and those signs that are drawn."""
-    n = len(table["tuning_seeds"])
-    handles = [Line2D([], [], label=label(arm), **_look(index)) for index, arm in enumerate(table["arms"])]
-    grey = {"linestyle": "none", "color": "0.35"}
-    if any(entry["best"] for entry in table["arms"].values()):
-        handles.append(Line2D([], [], label="an arm's best", marker="o", **_RING, **grey))
-    if _lost(table):
-        handles.append(Line2D([], [], label="trial with a diverged or failed run", marker="x", markersize=4, **grey))
-    if any(trial["outcome"] == UNFINISHED and trial["n"] for entry in table["arms"].values() for trial in entry["trials"]):
-        handles.append(Line2D([], [], label="unfinished", marker="o", markerfacecolor="white", **grey))
-    figure.legend(
-        handles=handles,
-        loc="outside upper left",
-        ncols=min(4, len(handles)),
-        title="\n".join(
-            filter(None, [note, f"a point is a trial's mean over $n$ = {n} tuning seed{'' if n == 1 else 's'}"])
-        ),
-        alignment="left",
-        columnspacing=1.2,
+def legend_rows(names: Sequence[str]) -> int:
+    """How many rows ``learning_curves`` and its kin need above the axes for arms of these names."""
+    return -(-len(names) // _columns(names))
+
+
+def _columns(names: Sequence[str]) -> int:
+    longest = max(map(len, names), default=0)
+    return 1 if longest > 24 else 2 if longest > 17 or len(names) < 5 else 3
+
+
+def _legend_above(ax: Axes, title: str) -> None:
+    """A legend of all that is drawn, above the axes."""
+    names = ax.get_legend_handles_labels()[1]
+    ax.legend(
+        title=title,
+        loc="lower left",
+        bbox_to_anchor=(-0.14, 1.0),
+        ncols=_columns(names),
+        columnspacing=1.0,
         borderpad=0.1,
+        alignment="left",
     )
 
 
-def save(figure: Figure, path: Path, provenance: Mapping[str, str]) -> list[Path]:
-    """Write ``path`` as .pdf and .png. No dates and no versions go in, so the same table gives the same bytes."""
-    words = "; ".join(f"{key}: {value}" for key, value in provenance.items())
-    files = [path.with_suffix(".pdf"), path.with_suffix(".png")]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nothing = {"Creator": None, "Producer": None, "CreationDate": None}
-    figure.savefig(files[0], metadata={**nothing, "Title": path.stem, "Subject": words})
-    figure.savefig(files[1], metadata={"Software": None, "Title": path.stem, "Description": words})
-    return files
-
-
-_RING = {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 0.9}
-
-
-def _place(dimension: Mapping[str, Any], value: Any, index: int, arms: int) -> float:
-    """Where a value stands on its axis; choices have a slot each, with the arms side by side in it."""
-    if "choices" not in dimension:
-        return value
-    # By their text, as they were declared: True == 1.
-    slot = [repr(choice) for choice in dimension["choices"]].index(repr(value))
-    return slot + 0.7 * ((index + 0.5) / arms - 0.5)
-
-
-def _typed(choice: Any) -> str:
-    """As it is typed on the command line: ``true``, not ``True``."""
-    return choice if isinstance(choice, str) else json.dumps(choice)
-
-
-def _lost(table: Mapping[str, Any]) -> bool:
-    return any(trial["outcome"] == LOST for entry in table["arms"].values() for trial in entry["trials"])
-
-
-def _look(index: int) -> dict:
-    """Colour, dashes and marker of the index-th arm; the same in every figure. 7 × 5 lines before any two agree."""
-    return {
-        "color": COLOURS[index % len(COLOURS)],
-        "linestyle": DASHES[index % len(DASHES)],
-        "marker": MARKERS[index % len(MARKERS)],
-        "markeredgewidth": 0.7,
-    }
+def _at_or_beyond(ax: Axes, x: float, row: int, reach: float, *, marker: str, **look) -> None:
+    """A marker where it belongs, or an arrow at the edge it lies beyond."""
+    if abs(x) <= reach:
+        ax.plot(x, row, marker=marker, markersize=4.5, linestyle="none", **look)
+    else:
+        ax.plot(
+            np.sign(x) * reach, row, marker=">" if x > 0 else "<", markersize=5, linestyle="none", clip_on=False, **look
+        )
 
 
 def _name(curve: Curve, table: Sequence[Curve]) -> str:
@@ -320,7 +287,7 @@ def _last_epochs(ax: Axes, table: Sequence[Curve]) -> None:
         # Side by side within an epoch's slot; the epoch is the slot's middle.
         dodge = 0.7 * (shown[-1] - shown[-2]) * ((index + 0.5) / len(table) - 0.5)
         spread = np.nan_to_num([mean - low, high - mean])
-        look = {**_look(index), "linestyle": "none", "markersize": 3}
+        look = {**drawn_as(index), "linestyle": "none", "markersize": 3}
         inset.errorbar(np.array(shown) + dodge, mean, yerr=spread, elinewidth=0.8, **look)
     for before, after in pairwise(shown):
         inset.axvline((before + after) / 2, color="0.85", linewidth=0.6, zorder=0)

@@ -1,40 +1,26 @@
 """What does a reader get?
 
-From a sweep's folder (running, finished or published) two figures, one table in three formats, one sentence per arm and
-measure, and one per arm against the placebo. From a search's folder what its trials cost and found, and no comparison:
-tuning seeds select, they do not test. Everything is rebuilt from records alone: same records, same bytes. Tables use the
-runs' summaries, which publishing keeps exact; only Fig. 1 reads curves, which publishing thins.
+From a sweep's folder (running, finished or published): ``index.html``, a page that opens from disk; figures; tables in
+three formats; ``claims.json``, every verdict with every digit. From a search's folder what its trials cost and found, and
+no comparison: tuning seeds select, they do not test. Everything is rebuilt from records alone: same records, same bytes.
+Verdicts and tables use the runs' summaries, which publishing keeps exact; figures of curves use those, which it thins.
 
 The command line prints ``Report.text``; `update_readme` puts the same words where readers look first.
 """
 
-import csv
-import io
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from superpositional import analysis, figures, tuning
-from superpositional.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, Comparison, Estimate, Outcomes
+from superpositional import analysis, claims, curves, figures, ink, page, search_figures, tables, tuning, verdicts, wording
+from superpositional.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, Comparison
 from superpositional.ledger import ledger
-from superpositional.records import Sweep, load_sweep
+from superpositional.places import directory
+from superpositional.records import Sweep, load_sweep, write_json
+from superpositional.verdicts import Verdict
 
-HEADER = ("arm", "n", "test accuracy (%)", "difference (points)", "epochs to target", "difference (epochs)")
-STATUS = "ended otherwise"
 # The arm against which the others are held too: Adam but for one bit.
 CONTROL = "placebo"
-TEX = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "λ": r"$\lambda$",
-    "−": "$-$",
-    "+": "$+$",
-    "±": r"$\pm$",
-    "–": "--",
-    "†": r"$^\dagger$",
-}
 
 
 class ReportError(ValueError):
@@ -43,7 +29,10 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True)
 class Report:
-    """A sweep's results in words, and the files that show them. ``table`` is Markdown, ``lead`` the answer in short."""
+    """A sweep's results in words, and the files that show them.
+
+    ``table`` is Markdown, ``lead`` the answer in short; ``verdicts`` is empty for a search, and where nothing is claimed.
+    """
 
     name: str
     caption: str
@@ -51,58 +40,98 @@ class Report:
     lead: str
     sentences: tuple[str, ...]
     files: tuple[Path, ...]
+    claims: str = ""
+    attribution: str = ""
+    verdicts: tuple[Verdict, ...] = ()
 
     @property
     def markdown(self) -> str:
         bullets = "".join(f"- {sentence}\n" for sentence in self.sentences)
         details = f"<details><summary>Each comparison in a sentence</summary>\n\n{bullets}\n</details>\n" if bullets else ""
-        return f"{self.lead}\n\n{self.caption}\n\n{self.table}\n{details}"
+        parts = [self.lead, self.claims, self.attribution, self.caption, self.table]
+        return "\n\n".join(part.strip() for part in parts if part) + f"\n\n{details}"
 
     @property
     def text(self) -> str:
-        """What a terminal shows."""
-        bullets = "".join(f"- {sentence}\n" for sentence in self.sentences)
-        files = "".join(f"{path}\n" for path in self.files)
-        return f"{self.caption}\n\n{self.table}\n{bullets}\n{self.lead}\n\n{files}"
+        files = "\n".join(str(path) for path in self.files)
+        said = "\n".join(self.sentences)
+        parts = [self.claims, self.attribution, self.caption, self.table, said, self.lead, files]
+        return "\n\n".join(part.strip() for part in parts if part)
 
 
-def write_report(folder: str | Path, out: str | Path | None = None) -> Report:
-    """Write figures and tables of a sweep to ``out`` (default: ``<folder>/report``) and return them in words.
+def write_report(folder: str | Path, out: str | Path | None = None, *, declared: str | Path | None = None) -> Report:
+    """Write a sweep's page, figures, tables and verdicts to ``out`` (default: ``<folder>/report``); return them in words.
 
     An unfinished sweep is reported as unfinished, on every figure and table. A search gets a report of its own kind.
 
+    Args:
+        declared: claims to judge instead of those that were declared with the sweep: a name of ``conf/claims``, or a file.
+
     Raises:
         FileNotFoundError: the folder is not a sweep's.
-        ReportError: no run has finished, or none has what the figures show; nothing is written then.
+        ReportError: no run has finished, none has what the figures show, or the claims cannot be judged; nothing is
+            written then.
     """
     sweep = load_sweep(folder)
     out = Path(folder) / "report" if out is None else Path(out)
     if sweep.search is not None:
+        if declared is not None:
+            raise ReportError(f"{sweep.name} is a search, whose seeds select and do not test; judge claims on other seeds")
         return _search_report(sweep, folder, out)
-    curves = analysis.learning_curves(sweep)
-    _check(sweep, curves, folder)
+    found = curves.learning_curves(sweep)
+    _check(sweep, found, folder)
+    content, judged = _judged(sweep, declared)
     arms = {
         measure: [analysis.outcomes(sweep, arm, measure) for arm in sweep.arms]
         for measure in (TEST_ACCURACY, EPOCHS_TO_TARGET)
     }
     held = [arm for arm in sweep.arms if sweep.baseline(arm) != arm]
     comparisons = {measure: [analysis.compare(sweep, arm, measure) for arm in held] for measure in arms}
-    caption = _caption(sweep, comparisons)
-    rows = _rows(arms, comparisons)
-    table = _markdown(rows)
-    files = _write_figures(sweep, curves, comparisons[TEST_ACCURACY], out / "figures")
-    texts = {"md": f"{caption}\n\n{table}", "csv": _csv(arms, comparisons), "tex": _tex(sweep, caption, rows)}
-    for suffix, text in texts.items():
-        path = out / "tables" / f"results.{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
-        files.append(path)
-    sentences = [comparison.sentence for measure in comparisons for comparison in comparisons[measure]]
+    caption = wording.caption(sweep, comparisons)
+    rows = tables.arm_rows(arms, comparisons)
+    drawn = _draw(sweep, found, comparisons[TEST_ACCURACY], judged)
+    files = _save(drawn, out / "figures", wording.provenance(sweep))
+    said = wording.claims_caption(sweep, judged, content)
+    texts = {
+        "tables/results.md": f"{caption}\n\n{tables.markdown(rows)}",
+        "tables/results.csv": tables.arms_csv(arms, comparisons),
+        "tables/results.tex": tables.tex(rows, caption, sweep.name),
+    }
+    claimed = tables.claim_rows(judged)
+    attributed = tables.attribution_rows(judged)
+    if judged:
+        texts |= {
+            "tables/claims.md": f"{said}\n\n{tables.markdown(claimed)}",
+            "tables/claims.csv": tables.claims_csv(judged),
+            "tables/claims.tex": tables.tex(claimed, said, f"{sweep.name}-claims"),
+        }
+    sentences = [verdict.sentence for verdict in judged]
+    sentences += [comparison.sentence for measure in comparisons for comparison in comparisons[measure]]
     # The control of each baseline, at the same swept values.
     controls = {sweep.baseline(arm): arm for arm in held if arm.split(",")[0] == CONTROL}
     rest = [(arm, controls.get(sweep.baseline(arm), arm)) for arm in held]
     sentences += [analysis.compare(sweep, arm, TEST_ACCURACY, to).sentence for arm, to in rest if to != arm]
-    return Report(sweep.name, caption, table, _lead(sweep, comparisons), tuple(sentences), tuple(files))
+    lead = wording.lead(sweep, comparisons, judged)
+    texts["index.html"] = _page(sweep, lead, said, judged, rows, caption, drawn, sentences)
+    for name, text in texts.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        files.append(path)
+    write_json(out / "claims.json", _claims_json(sweep, judged, content))
+    files.append(out / "claims.json")
+    attribution = f"{wording.ATTRIBUTION}\n\n{tables.markdown(attributed)}" if len(attributed) > 1 else ""
+    return Report(
+        sweep.name,
+        caption,
+        tables.markdown(rows),
+        lead,
+        tuple(sentences),
+        tuple(files),
+        claims=f"{said}\n\n{tables.markdown(claimed)}" if judged else "",
+        attribution=attribution,
+        verdicts=tuple(judged),
+    )
 
 
 def update_readme(readme: str | Path, report: Report) -> None:
@@ -119,40 +148,6 @@ def update_readme(readme: str | Path, report: Report) -> None:
     before, rest = text.split(start)
     after = rest.split(end)[1]
     readme.write_text(f"{before}{start}\n{report.markdown}{end}{after}", encoding="utf-8", newline="\n")
-
-
-def _lead(sweep: Sweep, comparisons: dict) -> str:
-    """The answer in short, and no more than the intervals allow."""
-    if not any(comparisons.values()):
-        return "One arm: nothing to compare."
-    baseline = _baseline(sweep)
-    parts = []
-    for measure, table in comparisons.items():
-        apart = [c for c in table if c.verdict.startswith("The interval excludes 0:")]
-        named = [f"{analysis.label(c.arm.arm)} {analysis.bounds(c.estimate, measure.unit)}" for c in apart]
-        # An interval of some pairs speaks of those alone, and says so.
-        some_pairs = [c for c in table if c.verdict.startswith("The interval excludes 0 over these pairs only")]
-        named += [
-            f"{analysis.label(c.arm.arm)} {analysis.bounds(c.estimate, measure.unit)} over {c.estimate.n} of "
-            f"{c.arm.planned} pairs alone"
-            for c in some_pairs
-        ]
-        some = any(c.estimate.low is not None for c in table)
-        none = f"no arm's interval against {baseline} excludes 0" if some else f"no interval against {baseline} to speak of"
-        parts.append(f"{measure.name}: {', '.join(named) or none}")
-    # What has no pair left has no interval either, and that may be the result.
-    lost = Counter((run.arm, run.status) for run in sweep.runs if run.status in ("diverged", "failed"))
-    ended = [f"{analysis.label(arm)} {status} in {n} of {len(sweep.seeds)} runs" for (arm, status), n in lost.items()]
-    ends = f" Ended otherwise: {'; '.join(ended)}." if ended else ""
-    waiting = " The sweep is unfinished, so this is an interim look." if sweep.missing else ""
-    return f"**In short.** {'; '.join(parts).capitalize()}.{ends}{waiting}"
-
-
-def _baseline(sweep: Sweep) -> str:
-    """What the arms are held to, in words."""
-    found = {sweep.baseline(arm) for arm in sweep.arms}
-    first = analysis.label(sweep.arms[0])
-    return first if len(found) == 1 else f"{first.split(',')[0]} at the same values"
 
 
 def _check_begun(sweep: Sweep, folder: str | Path) -> None:
@@ -172,150 +167,120 @@ def _check(sweep: Sweep, curves: list, folder: str | Path) -> None:
         )
 
 
-def _write_figures(sweep: Sweep, curves: list, comparisons: list[Comparison], out: Path) -> list[Path]:
-    provenance, note = _provenance(sweep), _note(sweep)
-    with figures.style():
-        figure, ax = figures.column_figure(2.6 + 0.06 * len(curves) + 0.15 * (note.count("\n") + bool(note)))
-        figures.learning_curves(ax, curves, note=note)
-        files = figures.save(figure, out / "fig1", provenance)
+def _judged(sweep: Sweep, declared: str | Path | None) -> tuple[dict[str, Any] | None, list[Verdict]]:
+    """The claims as they were declared, and the verdicts on them."""
+    try:
+        content = sweep.claims
+        if declared is not None:
+            content = claims.find(declared)
+        elif content is None:
+            # Records of before claims were kept with them, or of a sweep that declared none.
+            own = directory("conf") / "claims" / f"{sweep.name}.yaml"
+            content = claims.find(sweep.name if own.is_file() else claims.DEFAULT)
+        return content, verdicts.judge(sweep, claims.read(content, sweep.arms, sweep.baselines))
+    except claims.ClaimError as error:
+        raise ReportError(str(error)) from None
+
+
+def _claims_json(sweep: Sweep, judged: list[Verdict], content: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "sweep": sweep.name,
+        "runs": analysis.progress(sweep),
+        "declared": content,
+        "declared_digest": claims.digest(content),
+        "runs_before_declaration": verdicts.declared_after(sweep, claims.digest(content)),
+        "verdicts": [verdict.plain() for verdict in judged],
+    }
+
+
+def _draw(sweep: Sweep, found: list, comparisons: list[Comparison], judged: list[Verdict]) -> dict[str, Any]:
+    """Every figure by its file's name, in the order in which a reader meets them."""
+    note = wording.note(sweep)
+    lines = 0.15 * (note.count("\n") + bool(note))
+    names = [analysis.label(arm) for arm in sweep.arms]
+    above = 0.14 * figures.legend_rows(names)
+    drawn: dict[str, Any] = {}
+    with ink.style():
+        if judged:
+            drawn["claims"], ax = ink.column_figure(1.0 + 0.36 * len(judged) + lines)
+            figures.claims_forest(ax, judged, note)
+        drawn["fig1"], ax = ink.column_figure(2.55 + above + lines)
+        figures.learning_curves(ax, found, note=note)
         if comparisons:
-            figure, ax = figures.column_figure(0.9 + 0.33 * len(comparisons) + 0.15 * note.count("\n"))
-            figures.paired_differences(ax, comparisons, note=note)
-            files += figures.save(figure, out / "paired_differences", provenance)
-    return files
+            drawn["paired_differences"], ax = ink.column_figure(0.9 + 0.33 * len(comparisons) + 0.15 * note.count("\n"))
+            figures.paired_differences(ax, comparisons, note=note, arms=sweep.arms)
+        drawn["seed_bands"], axes = ink.page_figure(len(found))
+        figures.seed_bands(axes, found, curves.seed_curves(sweep))
+        times = curves.reached(sweep)
+        if any(len(each.epochs) for each in times):
+            drawn["time_to_target"], ax = ink.column_figure(2.3 + above + lines)
+            figures.time_to_target(ax, times, note)
+        if ratios := curves.courses(sweep):
+            drawn["perturbation_ratio"], ax = ink.column_figure(
+                2.3 + 0.14 * figures.legend_rows(names[: len(ratios)]) + lines
+            )
+            figures.perturbation_ratio(ax, ratios, sweep.arms, note)
+    return drawn
 
 
-def _provenance(sweep: Sweep) -> dict[str, str]:
-    codes = sorted({str(run.record.get("code")) for run in sweep.runs if run.status == "done"})
-    return {"sweep": sweep.name, "runs": analysis.progress(sweep), "code": ", ".join(codes)}
+def _save(drawn: dict[str, Any], out: Path, provenance: dict[str, str]) -> list[Path]:
+    with ink.style():
+        return [path for name, figure in drawn.items() for path in ink.save(figure, out / name, provenance)]
 
 
-def _note(sweep: Sweep) -> str:
-    """What a figure must say of runs that are not done, in lines; nothing where all are."""
-    complete = not sweep.missing and all(run.status == "done" for run in sweep.runs)
-    return "" if complete else analysis.progress(sweep).replace("; ", "\n")
+# What a figure shows, for the page.
+SHOWN = {
+    "claims": "Each claim's effect in units of its margin, with its 95 % interval and, as a diamond, the published value.",
+    "fig1": "Learning curves: mean over seeds by epoch (Pamuk et al. 2025, Fig. 1).",
+    "paired_differences": "Test accuracy: mean paired difference of each arm to its baseline, with its 95 % interval.",
+    "seed_bands": "Every seed's learning curve, by arm (thin); the mean, its 95 % band; dashed, the first arm's.",
+    "time_to_target": "Share of runs that have reached the target by each epoch; runs that never do are in n.",
+    "perturbation_ratio": "Size of the quantum term over that of what it is added to (AdamW's step; for quantum moments the "
+    "gradient), by step.",
+}
 
 
-def _title(sweep: Sweep) -> str:
-    question = " ".join(sweep.question.split())
-    if not question:
-        return f"Sweep {sweep.name}."
-    return f"Sweep {sweep.name}: {question}{'' if question.endswith(('?', '.')) else '.'}"
-
-
-def _caption(sweep: Sweep, comparisons: dict) -> str:
-    every = [comparison for table in comparisons.values() for comparison in table]
-    parts = [_title(sweep)]
-    parts.append(f"{analysis.progress(sweep).capitalize()}. Mean ± sd over finished runs.")
-    if sweep.left_out:
-        named = ", ".join(f"{count} of {analysis.label(arm)}" for arm, count in sweep.left_out.items())
-        parts.append(f"Left out, of another config or code version or an arm not planned: records in the folder, {named}.")
-    if every:
-        baseline, n = _baseline(sweep), len(every)
-        parts.append(f"Differences to {baseline} are paired by seed; brackets are Student-t 95 % intervals,")
-        parts.append(f"not corrected for multiple comparisons ({n} of them).")
-    if (found := sweep.tuned) is not None:
-        parts.append(f"Each arm's settings: the best of its {found['trials']} trials in {found['sweep']}, by")
-        parts.append(f"{found['metric']} on {len(found['tuning_seeds'])} other seeds, listed in sweep.json.")
-    if targets := sorted({run.summary("convergence/target") for run in sweep.runs if run.status == "done"} - {None}):
-        listed = ", ".join(f"{100 * target:g} %" for target in targets)
-        parts.append(f"Target: {listed} validation accuracy.")
-    if any(comparison.conditional for comparison in every):
-        parts.append("†: conditional, over the pairs that gave a value; others ended without one, as listed.")
-    if mixed := analysis.mixed_versions(sweep.runs):
-        parts.append(f"Caution, the runs differ in {'; '.join(mixed)}.")
-    return " ".join(parts)
-
-
-def _rows(arms: dict, comparisons: dict) -> list[tuple[str, ...]]:
-    """The table's cells as readers see them; the last column exists only if some run did not simply end well."""
-    rows = []
-    by_arm = [{comparison.arm.arm: _difference(comparison) for comparison in table} for table in comparisons.values()]
-    for accuracy, epochs in zip(*arms.values(), strict=True):
-        differences = [table.get(accuracy.arm, "baseline") for table in by_arm]
-        reasons = {**accuracy.without, **{k: v for k, v in epochs.without.items() if k not in accuracy.without}}
-        ended = ", ".join(f"{len(seeds)} {reason}" for reason, seeds in reasons.items())
-        n = f"{_done(accuracy)} of {accuracy.planned}"
-        means = _mean(accuracy.estimate), _mean(epochs.estimate) + _reached(epochs)
-        rows.append((analysis.label(accuracy.arm), n, means[0], differences[0], means[1], differences[1], ended))
-    if not any(row[-1] for row in rows):
-        return [HEADER, *(row[:-1] for row in rows)]
-    return [(*HEADER, STATUS), *((*row[:-1], row[-1] or "–") for row in rows)]
-
-
-def _done(outcomes: Outcomes) -> int:
-    return outcomes.planned - len(outcomes.seeds(("diverged", "failed", *analysis.UNFINISHED)))
-
-
-def _mean(estimate: Estimate) -> str:
-    if estimate.mean is None:
-        return "–"
-    return f"{estimate.mean:.2f}" + (" (one run)" if estimate.sd is None else f" ± {estimate.sd:.2f}")
-
-
-def _reached(epochs: Outcomes) -> str:
-    """A mean over the runs that reached the target is not the arm's mean: say how many those are."""
-    if "missed the target" not in epochs.without:
-        return ""
-    return f" ({len(epochs.values)} of {_done(epochs)} reached it)"
-
-
-def _difference(comparison: Comparison) -> str:
-    n, dagger = comparison.estimate.n, "†" if comparison.conditional else ""
-    if n == comparison.arm.planned:
-        return analysis.bounds(comparison.estimate)
-    return f"{analysis.bounds(comparison.estimate)}{dagger} ({n} pair{'' if n == 1 else 's'})"
-
-
-def _markdown(rows: list[tuple[str, ...]]) -> str:
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows]
-    return "".join([lines[0], f"|{' --- |' * len(rows[0])}\n", *lines[1:]])
-
-
-def _csv(arms: dict, comparisons: dict) -> str:
-    """One row per arm and measure with every digit, for machines; an empty cell is "no value"."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    estimate = ("n", "mean", "sd", "low", "high")
-    reasons = (*analysis.CENSORED, *analysis.UNFINISHED)
-    columns = [f"{prefix}_{key}" for prefix in ("arm", "difference") for key in estimate]
-    writer.writerow(("metric", "unit", "arm", "baseline", "planned", *columns, "conditional", *reasons))
-    for measure, table in arms.items():
-        by_arm = {comparison.arm.arm: comparison for comparison in comparisons[measure]}
-        for outcomes in table:
-            comparison = by_arm.get(outcomes.arm)
-            baseline = comparison.baseline.arm if comparison else outcomes.arm
-            cells = [getattr(outcomes.estimate, key) for key in estimate]
-            cells += [getattr(comparison.estimate, key) if comparison else None for key in estimate]
-            cells.append(comparison.conditional if comparison else None)
-            cells += [len(outcomes.without.get(reason, ())) for reason in reasons]
-            writer.writerow((measure.metric, measure.unit, outcomes.arm, baseline, outcomes.planned, *cells))
-    return file.getvalue()
-
-
-def _tex(sweep: Sweep, caption: str, rows: list[tuple[str, ...]]) -> str:
-    """A two-column table for IEEEtran with booktabs; every cell is escaped, so no arm's name can break the paper."""
-    head, *body = [" & ".join(_escape(cell) for cell in row) + r" \\" for row in rows]
-    lines = [
-        "% Written by `superpositional report`; needs \\usepackage{booktabs}.",
-        r"\begin{table*}",
-        r"\centering",
-        rf"\caption{{{_escape(caption)}}}",
-        rf"\label{{tab:{sweep.name}}}",
-        rf"\begin{{tabular}}{{{'l' * len(rows[0])}}}",
-        r"\toprule",
-        head,
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table*}",
+def _page(
+    sweep: Sweep,
+    lead: str,
+    said: str,
+    judged: list[Verdict],
+    rows: tables.Rows,
+    caption: str,
+    drawn: dict[str, Any],
+    sentences: list[str],
+) -> str:
+    with ink.style():
+        shown = {
+            name: page.figure(ink.svg(figure, f"{sweep.name}-{name}"), SHOWN[name], wide=name == "seed_bands")
+            for name, figure in drawn.items()
+        }
+    attributed = page.table(tables.attribution_rows(judged))
+    says = [(verdict.claim.id, f"{verdict.claim.says}. {verdict.claim.source}".strip()) for verdict in judged]
+    claimed = page.bullets([f"**{name}**: {text}" for name, text in dict(says).items()], "What is claimed")
+    head = page.paragraph(lead, "lead") + page.paragraph(
+        f"{wording.title(sweep)} {analysis.progress(sweep).capitalize()}.", "dim"
+    )
+    environment = page.table(tables.environment_rows(sweep))
+    command = f"`superpositional sweep {sweep.name}` makes the records, `superpositional report` this page from them."
+    sections = [
+        (
+            "Verdicts",
+            page.table(tables.claim_rows(judged)) + shown.get("claims", "") + claimed + page.paragraph(said, "dim")
+            if judged
+            else page.paragraph("No claim was declared with this sweep."),
+        ),
+        ("Attribution", attributed and page.paragraph(wording.ATTRIBUTION) + attributed),
+        ("Learning curves", shown["fig1"] + shown["seed_bands"]),
+        ("Paired differences", shown.get("paired_differences", "") + page.table(rows) + page.paragraph(caption, "dim")),
+        ("Time to target", shown.get("time_to_target", "")),
+        ("The quantum term", shown.get("perturbation_ratio", "")),
+        ("In sentences", page.bullets(sentences, "Each comparison in a sentence, with n")),
+        ("Runs", page.table(tables.run_rows(sweep))),
+        ("Tuning ledger", page.table(tables.tuning_rows(sweep))),
+        ("Environment", environment + page.paragraph(command, "dim")),
     ]
-    return "\n".join(lines) + "\n"
-
-
-def _escape(text: str) -> str:
-    return "".join(TEX.get(character, character) for character in text)
+    return page.page(f"superpositional: {sweep.name}", sections, head)
 
 
 # Searches ----------------------------------------------------------------------------------------------------------
@@ -331,7 +296,7 @@ def _search_report(sweep: Sweep, folder: str | Path, out: Path) -> Report:
             f"nothing to rank in {folder}: no finished run has {found['metric']}, which the search selects by; "
             f"choose hydra.sweeper.search.metric of {', '.join(had) or 'what the runs record'}"
         )
-    caption, table = f"{_title(sweep)} {tuning.caption(sweep, found)}", _markdown(tuning.rows(found))
+    caption, table = f"{wording.title(sweep)} {tuning.caption(sweep, found)}", tables.markdown(tuning.rows(found))
     files = []
     for name, text in (("trials.csv", tuning.trials_csv(found)), ("search.md", f"{caption}\n\n{table}")):
         path = out / "tables" / name
@@ -339,12 +304,12 @@ def _search_report(sweep: Sweep, folder: str | Path, out: Path) -> Report:
         path.write_text(text, encoding="utf-8", newline="\n")
         files.append(path)
     keys = list(dict.fromkeys(key for entry in found["arms"].values() for key in entry["space"]))
-    with figures.style():
-        figure, axes = figures.page_figure(len(keys) + 1)
+    with ink.style():
+        figure, axes = ink.page_figure(len(keys) + 1)
         for ax, key in zip(axes, keys, strict=False):
-            figures.searched(ax, found, key)
-        figures.best_of_k(axes[-1], found)
-        figures.search_legend(figure, found, _note(sweep))
-        files = figures.save(figure, out / "figures" / "search", _provenance(sweep)) + files
+            search_figures.searched(ax, found, key)
+        search_figures.best_of_k(axes[-1], found)
+        search_figures.search_legend(figure, found, wording.note(sweep))
+        files = ink.save(figure, out / "figures" / "search", wording.provenance(sweep)) + files
     lead, sentences = tuning.lead(sweep, found), tuple(tuning.sentence(found, arm) for arm in found["arms"])
     return Report(sweep.name, caption, table, lead, sentences, tuple(files))

@@ -12,8 +12,13 @@ from typing import Any
 from superpositional import config as configs
 
 
-def compose(overrides: Sequence[str]) -> dict[str, Any]:
-    """The resolved, checked config that ``superpositional train`` would have, though nothing need read the circuit.
+def compose(overrides: Sequence[str], *, command: str = "circuit", circuit_is_read: bool = True) -> dict[str, Any]:
+    """The resolved, checked config that ``superpositional train`` would have.
+
+    Args:
+        overrides: as for one train.
+        command: who asks, for its messages.
+        circuit_is_read: the circuit is looked at whatever else is chosen.
 
     Raises:
         configs.ConfigError: every mistake, as ``train`` has them.
@@ -21,9 +26,9 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     from superpositional.check import check
 
     if several := [text for text in overrides if configs.parse_override(text).is_sweep_override()]:
-        raise configs.ConfigError([f"circuit shows one circuit, got {text}; give one value" for text in several])
+        raise configs.ConfigError([f"{command} shows one config, got {text}; give one value" for text in several])
     cfg, loader = configs.composed(overrides)
-    check(cfg, loader, circuit_is_read=True)
+    check(cfg, loader, circuit_is_read=circuit_is_read)
     return configs.compose_job(cfg)
 
 

@@ -308,7 +308,7 @@ def _percent(ratio: float | None) -> float | None:
 def _planned(claim: Claim, a: np.ndarray, b: np.ndarray, size: int) -> dict[str, Any]:
     """What n pairs can find and how many would decide, were the sd as observed; at the strictest level Holm may ask for."""
     n, sd, alpha = len(a), inference.student_interval(a - b).sd, ALPHA / size
-    one = abs(float(b.mean())) / 100 if claim.compare == "ratio" else 1.0  # a unit of the effect in the metric's
+    one = _unit(claim, b)
     detectable = inference.detectable(sd, n, alpha, POWER)
     margin = claim.margin * one
     needed = [
@@ -319,6 +319,11 @@ def _planned(claim: Claim, a: np.ndarray, b: np.ndarray, size: int) -> dict[str,
         "detectable": None if detectable is None else detectable / one,
         "pairs": None if None in needed else max(needed),
     }
+
+
+def _unit(claim: Claim, baseline: np.ndarray) -> float:
+    """One unit of the effect in the metric's: a percent of the baseline's mean, for a ratio."""
+    return abs(float(baseline.mean())) / 100 if claim.compare == "ratio" else 1.0
 
 
 def _attribution(claim: Claim, sides: Mapping[str, _Side], control: str) -> Attribution:
@@ -334,6 +339,16 @@ def _attribution(claim: Claim, sides: Mapping[str, _Side], control: str) -> Attr
         beyond=_effect(claim, arm, other)[0],
         share=inference.ratio(other - baseline, arm - baseline) if there else None,
     )
+
+
+def spread(sweep: Sweep, claim: Claim) -> tuple[float, int] | None:
+    """The sd of a claim's paired differences in its own unit, over n pairs; None below two."""
+    sides = _sides(sweep, claim)
+    arm, baseline = (sides[name].values for name in (claim.arm, claim.baseline))
+    pairs = [seed for seed in arm if seed in baseline]
+    a, b = (np.array([side[seed] for seed in pairs]) for side in (arm, baseline))
+    sd = inference.student_interval(a - b).sd
+    return None if sd is None else (sd / _unit(claim, b), len(pairs))
 
 
 def lead(verdicts: Sequence[Verdict]) -> str:

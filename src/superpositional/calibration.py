@@ -1,0 +1,165 @@
+"""How often is a verdict given where there is nothing to find?
+
+Takes a sweep of many seeds whose arms differ by nothing that could matter (Adam and the placebo), cuts the seeds into
+disjoint groups, judges every claim in each group by itself, and counts: the share of ``superior`` and ``inferior`` among
+them is the rate of false verdicts, 5 % if all assumptions hold, with its exact interval (Clopper and Pearson 1934). One
+sweep of real runs says more of the whole chain, pairing and censoring included, than any simulation. Read by the command
+line.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from superpositional import analysis, claims, ink, tables, verdicts
+from superpositional.claims import Claim
+from superpositional.inference import clopper_pearson
+from superpositional.records import Sweep, load_sweep, write_json
+from superpositional.verdicts import Verdict
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One claim over disjoint groups of seeds. ``judged`` leaves out groups without a verdict, which are ``refused``."""
+
+    claim: Claim
+    size: int
+    counts: Counter
+    p_values: tuple[float, ...]
+
+    @property
+    def judged(self) -> int:
+        return sum(self.counts.values()) - self.refused
+
+    @property
+    def refused(self) -> int:
+        return self.counts[verdicts.NONE]
+
+    @property
+    def false(self) -> int:
+        return self.counts["superior"] + self.counts["inferior"]
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 %, of the share of false verdicts."""
+        return clopper_pearson(self.false, self.judged) if self.judged else None
+
+    @property
+    def sentence(self) -> str:
+        name = f"{self.claim.id} ({self.claim.metric})"
+        if self.interval is None:
+            return f"{name}: no group of {self.size} pairs could be judged."
+        low, high = self.interval
+        refused = f", {self.refused} groups without a verdict" if self.refused else ""
+        return (
+            f"{name}: {self.false} of {self.judged} groups of {self.size} pairs were called superior or inferior, "
+            f"{100 * self.false / self.judged:.1f} % [{100 * low:.1f}, {100 * high:.1f}] (nominal: 5 %); "
+            f"{self.counts['equivalent']} equivalent, {self.counts['inconclusive']} inconclusive{refused}."
+        )
+
+
+def groups(seeds: Sequence[int], size: int) -> list[tuple[int, ...]]:
+    """Disjoint groups of so many seeds, in their order; what is left over at the end is in none.
+
+    Raises:
+        ValueError: fewer seeds than one group, or groups in which nothing could be found.
+    """
+    if size < verdicts.LEAST_PAIRS:
+        raise ValueError(f"--size must be >= {verdicts.LEAST_PAIRS}, got {size}; fewer pairs never give such a verdict")
+    if len(seeds) < size:
+        raise ValueError(f"--size must be at most the number of seeds, {len(seeds)}, got {size}; run more seeds")
+    return [tuple(seeds[start : start + size]) for start in range(0, len(seeds) - size + 1, size)]
+
+
+def calibrate(sweep: Sweep, declared: Sequence[Claim], size: int = verdicts.LEAST_PAIRS) -> list[Calibration]:
+    """Judge every claim alone in every group."""
+    parts = groups(sweep.seeds, size)
+    found = []
+    for claim in declared:
+        judged = [verdicts.judge(_only(sweep, seeds), [claim])[0] for seeds in parts]
+        found.append(_count(claim, size, judged))
+    return found
+
+
+def write_calibration(folder: str | Path, out: str | Path | None = None, *, size: int, declared: str | None = None) -> str:
+    """Write ``calibration.md``, ``.json`` and a figure to ``out`` (default: ``<folder>/report``); return them in words.
+
+    Raises:
+        FileNotFoundError: the folder is not a sweep's.
+        ValueError: too few seeds, or claims that cannot be judged.
+    """
+    sweep = load_sweep(folder)
+    out = Path(folder) / "report" if out is None else Path(out)
+    content = sweep.claims if declared is None else claims.find(declared)
+    asked = claims.read(content, sweep.arms, sweep.baselines)
+    if not asked:
+        raise claims.ClaimError(f"no claim was declared with {sweep.name}; name some with --claims")
+    found = calibrate(sweep, asked, size)
+    whole = verdicts.judge(sweep, asked)
+    parts = groups(sweep.seeds, size)
+    rows = [("claim", "groups", "superior", "inferior", "equivalent", "inconclusive", "no verdict", "false share", "95 %")]
+    for each in found:
+        share = "–" if not each.judged else f"{100 * each.false / each.judged:.1f} %"
+        interval = "–" if each.interval is None else "[{:.1f}, {:.1f}] %".format(*(100 * end for end in each.interval))
+        counts = [str(each.counts[name]) for name in ("superior", "inferior", "equivalent", "inconclusive", verdicts.NONE)]
+        rows.append((each.claim.id, str(len(parts)), *counts, share, interval))
+    over = len(sweep.seeds) - size * len(parts)
+    rest = f", {over} left over" if over else ""
+    head = (
+        f"{analysis.progress(sweep).capitalize()}. {len(sweep.seeds)} seeds of {sweep.name} in {len(parts)} disjoint "
+        f"groups of {size}{rest}; each claim judged in each group by itself. Nominal rate of false verdicts: 5 %. "
+        "Brackets: Clopper and Pearson, 95 %. All seeds together:"
+    )
+    bullets = "".join(f"- {text}\n" for text in [each.sentence for each in found] + [verdict.sentence for verdict in whole])
+    text = f"{head}\n\n{tables.markdown(rows)}\n{bullets}"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "calibration.md").write_text(text, encoding="utf-8", newline="\n")
+    write_json(out / "calibration.json", {"sweep": sweep.name, "size": size, "claims": [_plain(each) for each in found]})
+    with ink.style():
+        figure, ax = ink.column_figure(2.6)
+        p_values(ax, found)
+        files = ink.save(figure, out / "figures" / "calibration", {"sweep": sweep.name, "runs": analysis.progress(sweep)})
+    return "\n".join([text, *map(str, [out / "calibration.md", out / "calibration.json", *files])])
+
+
+def p_values(ax: Axes, table: Sequence[Calibration]) -> Axes:
+    """The share of groups with a p of at most so much; the diagonal is what nothing but chance gives."""
+    ax.plot([0, 1], [0, 1], color="0.45", linewidth=0.8, linestyle=(0, (4, 2)))
+    for index, each in enumerate(table):
+        p = np.sort(each.p_values)
+        if len(p):
+            look = ink.drawn_as(index)
+            x, y = np.concatenate([[0], p, [1]]), np.concatenate([[0], np.arange(1, len(p) + 1), [len(p)]]) / len(p)
+            every = max(1, len(x) // 8)
+            ax.step(
+                x, y, where="post", label=f"{each.claim.id} ({len(p)} groups)", markevery=(index % every, every), **look
+            )
+    ax.axvline(verdicts.ALPHA, color="0.8", linewidth=0.8, zorder=0)
+    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="p of the paired $t$ test", ylabel="share of groups with at most that")
+    ax.legend(loc="lower right", title=f"groups of {table[0].size} pairs")
+    return ax
+
+
+def _only(sweep: Sweep, seeds: Sequence[int]) -> Sweep:
+    return replace(sweep, seeds=tuple(seeds), runs=tuple(run for run in sweep.runs if run.seed in seeds))
+
+
+def _count(claim: Claim, size: int, judged: Sequence[Verdict]) -> Calibration:
+    p_values = tuple(verdict.p for verdict in judged if verdict.p is not None)
+    return Calibration(claim, size, Counter(verdict.verdict for verdict in judged), p_values)
+
+
+def _plain(found: Calibration) -> dict:
+    low_high = None if found.interval is None else list(found.interval)
+    counts = {name: found.counts[name] for name in ("superior", "inferior", "equivalent", "inconclusive", verdicts.NONE)}
+    return {
+        "claim": found.claim.id,
+        "counts": counts,
+        "false": found.false,
+        "judged": found.judged,
+        "interval_95": low_high,
+    }
