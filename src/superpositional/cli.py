@@ -82,8 +82,8 @@ def parser() -> argparse.ArgumentParser:
         "plan",
         help="before a long sweep: how large the term is, and how many seeds would show an effect",
         description="Trace a few real steps of a config: the share of the update that the quantum term makes, the "
-        "scalars it touches and changes, the placebo's beside them. Then the seeds needed to find an effect, or to show that "
-        "it is smaller. Nothing here bounds loss or accuracy.",
+        "scalars it touches and changes, the placebo's beside them. Then the seeds needed to find an effect, or to show "
+        "that it is smaller. Nothing here bounds loss or accuracy.",
         epilog="examples: superpositional plan optimizer.scope=all; superpositional plan --from paper_classification "
         "--family 4 --power 0.9",
     )

@@ -233,10 +233,10 @@ SHOWN = {
     "claims": "Each claim's effect in units of its margin, with its 95 % interval and, as a diamond, the published value.",
     "fig1": "Learning curves: mean over seeds by epoch (Pamuk et al. 2025, Fig. 1).",
     "paired_differences": "Test accuracy: mean paired difference of each arm to its baseline, with its 95 % interval.",
-    "seed_bands": "Every seed's learning curve, by arm (thin); the mean, its 95 % band; dashed, the first arm's.",
+    "seed_bands": "Each seed's learning curve by arm (thin), mean and 95 % band; dashed, the first arm's mean.",
     "time_to_target": "Share of runs that have reached the target by each epoch; runs that never do are in n.",
-    "perturbation_ratio": "Size of the quantum term over that of what it is added to (AdamW's step; for quantum moments the "
-    "gradient), by step.",
+    "perturbation_ratio": "Size of the quantum term over that of what it is added to, by step: AdamW's step, or for "
+    "quantum moments the gradient.",
 }
 
 
