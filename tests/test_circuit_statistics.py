@@ -52,6 +52,61 @@ def test_a_run_with_quantum_attention_records_its_circuits(door, workplace) -> N
     assert "<svg" in (workplace / "run" / "circuit.svg").read_text()
 
 
+@pytest.mark.parametrize("control", ["zero", "bias", "twin"])
+def test_a_run_whose_attention_has_no_circuit_claims_none_and_says_what_it_has(door, workplace, control: str) -> None:
+    record, curves = smoke(door, workplace, f"net/attention={control}", "optimizer=adam", "net.attention.readout=z")
+    places = [f"net.layers.{layer}.self_attn" for layer in range(2)]
+    ratios = {f"circuit/{place}/phi_ratio" for place in places}
+    assert {name for name in [*record["summary"], *curves] if "circuit/" in name} == ratios
+    assert all((record["summary"][name] > 0) == (control != "zero") for name in ratios)
+    assert "circuits" not in record
+    assert not [path.name for path in (workplace / "run").glob("circuit.*")]
+    ranks = {"angles": 16, "rank": 12, "rank_without_constant": 12, "free": 12, "sets": 4}
+    expected = {
+        "zero": {"term": "NoTerm"},
+        "bias": {"term": "ConstantTerm", "free": 1, "sets": 4},
+        "twin": {"term": "ClassicalTwin", "ansatz": Ansatz().plain(), "readout": "z", "score": "raw", **ranks},
+    }
+    assert record["attention"] == dict.fromkeys(places, expected[control])
+
+
+def test_a_run_with_frozen_circuits_records_them_but_no_gradient_of_their_angles(door, workplace) -> None:
+    quantum, _ = smoke(door, workplace, *QUANTUM, "optimizer=adam")
+    shutil.rmtree(workplace / "run")
+    frozen, curves = smoke(door, workplace, "net/attention=frozen", "optimizer=adam")
+    gradients = {name for name in quantum["summary"] if name.endswith("/gradient_variance")}
+    assert len(gradients) == 2
+    circuits = {name for name in quantum["summary"] if "circuit/" in name}
+    assert {name for name in frozen["summary"] if "circuit/" in name} == circuits - gradients
+    assert not gradients & set(curves)
+    certificates = {name for name in circuits if name.endswith("/certificate")}
+    # The same circuits, at the same angles.
+    assert {frozen["summary"][name] == quantum["summary"][name] for name in certificates} == {True}
+    assert frozen["circuits"].keys() == quantum["circuits"].keys()
+    for place, note in frozen["circuits"].items():
+        assert note == quantum["circuits"][place] | {"trained": False}
+        assert quantum["circuits"][place]["trained"]
+    assert "attention" not in frozen
+
+
+def test_a_circuit_in_the_optimizer_is_counted_beside_a_control_without_one(door, workplace) -> None:
+    record, _ = smoke(door, workplace, "net/attention=twin", "optimizer=circuit")
+    assert set(record["circuits"]) == {"optimizer"}
+    assert set(record["attention"]) == {f"net.layers.{layer}.self_attn" for layer in range(2)}
+    assert record["summary"]["circuit/executions"] == 1
+    # Drawn as what the optimizer runs: an input for each qubit.
+    assert "Ry(theta[0] + x[0])" in (workplace / "run" / "circuit.txt").read_text()
+
+
+def test_what_stands_in_a_circuits_place_is_kept_in_checkpoints_and_older_ones_are_read() -> None:
+    statistics, other = CircuitStatistics(), CircuitStatistics()
+    statistics.controls = {"net.attention": {"term": "NoTerm"}}
+    other.load_state_dict(statistics.state_dict())
+    assert other.notes() == {"attention": {"net.attention": {"term": "NoTerm"}}}
+    other.load_state_dict({"places": {}})
+    assert other.notes() == {}
+
+
 def test_a_run_with_the_circuit_optimizer_records_its_registers(door, workplace) -> None:
     record, _ = smoke(door, workplace, "optimizer=circuit", "optimizer.scope=tensor", "circuit.depth=3")
     assert record["summary"]["circuit/layers"] == 3
@@ -280,7 +335,7 @@ def test_the_circuit_command_shows_text_and_picture(door, workplace, arguments: 
         (["optimiser=adam"], "optimiser is no setting; did you mean optimizer?"),
         (["--readout", "w"], "--readout must be one of amplitude,"),
         (["circuit=big"], "circuit must be one of paper, got 'big'"),
-        (["circuit.depth=1,2"], "circuit shows one circuit, got circuit.depth=1,2; give one value"),
+        (["circuit.depth=1,2"], "circuit shows one config, got circuit.depth=1,2; give one value"),
         (["--out", "/proc/nowhere"], "--out must be a folder to write to, got '/proc/nowhere'"),
         (["circuit.n_qubits=45"], "n_qubits=45 needs"),
     ],

@@ -116,7 +116,7 @@ BAD_INPUT = [
         ],
         ["circuit: entanglement must be one of", "net: score must be one of", "optimizer: inject must be one of"],
     ),
-    (["net/attention=soft"], ["net/attention must be one of quantum, softmax, got 'soft'"]),
+    (["net/attention=soft"], ["net/attention must be one of bias, frozen, quantum, softmax, twin, zero, got 'soft'"]),
     (["optimizer.quantum_weight=-1"], ["optimizer: quantum_weight must be a finite number >= 0, got -1; 0 recovers AdamW"]),
     (["optimizer.betas=[0.9,1.5]"], ["optimizer: betas must be two numbers in [0, 1), got [0.9, 1.5]"]),
     (["optimizer=adam", "optimizer.betas=[2,0.9]"], ["optimizer: Invalid beta parameter at index 0: 2"]),

@@ -6,13 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from superpositional.circuits import Ansatz, portrait
+from superpositional.circuits import Ansatz, portrait, series
 from superpositional.circuits.measures import (
+    coefficient_slopes,
     dead_angles,
     entanglement,
     gradient_variance,
     meyer_wallach,
     random_angles,
+    rank,
     spectrum,
 )
 from superpositional.circuits.simulators import evaluate
@@ -135,10 +137,87 @@ def test_odd_degrees_have_half_integer_frequencies() -> None:
     assert [frequency for frequency, _ in spectrum(ansatz, "amplitude", random_angles(ansatz, dice()))] == [0.5, 1.5]
 
 
+RANKS = [
+    # Re psi_0 = cos((x + theta) / 2 + pi / 4) cos(phi / 2), of Ry(theta) Rz(phi): a phase and a size.
+    (Ansatz(n_qubits=1, depth=1), "amplitude", 2, 2),
+    # <Z> = -sin(x + theta): a phase.
+    (Ansatz(n_qubits=1, depth=1), "z", 1, 1),
+    # Sums of such sines are one sine: phase and size.
+    (Ansatz(n_qubits=4, depth=1, entanglement="none"), "z", 2, 2),
+    # Two layers of one qubit: <Z> = A - B sin(2x + c), and A moves by itself.
+    (Ansatz(n_qubits=4, entanglement="none"), "z", 3, 2),
+    (Ansatz(), "amplitude", 9, 8),
+    (Ansatz(entanglement="none"), "amplitude", 9, 8),
+    # As many as there are live angles.
+    (Ansatz(), "z", 12, 12),
+    (Ansatz(), "probability", 8, 8),
+    (Ansatz(entanglement="ring"), "probability_one_hot", 12, 12),
+    (Ansatz(n_qubits=3, depth=2, reupload=False), "probability_little_endian", 7, 6),
+    (Ansatz(n_qubits=2, depth=2, rotations=("rx", "ry"), entanglement="ring"), "amplitude_one_hot", 5, 4),
+]
+
+
+@pytest.mark.parametrize(("ansatz", "readout", "whole", "seen"), RANKS, ids=str)
+def test_the_rank_is_that_of_finite_differences_of_phi_simulated_at_random_scores(ansatz, readout, whole, seen) -> None:
+    found = rank(ansatz, readout, dice())
+    assert (found.whole, found.seen) == (whole, seen)
+    angles, count = random_angles(ansatz, dice(7)), ansatz.num_parameters
+    # More scores than coefficients, 2 D + 1 of them at most.
+    x = 20 * torch.rand(4 * ansatz.degree + 8, 1, dtype=torch.float64, generator=dice(8)) - 10
+    step = 1e-4 * torch.eye(count, dtype=torch.float64).reshape(count, 1, *ansatz.angles_shape)
+    ahead, behind = (evaluate(ansatz, x, angles + by * step, readout).sum(-1) for by in (1, -1))
+    slope_PX = (ahead - behind) / 2e-4
+    # A central difference is 1e-4**2 / 6 off, and rounding 1e-15 / 1e-4; the least way of these circuits is above 1e-4.
+    assert torch.linalg.matrix_rank(slope_PX, rtol=1e-6) == whole
+    # Without a constant: the constant added as a way of its own makes one more of what is left.
+    with_constant = torch.cat([slope_PX, torch.ones(1, len(x), dtype=torch.float64)])
+    assert torch.linalg.matrix_rank(with_constant, rtol=1e-6) == seen + 1
+
+
+@pytest.mark.parametrize("readout", ["amplitude", "z"])
+def test_slopes_of_the_coefficients_are_finite_differences_of_the_fitted_series(readout: str) -> None:
+    ansatz, step = Ansatz(n_qubits=3, depth=2), 1e-5
+    angles = random_angles(ansatz, dice(), 2)
+    found = coefficient_slopes(ansatz, readout, angles)
+    for place in [(0, 0, 0), (0, 1, 2), (1, 0, 1), (1, 1, 0)]:
+        moved = torch.zeros(ansatz.angles_shape, dtype=torch.float64)
+        moved[place] = step
+        for draw in range(2):
+            ahead, behind = (
+                series.fit(ansatz, readout, evaluate(ansatz, node_K[:, None], angles[draw] + by * moved, readout).sum(-1))
+                for node_K in [series.nodes(ansatz, readout, dtype=torch.float64, device="cpu")]
+                for by in (1, -1)
+            )
+            # step**2 / 6 and rounding over step: some 1e-11.
+            expected = (ahead - behind) / (2 * step)
+            torch.testing.assert_close(found[(draw, ..., *place)], expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("ansatz", "readout", "whole", "seen"), RANKS, ids=str)
+def test_ranks_are_bounded_by_live_angles_and_moved_coefficients_and_these_are_the_spectrums(
+    ansatz, readout, whole, seen
+) -> None:
+    found = rank(ansatz, readout, dice(5))
+    assert whole <= min(len(found.moved), ansatz.num_parameters - len(dead_angles(ansatz, readout, dice())))
+    frequencies = [frequency for frequency, _ in spectrum(ansatz, readout, random_angles(ansatz, dice()))]
+    reached = [
+        frequency for frequency, amplitude in spectrum(ansatz, readout, random_angles(ansatz, dice(1))) if amplitude > 1e-12
+    ]
+    moved = sorted({frequencies[place // 2] for place in found.moved})
+    # A constant that no angle moves, such as half a probability, is there all the same.
+    assert [frequency for frequency in reached if frequency] == [frequency for frequency in moved if frequency]
+    assert set(moved) <= set(reached)
+
+
+def test_the_rank_does_not_depend_on_the_dice() -> None:
+    assert len({rank(Ansatz(), "z", dice(seed)) for seed in range(5)}) == 1
+
+
 def test_wide_circuits_are_measured_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = gradient_variance(Ansatz(), "z", dice())
     monkeypatch.setattr("superpositional.circuits.measures.AMPLITUDES_AT_ONCE", 16 * 7)
     assert torch.allclose(gradient_variance(Ansatz(), "z", dice()), whole, rtol=1e-12, atol=0)
+    assert rank(Ansatz(), "z", dice())[:2] == (12, 12)
 
 
 def test_the_portrait_says_what_the_circuit_has() -> None:
@@ -147,6 +226,8 @@ def test_the_portrait_says_what_the_circuit_has() -> None:
     assert "n qubits 4, layers 2, gate depth 10, gates 26, one qubit gates 20, two qubit gates 6" in text
     assert "angles that do nothing to Phi, 4 of 16: theta[12], theta[13], theta[14], theta[15]" in text
     assert "circuits that give Phi for every score: 17 per set of angles" in text
+    ranks = "dPhi/d(angles) has rank 12 (12 without the constant): the classical twin has 12 free ones"
+    assert f"Phi has 17 coefficients; {ranks}" in text
     # The sine's curve reaches +1 and -1 exactly.
     assert text.count("+1.000 │") == 1
     assert max(map(len, text.splitlines())) <= 127  # Qiskit folds at 120 and adds its margin

@@ -96,9 +96,12 @@ class QuantumAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         if bias:
             nn.init.zeros_(self.out_proj.bias)
-        self.angles = nn.Parameter(torch.empty(1 if shared_angles else num_heads, *ansatz.angles_shape, **made))
-        nn.init.uniform_(self.angles, -math.pi, math.pi)
-        require_memory(ansatz, self.circuits, self.angles.dtype, gradients=True)
+        self.make_term(nn.init.uniform_(torch.empty(self.sets, *ansatz.angles_shape, **made), -math.pi, math.pi))
+
+    def make_term(self, angles_ALRQ: Tensor) -> None:
+        """Give Phi its parameters, from the angles drawn for it."""
+        require_memory(self.ansatz, self.circuits, angles_ALRQ.dtype, gradients=True)
+        self.angles = nn.Parameter(angles_ALRQ)
 
     def extra_repr(self) -> str:
         return (
@@ -139,7 +142,7 @@ class QuantumAttention(nn.Module):
         q_BHNE, k_BHME, v_BHME = self._project(query, key, value)
         # Scaled before the product, as torch does it: in half precision the raw score may be too large.
         scaled_BHNM = (q_BHNE / math.sqrt(self.head_dim)) @ k_BHME.mT
-        phi_BHNM = self.phi(_wide(scaled_BHNM) * math.sqrt(self.head_dim))
+        phi_BHNM = self.phi(wide(scaled_BHNM) * math.sqrt(self.head_dim))
         if self.measuring:
             self._measure(phi_BHNM.detach(), scaled_BHNM.detach())
         logits_BHNM = scaled_BHNM + phi_BHNM.to(scaled_BHNM.dtype)
@@ -164,7 +167,7 @@ class QuantumAttention(nn.Module):
         """Phi of every score Q K^T (eq. 4): ``(B, H, N, M)`` to the same, in float32 or float64."""
         if self.score == "scaled":
             raw_BHNM = raw_BHNM / math.sqrt(self.head_dim)
-        x_BHNM = _wide(raw_BHNM)
+        x_BHNM = wide(raw_BHNM)
         if self.evaluator == "statevector":
             angles_HLRQ = self.angles.to(x_BHNM.dtype).expand(self.num_heads, *self.ansatz.angles_shape)
             angles_H11LRQ = angles_HLRQ[:, None, None]
@@ -177,20 +180,29 @@ class QuantumAttention(nn.Module):
         return series.series(coefficients_A2J, x_AT, first).reshape(by_head.shape).transpose(0, 1)
 
     def coefficients(self) -> Tensor:
-        """Phi's Fourier series: ``(A, 2, J)``, of frequencies ``circuits.series.doubled_frequencies`` / 2.
+        """Phi's Fourier series: ``(A, 2, J)``, of frequencies ``circuits.series.doubled_frequencies`` / 2."""
+        return self.coefficients_at(self.angles)
+
+    def coefficients_at(self, angles_ALRQ: Tensor) -> Tensor:
+        """The Fourier series of the circuit at these angles.
 
         The only place where circuits run: ``circuits`` of them.
         """
-        angles_ALRQ = _wide(self.angles)
+        angles_ALRQ = wide(angles_ALRQ)
         node_K = series.nodes(self.ansatz, self.readout, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device)
         simulator = EVALUATORS[self.evaluator] or "statevector"
         sample_AKQ = evaluate(self.ansatz, node_K[:, None], angles_ALRQ[:, None], self.readout, simulator=simulator)
         return series.fit(self.ansatz, self.readout, sample_AKQ.sum(-1))
 
     @property
+    def sets(self) -> int:
+        """A: of how many functions Phi consists, one per head or one for all."""
+        return 1 if self.shared_angles else self.num_heads
+
+    @property
     def circuits(self) -> int:
-        """Circuits that determine Phi for every score of a step: the nodes of all sets of angles."""
-        return len(self.angles) * series.node_count(self.ansatz, self.readout)
+        """Circuits that determine Phi for every score of a step: the nodes of all sets of angles. 0: it has none."""
+        return self.sets * series.node_count(self.ansatz, self.readout)
 
     def executions(self, scores: int) -> tuple[int, int]:
         """Circuits run by one forward pass over so many scores, and by its gradient.
@@ -213,15 +225,26 @@ class QuantumAttention(nn.Module):
             generator: on the CPU; None draws the same scores every time, and from no one else's generator.
         """
         generator = generator or torch.Generator().manual_seed(0)
-        angles_ALRQ = _wide(self.angles)
+        coefficients_A2J = self.coefficients()
         # On the host, as the generator is, whatever the default device.
-        uniform_AT = torch.rand(len(angles_ALRQ), count, generator=generator, dtype=torch.float64, device="cpu")
+        uniform_AT = torch.rand(self.sets, count, generator=generator, dtype=torch.float64, device="cpu")
         x_AT = (2 * uniform_AT - 1) * largest
-        x_AT = x_AT.to(angles_ALRQ)
+        x_AT = x_AT.to(coefficients_A2J)
         first = series.doubled_frequencies(self.ansatz, self.readout)[0]
-        fitted_AT = series.series(self.coefficients(), x_AT, first)
-        direct_AT = evaluate(self.ansatz, x_AT[..., None], angles_ALRQ[:, None], self.readout).sum(-1)
-        return float((fitted_AT - direct_AT).abs().max())
+        return float((series.series(coefficients_A2J, x_AT, first) - self.reference(x_AT)).abs().max())
+
+    def reference(self, x_AT: Tensor) -> Tensor:
+        """What the series should be at these inputs: the circuit, simulated at each."""
+        return evaluate(self.ansatz, x_AT[..., None], wide(self.angles)[:, None], self.readout).sum(-1)
+
+    def notes(self) -> dict[str, Any]:
+        """What a run record says of the term beside its ansatz and readout, in plain values."""
+        return {
+            "evaluator": self.evaluator,
+            "score": self.score,
+            "angle_sets": self.sets,
+            "trained": self.angles.requires_grad,
+        }
 
     def _measure(self, phi_BHNM: Tensor, scaled_BHNM: Tensor) -> None:
         forward, gradient = self.executions(phi_BHNM.numel())
@@ -291,7 +314,7 @@ class QuantumAttention(nn.Module):
         )
 
 
-def _wide(tensor: Tensor) -> Tensor:
+def wide(tensor: Tensor) -> Tensor:
     """At least float32: half precision cannot hold an angle."""
     return tensor.float() if tensor.dtype.itemsize < 4 else tensor
 

@@ -242,6 +242,9 @@ def _places(config: DictConfig) -> list[str]:
         places += [f"optimizer=circuit optimizer.perturbation.{name}" for name in ("simulator", "angles", "shots")]
     # And what the other choices of each group take: "optimizer=superpositional optimizer.quantum_weight".
     for group, option, text in _groups():
+        # A choice that builds on another of its group takes what that one takes: one of them will do.
+        if re.search(r"^  - (?!_self_)\w+( |$)", text, re.MULTILINE):
+            continue
         for target in re.findall(r"^_target_: (\S+)", text, re.MULTILINE):
             names = inspect.signature(configs.locate(target, group.replace("/", "."))).parameters
             places += [f"{group}={option} {group.replace('/', '.')}.{name}" for name in names]

@@ -2,7 +2,8 @@
 
 A callback for whatever runs circuits: quantum attention (Pamuk et al. 2025, eqs. 3 to 5) and the optimizer's circuit
 perturbation. Their size, their entanglement, how large Phi is beside the scores, how often a circuit was run. Logged and
-summed up for W&B and the record alike; silent where there is no circuit. Read by train.
+summed up for W&B and the record alike; silent where there is no circuit, but for the size of what stands in its place
+(``attention_controls``). Read by train.
 """
 
 import math
@@ -31,13 +32,14 @@ class CircuitStatistics(Callback):
 
     - ``entanglement``: Meyer-Wallach, at the present angles over one turn of the score and all heads, or of the registers
       at the present weights;
-    - ``phi_ratio``: root mean square of Phi against that of the scores it is added to, Q K^T / sqrt(d_k);
-    - ``gradient_variance``: variance over the angles of the loss's gradient;
+    - ``phi_ratio``: root mean square of Phi, a circuit's or a control's, against that of the scores it is added to,
+      Q K^T / sqrt(d_k);
+    - ``gradient_variance``: variance over the angles, where they are trained, of the loss's gradient;
     - ``circuit/executions``: circuits run in the step, gradients included.
 
     Summary: the last of each, and under ``circuit/`` the circuit's counts (``Ansatz.statistics``; with the place if there
     are several). ``notes``: for each place the ansatz, the readout, the angles that do nothing and the variance of Phi's
-    gradient at random angles (a barren plateau's sign).
+    gradient at random angles (a barren plateau's sign); and of an attention whose Phi no circuit gives, what does.
 
     Args:
         every_n_steps: how often; a measured step costs some milliseconds.
@@ -47,6 +49,7 @@ class CircuitStatistics(Callback):
         self.every_n_steps = interval(every_n_steps)
         self.places: dict[str, dict[str, Any]] = {}
         self.attentions: dict[str, QuantumAttention] = {}
+        self.controls: dict[str, dict[str, Any]] = {}
         self.measured_step = 0
         self.row: dict[str, float] = {}
 
@@ -55,7 +58,9 @@ class CircuitStatistics(Callback):
         self.attentions = {name: module for name, module in modules if isinstance(module, QuantumAttention)}
         dice = torch.Generator().manual_seed(0)
         described: dict[Any, dict[str, Any]] = {}
-        for name, module in self.attentions.items():
+        self.controls = {name: module.notes() for name, module in self.attentions.items() if not module.circuits}
+        circuits = {name: module for name, module in self.attentions.items() if module.circuits}
+        for name, module in circuits.items():
             # Layers have one circuit as a rule, and describing it takes a while.
             key = module.ansatz, module.readout
             if key not in described:
@@ -66,24 +71,23 @@ class CircuitStatistics(Callback):
                     "dead_angles": [list(place) for place in dead_angles(*key, dice)],
                     "gradient_variance_at_random_angles": float(gradient_variance(*key, dice).mean()),
                 }
-            rest = {"evaluator": module.evaluator, "score": module.score, "angle_sets": len(module.angles)}
-            self.places[name] = described[key] | rest
+            self.places[name] = described[key] | module.notes()
         for name, _, perturbation in _perturbations(trainer):
             self.places[name] = perturbation.plain() | {"simulator": perturbation.resolved}
         # Of a run's start: a resumed one has its certificate from there.
-        if self.attentions and trainer.global_step == 0:
-            log(trainer, {0: {f"circuit/{name}/certificate": each.certificate() for name, each in self.attentions.items()}})
+        if circuits and trainer.global_step == 0:
+            log(trainer, {0: {f"circuit/{name}/certificate": each.certificate() for name, each in circuits.items()}})
         if self.places and trainer.is_global_zero:
-            ansatz = [module.ansatz for module in self.attentions.values()]
+            ansatz = [module.ansatz for module in circuits.values()]
             ansatz += [perturbation.ansatz for _, _, perturbation in _perturbations(trainer)]
-            portrait.write(Path(trainer.default_root_dir), ansatz[0], "scalar" if self.attentions else "register")
+            portrait.write(Path(trainer.default_root_dir), ansatz[0], "scalar" if circuits else "register")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # The step that this batch is part of, also if it only accumulates gradients towards it.
         step = trainer.global_step + 1
         together = trainer.accumulate_grad_batches
         last = trainer.is_last_batch or (batch_idx // together == (trainer.num_training_batches - 1) // together)
-        due = bool(self.places) and (step % self.every_n_steps == 0 or last)
+        due = bool(self.places or self.controls) and (step % self.every_n_steps == 0 or last)
         for module in self.attentions.values():
             if due and self.measured_step != step:
                 module.statistics = {}
@@ -103,8 +107,9 @@ class CircuitStatistics(Callback):
                 if sums["scores"]:
                     ratio = sums["phi_squares"] / sums["score_squares"]
                     self.row[f"circuit/{name}/phi_ratio"] = math.sqrt(float(ratio))
-                self.row[f"circuit/{name}/entanglement"] = _attention_entanglement(module)
-            if module.angles.grad is not None and module.angles.numel() > 1 and not scaled:
+                if module.circuits:
+                    self.row[f"circuit/{name}/entanglement"] = _attention_entanglement(module)
+            if module.circuits and module.angles.grad is not None and module.angles.numel() > 1 and not scaled:
                 self.row[f"circuit/{name}/gradient_variance"] = float(module.angles.grad.var())
         groups = _groups(trainer)
         for name, group, perturbation in _perturbations(trainer):
@@ -119,7 +124,7 @@ class CircuitStatistics(Callback):
             module.measuring = False
         if not self.row:
             return
-        if trainer.global_step == self.measured_step:
+        if self.places and trainer.global_step == self.measured_step:
             by_attention = sum(module.statistics.get("executions", 0) for module in self.attentions.values())
             by_optimizer = sum(group["statistics"].get("circuits", 0) for _, group, _ in _perturbations(trainer))
             self.row["circuit/executions"] = by_attention + by_optimizer
@@ -128,10 +133,10 @@ class CircuitStatistics(Callback):
         self.row = {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"places": self.places}
+        return {"places": self.places, "controls": self.controls}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.places = state_dict["places"]
+        self.places, self.controls = state_dict["places"], state_dict.get("controls", {})
 
     def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
         """Empty where there is no circuit."""
@@ -147,8 +152,9 @@ class CircuitStatistics(Callback):
         return found | last
 
     def notes(self) -> dict[str, Any]:
-        """``circuits``: what each place has."""
-        return {"circuits": self.places} if self.places else {}
+        """``circuits``: what each place has; ``attention``: what each attention has in a circuit's place."""
+        found = {"circuits": self.places, "attention": self.controls}
+        return {name: places for name, places in found.items() if places}
 
 
 def _groups(trainer: Trainer) -> list[dict[str, Any]]:

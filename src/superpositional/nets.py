@@ -91,7 +91,8 @@ class SequenceTransformer(nn.Module):
             chosen.load_state_dict({name: drawn.get(name, value) for name, value in chosen.state_dict().items()})
             layer.self_attn = chosen
             if getattr(chosen, "shared_angles", False):
-                chosen.angles = self.layers[0].self_attn.angles
+                for name in chosen.state_dict().keys() - drawn.keys():
+                    setattr(chosen, name, getattr(self.layers[0].self_attn, name))
 
     def forward(self, tokens_BN: Tensor) -> Tensor:
         n_tokens = tokens_BN.shape[1]

@@ -14,7 +14,7 @@ from superpositional.tables import Rows
 STYLE = """
 :root { color-scheme: light; --ink: #1a1a1a; --dim: #5c5c5c; --line: #d7d7d7; --wash: #f5f5f3; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.2rem; max-width: 72rem; color: var(--ink); background: #fff;
+body { margin: 0 auto; padding: 1.2rem; max-width: 78rem; color: var(--ink); background: #fff;
   font: 16px/1.5 Georgia, "Times New Roman", serif; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .3rem; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; border-bottom: 1px solid var(--line); }
@@ -23,7 +23,9 @@ p { margin: .5rem 0; max-width: 46rem; }
 .dim, figcaption { color: var(--dim); font-size: .9rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font: 13px/1.4 system-ui, sans-serif; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td { white-space: nowrap; }
+td.long { white-space: normal; min-width: 16rem; }
 th button { all: unset; cursor: pointer; font-weight: 600; }
 th button:focus-visible { outline: 2px solid #0072b2; }
 th[aria-sort=ascending] button::after { content: " ▲"; }
@@ -101,9 +103,7 @@ def table(rows: Rows) -> str:
     if len(rows) < 2:
         return ""
     heads = "".join(f'<th scope="col"><button type="button">{html.escape(cell)}</button></th>' for cell in rows[0])
-    body = "".join(
-        f"<tr>{''.join(f'<td{_class(_kind(cell))}>{html.escape(cell)}</td>' for cell in row)}</tr>\n" for row in rows[1:]
-    )
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>\n" for row in rows[1:])
     return f'<div class="wide"><table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'
 
 
@@ -123,12 +123,12 @@ def bullets(sentences: Sequence[str], summary: str = "") -> str:
     return f"<details><summary>{html.escape(summary)}</summary>{items}</details>" if summary else items
 
 
-def _kind(cell: str) -> str:
-    """A verdict's cell stands out as one."""
-    for word in ("superior", "inferior"):
-        if cell == word or cell.startswith(f"{word},"):
-            return word
-    return "none" if cell == "no verdict" else ""
+def _cell(text: str) -> str:
+    """A verdict's cell stands out as one; a long text breaks into lines, a number does not."""
+    kinds = ["long"] if len(text) > 40 else []
+    kinds += [word for word in ("superior", "inferior") if text == word or text.startswith(f"{word},")]
+    kinds += ["none"] if text == "no verdict" else []
+    return f"<td{_class(' '.join(kinds))}>{html.escape(text)}</td>"
 
 
 def _class(kind: str) -> str:

@@ -48,7 +48,10 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
     ansatz = configs.make("circuit", config["circuit"])()
     readout = readout or config["net"].get("attention", {}).get("readout", "amplitude")
     node = config["optimizer"].get("perturbation")
-    in_optimizer, in_attention = isinstance(node, dict), "ansatz" in config["net"].get("attention", {})
+    attention = config["net"].get("attention", {})
+    in_optimizer, in_attention = isinstance(node, dict), "ansatz" in attention
+    # A control in a circuit's place has its settings but runs none.
+    in_attention = in_attention and getattr(configs.locate(attention["_target_"], "net.attention"), "circuits", 1) != 0
     perturbation = configs.make("optimizer.perturbation", node)() if in_optimizer else CircuitPerturbation(ansatz)
     with drawing_from(config["seed"], "circuit"):  # as a run has it
         perturbation = perturbation.seeded()

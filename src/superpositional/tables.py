@@ -138,8 +138,19 @@ def _escape(text: str) -> str:
 
 def claim_rows(verdicts: Sequence[Verdict]) -> Rows:
     """A row for each claim: what was published, what came out, what is to be said."""
-    heads = ("claim", "arm", "against", "metric", "published", "ours, 95 % interval", "n", "margin", "verdict")
-    rows: Rows = [(*heads, "as claimed?", "found with 80 % power", "pairs to decide")]
+    heads = (
+        "claim",
+        "verdict",
+        "as claimed?",
+        "ours, 95 % interval",
+        "published",
+        "margin",
+        "n",
+        "arm",
+        "against",
+        "metric",
+    )
+    rows: Rows = [(*heads, "found with 80 % power", "pairs to decide")]
     for verdict in verdicts:
         claim, unit = verdict.claim, verdict.claim.effect_unit
         published = "–" if claim.published is None else f"{analysis.signed(claim.published, 2)} {unit}"
@@ -151,15 +162,15 @@ def claim_rows(verdicts: Sequence[Verdict]) -> Rows:
         rows.append(
             (
                 claim.id,
+                verdict.words,
+                verdict.answer,
+                analysis.bounds(verdict.effect, unit),
+                published,
+                f"± {claim.margin:g} {unit}",
+                f"{verdict.effect.n} of {verdict.planned}",
                 analysis.label(claim.arm),
                 analysis.label(claim.baseline),
                 claim.metric,
-                published,
-                analysis.bounds(verdict.effect, unit),
-                f"{verdict.effect.n} of {verdict.planned}",
-                f"± {claim.margin:g} {unit}",
-                verdict.words,
-                verdict.answer,
                 found,
                 pairs,
             )

@@ -1,10 +1,14 @@
 """How much circuit is there in the circuit?
 
 Entanglement after Meyer and Wallach, the variance of gradients whose vanishing is a barren plateau, angles that do nothing,
-and the frequencies that are really reached. Read by the statistics callback, by ``portrait`` and by reports.
+the frequencies that are really reached, and in how many ways Phi can be changed at all. Read by the statistics callback, by
+``portrait``, by attention's controls and by reports.
 
-Shapes: S = 2**Q basis states; L, R, Q as in ``Ansatz.angles_shape``; what stands before is batch.
+Shapes: S = 2**Q basis states; L, R, Q as in ``Ansatz.angles_shape``, P = L * R * Q; T draws, K nodes, J frequencies,
+C = 2 * J coefficients; what stands before is batch.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,6 +71,51 @@ def spectrum(ansatz: Ansatz, readout: str, angles_LRQ: Tensor) -> list[tuple[flo
     return [(twice / 2, amplitude) for twice, amplitude in zip(doubled, amplitude_J.tolist(), strict=True)]
 
 
+class Rank(NamedTuple):
+    """In how many independent ways the angles move Phi, at almost every place.
+
+    Attributes:
+        whole: ways to move Phi, a function of the score.
+        seen: those that are left of it up to a constant, which softmax does not see: as many, or one fewer.
+        moved: the coefficients of Phi that any angle moves, as places in the order constant, its sine (which is 0), cos w1,
+            sin w1, cos w2, ...; or cos w0, sin w0, ... where the frequencies are half-integers.
+    """
+
+    whole: int
+    seen: int
+    moved: tuple[int, ...]
+
+
+def rank(ansatz: Ansatz, readout: str, generator: torch.Generator, draws: int = 2) -> Rank:
+    """Of dPhi/d(angles), and so of its Fourier coefficients, which determine Phi: the largest over some random angles.
+
+    Generic: lower only where angles happen to make it so, which has probability 0. Numerical: a way that moves Phi by less
+    than 1e-10 of the strongest one counts as none. Rounding comes out at 1e-16, the ways of circuits of up to four qubits
+    and three layers above 1e-4; in very deep ones the highest frequencies sink below any tolerance.
+    """
+    slope_T2JLRQ = coefficient_slopes(ansatz, readout, random_angles(ansatz, generator, draws))
+    slope_TCP = slope_T2JLRQ.transpose(1, 2).flatten(1, 2).flatten(2)
+    seen_TCP = slope_TCP[:, 2:] if series.doubled_frequencies(ansatz, readout)[0] == 0 else slope_TCP
+    least_T = NOTHING * torch.linalg.matrix_norm(slope_TCP, ord=2).clamp(min=1)
+    counts_T = [(torch.linalg.svdvals(each) > least_T[:, None]).sum(1).tolist() for each in (slope_TCP, seen_TCP)]
+    whole, seen = max(zip(*counts_T, strict=True))
+    # Far below the tolerance: what is left out could not make up one way, however many coefficients that are.
+    size_C = torch.linalg.vector_norm(slope_TCP, dim=(0, 2))
+    moved = (size_C > 1e-3 * least_T.min()).nonzero().flatten().tolist()
+    return Rank(whole, seen, tuple(moved))
+
+
+def coefficient_slopes(ansatz: Ansatz, readout: str, angles_TLRQ: Tensor) -> Tensor:
+    """d(coefficients of Phi)/d(angles), ``(T, 2, J, L, R, Q)``: the fit, which is linear, of Phi's slopes at the nodes."""
+    node_K = series.nodes(ansatz, readout, dtype=angles_TLRQ.dtype, device=angles_TLRQ.device)
+    draws, count = len(angles_TLRQ), len(node_K)
+    # A copy of the angles for each node, so that one backward pass gives the slopes of all.
+    angles = angles_TLRQ.repeat_interleave(count, 0)
+    slope_TKLRQ = _slopes_at(ansatz, readout, angles, node_K.repeat(draws)[:, None]).unflatten(0, (draws, count))
+    fitted_TLRQ2J = series.fit(ansatz, readout, slope_TKLRQ.movedim(1, -1))
+    return fitted_TLRQ2J.movedim((-2, -1), (1, 2))
+
+
 def random_angles(ansatz: Ansatz, generator: torch.Generator, *batch: int) -> Tensor:
     """``(*batch, L, R, Q)``, uniform over [-pi, pi), float64."""
     return _uniform(generator, *batch, *ansatz.angles_shape)
@@ -79,10 +128,14 @@ def _uniform(generator: torch.Generator, *shape: int) -> Tensor:
 
 def _slopes(ansatz: Ansatz, readout: str, generator: torch.Generator, draws: int) -> Tensor:
     """dPhi/d(angle) at random angles and inputs: ``(draws, L, R, Q)``."""
-    angles = random_angles(ansatz, generator, draws).requires_grad_()
-    inputs = _uniform(generator, draws, 1)
+    return _slopes_at(ansatz, readout, random_angles(ansatz, generator, draws), _uniform(generator, draws, 1))
+
+
+def _slopes_at(ansatz: Ansatz, readout: str, angles_TLRQ: Tensor, inputs_T1: Tensor) -> Tensor:
+    """dPhi/d(angle) of each pair of angles and input: ``(T, L, R, Q)``."""
+    angles = angles_TLRQ.detach().requires_grad_()
     at_once = max(1, AMPLITUDES_AT_ONCE >> ansatz.n_qubits)
     with torch.enable_grad():
-        for some in torch.arange(draws, device="cpu").split(at_once):
-            evaluate(ansatz, inputs[some], angles[some], readout).sum().backward()
+        for some in torch.arange(len(angles), device="cpu").split(at_once):
+            evaluate(ansatz, inputs_T1[some], angles[some], readout).sum().backward()
     return angles.grad

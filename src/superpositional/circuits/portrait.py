@@ -23,6 +23,7 @@ from superpositional.circuits.measures import (
     entanglement,
     gradient_variance,
     random_angles,
+    rank,
     spectrum,
 )
 from superpositional.circuits.simulators import evaluate
@@ -60,6 +61,7 @@ def text(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation)
     tangled = float(entanglement(ansatz, torch.zeros(1, dtype=torch.float64), random_angles(ansatz, dice, draws)).mean())
     dead = dead_angles(ansatz, readout, dice)
     variance_LRQ = gradient_variance(ansatz, readout, dice)
+    ways = rank(ansatz, readout, dice)
     pairs = spectrum(ansatz, readout, angles_CLRQ[0])
     largest = max(amplitude for _, amplitude in pairs) or 1.0
     # What is rounding is nothing.
@@ -74,6 +76,10 @@ def text(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation)
         f"variance of the angles' gradient at random angles: {float(variance_LRQ.mean()):.3g}",
         *_wrap(f"angles that do nothing to Phi, {len(dead)} of {ansatz.num_parameters}: {', '.join(names) or 'none'}"),
         f"circuits that give Phi for every score: {series.node_count(ansatz, readout)} per set of angles",
+        *_wrap(
+            f"Phi has {series.node_count(ansatz, readout)} coefficients; dPhi/d(angles) has rank {ways.whole} ({ways.seen} "
+            f"without the constant): the classical twin has {ways.whole} free ones"
+        ),
         "",
         f"Spectrum of Phi (readout {readout}), first set of angles:",
         *(f"  {frequency:5g}  {amplitude:9.2e}  {'█' * round(40 * amplitude / largest)}" for frequency, amplitude in pairs),
