@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from superpositional.circuits.simulators import SIMULATORS
+from superpositional.modulations import DRAWN
+from superpositional.perturbation import PERTURBATIONS
 from superpositional.report import update_readme, write_report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,9 +23,11 @@ COMMANDS = re.findall(r"^    ((?:[A-Z_]+=\S+ )*superpositional .*?)(?:  +#.*)?$"
 
 
 def test_the_examples_run_as_they_stand(capsys) -> None:
-    loop, circuits = [text for language, text in BLOCKS if language == "python" and "SuperpositionalAdamW(" in text]
+    loop, circuits, traced = [text for language, text in BLOCKS if language == "python" and "SuperpositionalAdamW(" in text]
     exec(loop, {})
     assert "'perturbation_norm'" in capsys.readouterr().out
+    exec(traced, {})
+    assert re.fullmatch(r"\[Trace\(step=1, .*touched=4, .*Trace\(step=11, .*\]\n", capsys.readouterr().out)
     exec(circuits, {})
     *drawing, counts, certificate, registers = capsys.readouterr().out.splitlines()
     assert any("Ry(theta[0] + x)" in line for line in drawing)
@@ -43,6 +47,21 @@ def _table(head: str) -> set[str]:
     """The names in the first column of the table whose first column has this head."""
     (rows,) = re.findall(rf"^\| {re.escape(head)} \|.*\n\| ---.*\n((?:\|.*\n)+)", README, re.MULTILINE)
     return {name for row in re.findall(r"^\| (.*?) \|", rows, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+
+
+def test_the_table_of_controls_names_every_control_there_is_and_each_composes(door) -> None:
+    (rows,) = re.findall(r"^\| control \|.*\n\| ---.*\n((?:\|.*\n)+)", README, re.MULTILINE)
+    arms = [arm for row in rows.splitlines() for arm in re.findall(r"`((?:optimizer|net/).*?)`", row)]
+    named = {word.partition("=")[2] for arm in arms for word in arm.split() if word.startswith("optimizer.perturbation=")}
+    assert named == {*PERTURBATIONS, *DRAWN} - {"sine"}
+    attentions = {path.stem for path in (ROOT / "conf" / "net" / "attention").glob("*.yaml")} - {"softmax"}
+    assert {
+        word.partition("=")[2] for arm in arms for word in arm.split() if word.startswith("net/attention=")
+    } == attentions
+    for arm in arms:
+        chosen = [] if "optimizer=" in arm or "net/" in arm else ["optimizer=superpositional"]
+        code, _, err = door("train", *chosen, *arm.split(), "--cfg", "job")
+        assert code == 0, err
 
 
 def test_an_arm_is_at_most_two_files_and_thirty_lines() -> None:
