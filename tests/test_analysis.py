@@ -60,7 +60,7 @@ def test_a_result_is_a_sentence_with_n(tmp_path):
     sweep = write_sweep(tmp_path, {"adam": [0.5, 0.5, 0.5], "lambda_0.5": [0.25, 0.5, 0.75]})
     assert compare(sweep, "lambda_0.5", TEST_ACCURACY).sentence == (
         "λ = 0.5 vs adam, test accuracy: mean paired difference 0.00 points [−62.10, +62.10], n = 3 seeds, "
-        "1 of the differences exactly 0. The interval contains 0: neither a difference nor equality is shown."
+        "1 of the differences exactly 0. The interval contains 0 and by itself shows neither a difference nor equality."
     )
 
 

@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 
 from superpositional import SuperpositionalAdamW, data
-from superpositional.callbacks import Convergence, Curves, Diverged, PerturbationStatistics, RecordLogger
+from superpositional.callbacks import Convergence, Curves, Diverged, PerturbationStatistics, RecordLogger, UpdateTracer
 from superpositional.config import quieten_lightning
 from superpositional.data import SyntheticSequences
 from superpositional.nets import SequenceTransformer
@@ -150,6 +150,29 @@ def fit(
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         trainer.fit(module, sequences)
     return watch, read_curves(folder / "curves.csv"), module
+
+
+# Tracer ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_tracer_logs_its_sampled_steps_and_agrees_with_the_optimizers_own_numbers(tmp_path):
+    callback = UpdateTracer(every_n_steps=3)
+    optimizer = partial(SuperpositionalAdamW, scope="all", stats_every=3, lr=1e-2)
+    watch, curves, _ = fit(tmp_path, callback, optimizer=optimizer)
+    sampled = {each["step"]: each for each in watch.statistics if "share" in each}
+    for name in ("share", "angle"):
+        steps, values = curves[f"tracer/{name}"]
+        assert steps.tolist() == list(sampled) == [1, 4, 7, 10]
+        # float32 weights: the traced update is a difference of rounded numbers, good to some 1e-3 of the term.
+        np.testing.assert_allclose(values, [float(each[name]) for each in sampled.values()], rtol=1e-2)
+    assert curves["tracer/changed"][1].tolist() == [int(each["changed"]) for each in sampled.values()]
+    assert callback.summary({}, STEPS_PER_EPOCH)["tracer/share"] == pytest.approx(curves["tracer/share"][1].mean())
+
+
+def test_the_tracer_lets_go_of_the_optimizer_when_training_ends(tmp_path):
+    callback = UpdateTracer()
+    fit(tmp_path, callback)
+    assert callback.tracer.hooks == []
 
 
 # Curves ------------------------------------------------------------------------------------------------------------

@@ -178,8 +178,15 @@ def run_and_die(config: dict[str, Any], folder: Path) -> None:
             "++task.lr_schedule={_target_:superpositional.schedules.WarmupDecay,total_steps:20}",
         ],
         ["optimizer=placebo"],
+        ["optimizer=superpositional", "++optimizer.perturbation=random_sign", "++optimizer.scope=all"],
+        [
+            "optimizer=superpositional",
+            "++optimizer.perturbation=shuffled",
+            "callbacks=traced",
+            "++callbacks.tracer.every_n_steps=7",
+        ],
     ],
-    ids=["default", "tensor", "schedules", "placebo"],
+    ids=["default", "tensor", "schedules", "placebo", "random_sign", "shuffled, traced"],
 )
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch, overrides) -> None:
     config = composed(*overrides, "++trainer.max_epochs=4")

@@ -107,7 +107,7 @@ class Comparison:
             each = "exactly 0" if estimate.mean == 0 else "the same"
             return f"All {estimate.n} differences are {each} (sd 0), so the interval has no width."
         if estimate.low <= 0 <= estimate.high:
-            return "The interval contains 0: neither a difference nor equality is shown."
+            return "The interval contains 0 and by itself shows neither a difference nor equality."
         if self.conditional:
             return "The interval excludes 0 over these pairs only; for all pairs nothing is shown."
         word = self.measure.more if estimate.low > 0 else self.measure.fewer

@@ -17,7 +17,8 @@ EXAMPLES = """examples:
   superpositional train --help                  every group, setting and default
   superpositional sweep smoke                   two arms, two seeds, three steps: does it run?
   superpositional sweep paper_classification    the paper's four arms and a placebo, 30 paired seeds
-  superpositional report paper_classification   figures and tables of it, finished or not
+  superpositional report paper_classification   verdicts on its claims, a page, figures and tables, finished or not
+  superpositional plan optimizer.scope=all      how large the term is, how many seeds would show an effect
   superpositional sweep scope --dry-run         what would run, how long, how much disk
   superpositional circuit circuit.depth=3       the circuit: gates, spectrum, response curve, picture
 """
