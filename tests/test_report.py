@@ -12,7 +12,7 @@ import pytest
 from test_analysis import write_sweep
 
 from superpositional import analysis, curves, figures, ink, records
-from superpositional.report import update_readme, write_report
+from superpositional.report import ReportError, update_readme, write_report
 
 ARMS = {"adam": [0.90, 0.91, 0.92], "quantum_moments": [0.91, 0.93, 0.90], "lambda_0.5": [0.92, 0.92, 0.95]}
 EPOCHS = {"adam": [7, 8, 7], "quantum_moments": [7, 7, 6], "lambda_0.5": [5, 4, 5]}
@@ -303,3 +303,26 @@ def test_an_interval_of_some_pairs_is_named_as_such_and_never_as_none(tmp_path):
     lead = write_report(tmp_path).lead
     # The differences are 1.0, 1.1, 1.0, 1.0 and 1.1: mean 1.04, half-width t(0.975, 4) * 0.0548 / sqrt(5) = 0.068.
     assert "epochs to target: x +1.040 epochs [+0.972, +1.108] over 5 of 6 pairs alone" in lead
+
+
+def test_a_report_of_other_claims_leaves_nothing_of_the_earlier_ones(tmp_path):
+    arms = {"adam": [0.90, 0.91, 0.92], "lambda_0.5": [0.92, 0.93, 0.95], "placebo": [0.91, 0.92, 0.92]}
+    write_sweep(tmp_path / "sweep", arms, curves=rising)
+    declared = tmp_path / "mine.yaml"
+    claim = {"says": "more", "metric": "test/accuracy", "arm": "lambda_0.5", "baseline": "adam", "better": "higher"}
+    declared.write_text(json.dumps({"M1": claim | {"margin": 1.0, "scale": 100, "controls": ["placebo"]}}))
+    first = write_report(tmp_path / "sweep", declared=declared)
+    assert "M1" in first.claims
+    assert "attribution.tex" in {path.name for path in first.files}
+    second = write_report(tmp_path / "sweep")
+    assert "M1" not in second.claims
+    assert {tmp_path / "sweep" / "report" / name for name in contents(tmp_path / "sweep" / "report")} == set(second.files)
+
+
+def test_claims_about_an_arm_that_is_not_there_are_refused_before_anything_is_written(tmp_path):
+    write_sweep(tmp_path / "sweep", {"adam": [0.9], "x": [0.9]}, curves=rising)
+    declared = tmp_path / "mine.yaml"
+    declared.write_text('{"M1": {"says": "", "metric": "test/accuracy", "arm": "y", "better": "higher", "margin": 1}}')
+    with pytest.raises(ReportError, match=r"claims.M1.arm must be an arm of the sweep, adam, x; got 'y'"):
+        write_report(tmp_path / "sweep", declared=declared)
+    assert not (tmp_path / "sweep" / "report").exists()

@@ -105,7 +105,9 @@ class Launcher(HydraLauncher):
                 self.refuse_what_runs(waiting, folder)
                 if back := [job for job in waiting if job.take_back()]:
                     waiting = [job for job in waiting if job not in back]
-                    console.print(f"{len(back)} runs of these very settings are taken back from {folder / 'superseded'}")
+                    console.print(
+                        f"{len(back)} runs of these very settings are taken back from {folder / records.SUPERSEDED}"
+                    )
                 sought = jobs.write_plan(folder, planned, self.config.hydra.sweeper).get("search")
                 try:
                     self._work_off(planned, waiting, folder, at_once, console)
@@ -188,8 +190,8 @@ class Launcher(HydraLauncher):
             console.print(f"{failed} of them failed and are left as they are; --retry-failed runs them again")
         if replaced := sum(job.made_otherwise() for job in waiting):
             console.print(
-                f"{replaced} runs of another config or code version make room in {folder / 'superseded'}; called by the "
-                "words they were made with, the sweep takes them back"
+                f"{replaced} runs of another config or code version make room in {folder / records.SUPERSEDED}; called by "
+                "the words they were made with, the sweep takes them back"
             )
         if not waiting:
             return

@@ -178,7 +178,7 @@ def say_dry_run(
         )
     console.print(table)
     if replaced := sum(job.made_otherwise() for job in waiting):
-        console.print(f"{replaced} runs of another config or code version would make room in {folder / 'superseded'}")
+        console.print(f"{replaced} runs of another config or code version would make room in {folder / records.SUPERSEDED}")
     known = [(pace.seconds(job.arm), pace.bytes(job.arm)) for job in waiting]
     if unknown := sum(None in pair for pair in known):
         text = f"how long {unknown} of them take and how much they leave is not known before one of their arm is done"

@@ -19,6 +19,7 @@ from superpositional.places import directory
 from superpositional.records import Sweep, load_sweep, write_json
 from superpositional.verdicts import Verdict
 
+TABLES = ("results", "claims", "attribution")
 # The arm against which the others are held too: Adam but for one bit.
 CONTROL = "placebo"
 
@@ -97,13 +98,19 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
         "tables/results.csv": tables.arms_csv(arms, comparisons),
         "tables/results.tex": tables.tex(rows, caption, sweep.name),
     }
-    claimed = tables.claim_rows(judged)
-    attributed = tables.attribution_rows(judged)
+    rows_claimed, attributed = tables.claim_rows(judged), tables.attribution_rows(judged)
+    claimed = f"{said}\n\n{tables.markdown(rows_claimed)}" if judged else ""
     if judged:
         texts |= {
-            "tables/claims.md": f"{said}\n\n{tables.markdown(claimed)}",
+            "tables/claims.md": claimed,
             "tables/claims.csv": tables.claims_csv(judged),
-            "tables/claims.tex": tables.tex(claimed, said, f"{sweep.name}-claims"),
+            "tables/claims.tex": tables.tex(rows_claimed, said, f"{sweep.name}-claims"),
+        }
+    attribution = f"{wording.ATTRIBUTION}\n\n{tables.markdown(attributed)}" if len(attributed) > 1 else ""
+    if attribution:
+        texts |= {
+            "tables/attribution.md": attribution,
+            "tables/attribution.tex": tables.tex(attributed, wording.ATTRIBUTION, f"{sweep.name}-attribution"),
         }
     sentences = [verdict.sentence for verdict in judged]
     sentences += [comparison.sentence for measure in comparisons for comparison in comparisons[measure]]
@@ -120,7 +127,11 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
         files.append(path)
     write_json(out / "claims.json", _claims_json(sweep, judged, content))
     files.append(out / "claims.json")
-    attribution = f"{wording.ATTRIBUTION}\n\n{tables.markdown(attributed)}" if len(attributed) > 1 else ""
+    # What an earlier report said and this one does not, of other claims, must not stand beside it.
+    possible = [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("md", "csv", "tex")]
+    possible += [f"figures/{name}.{suffix}" for name in SHOWN for suffix in ("pdf", "png")]
+    for stale in {out / name for name in possible} - set(files):
+        stale.unlink(missing_ok=True)
     return Report(
         sweep.name,
         caption,
@@ -128,7 +139,7 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
         lead,
         tuple(sentences),
         tuple(files),
-        claims=f"{said}\n\n{tables.markdown(claimed)}" if judged else "",
+        claims=claimed,
         attribution=attribution,
         verdicts=tuple(judged),
     )

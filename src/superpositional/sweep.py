@@ -14,10 +14,11 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from superpositional import config as configs
+from superpositional import records
 from superpositional import search as searches
 
 # What else lies in a sweep's folder; file systems hold 255 bytes, and what is set aside has longer names.
-RESERVED = ("lock", "report", "slurm", "superseded", "sweep.json", "ledger.json")
+RESERVED = ("lock", "report", "slurm", records.SUPERSEDED, "sweep.json", "ledger.json")
 LONGEST = 180
 
 
