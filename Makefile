@@ -1,9 +1,10 @@
-# make paper | demo | figures | test | test-slow | test-slurm: each sets itself up in .venv first, given Python >= 3.11.
+# make paper | demo | figures | test | test-slow | test-slurm | test-browser: each sets itself up in .venv first,
+# given Python >= 3.11.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/superpositional
 
-.PHONY: help paper demo figures test test-slow test-slurm lint clean
+.PHONY: help paper demo figures test test-slow test-slurm test-browser lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -28,13 +29,16 @@ figures: $(VENV)/ready ## rebuild the published figures, tables and README's res
 	$(RUN) report outputs/published/paper_classification --readme README.md
 
 test: $(VENV)/ready lint ## the fast tests
-	$(VENV)/bin/python -m pytest -m "not slow and not slurm"
+	$(VENV)/bin/python -m pytest -m "not slow and not slurm and not browser"
 
 test-slow: $(VENV)/ready ## the tests that take minutes: compiled steps, sharding, the wheel in a clean environment
 	$(VENV)/bin/python -m pytest -m slow
 
 test-slurm: $(VENV)/ready ## the tests on a real Slurm of one node, which tests/slurm_node.sh installs and starts
 	$(VENV)/bin/python -m pytest -m slurm
+
+test-browser: $(VENV)/ready ## the report's page in a real browser, which tests/browser.sh installs
+	$(VENV)/bin/python -m pytest -m browser
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.transforms import blended_transform_factory
 
 from superpositional.analysis import Comparison, bounds, label
 from superpositional.curves import Course, Curve, Reached
@@ -95,8 +96,9 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "", ar
     baselines = dict.fromkeys(label(comparison.baseline.arm) for comparison in table)
     baseline = next(iter(baselines)) if len(baselines) == 1 else "the baseline at the same values"
     dagger = "\n† conditional on the pairs that gave a value" if any(c.conditional for c in table) else ""
-    # A long name has a line of its own, or the page would cut it.
-    between = "\n" if len(measure.name) + len(baseline) > 35 else " "
+    # A long name has a line of its own, and so where long names of arms leave the axis little room: or the page cuts it.
+    longest = max(len(label(comparison.arm.arm)) for comparison in table)
+    between = "\n" if len(measure.name) + len(baseline) > min(35, 48 - longest) else " "
     ax.set_xlabel(f"{measure.name}, difference to{between}{baseline} ({measure.unit}){dagger}")
     title = "\n".join(filter(None, [note, "mean paired difference, 95 % $t$ interval, $n$ seeds"]))
     # Held at the right so that a long note runs over the arms' labels instead of off the page.
@@ -107,10 +109,11 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "", ar
 def claims_forest(ax: Axes, table: Sequence[Verdict], note: str = "") -> Axes:
     """Forest plot of claims in units of their margins, so that points, percent and epochs share an axis.
 
-    Within the grey band, ±1, an effect does not matter. The bar is the 95 % interval, an open diamond the published value;
-    what lies beyond the axis stands at its edge as an arrow. An open marker has no verdict.
+    Within a row's grey strip, ±1, an effect does not matter. The bar is the 95 % interval, an open diamond the published
+    value; what lies beyond the axis stands at its edge as an arrow. An open marker has no verdict.
     """
-    ax.axvspan(-1, 1, color="0.92", linewidth=0, zorder=0)
+    # A strip for each row and none between them: there the row's words stand, on white.
+    ax.barh(range(len(table)), 2, left=-1, height=0.36, color="0.88", linewidth=0, zorder=0)
     ax.axvline(0, color="0.45", linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
     ends = [
         abs(value) / verdict.claim.margin
@@ -135,8 +138,10 @@ def claims_forest(ax: Axes, table: Sequence[Verdict], note: str = "") -> Axes:
         ax.annotate(
             words,
             (1, row),
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            zorder=1,  # over the zero line, under the markers
             xycoords=("axes fraction", "data"),
-            xytext=(0, 8),
+            xytext=(0, 9),
             textcoords="offset points",
             ha="right",
             va="center",
@@ -202,7 +207,7 @@ def time_to_target(ax: Axes, table: Sequence[Reached], note: str = "") -> Axes:
     ax.set_xlim(0, horizon)
     ax.set_ylim(0, 102)
     ax.set_xlabel("epoch")
-    ax.set_ylabel("runs that have reached the target (%)")
+    ax.set_ylabel("reached the target (%)")
     _legend_above(ax, "\n".join(filter(None, [note, "($n$) runs, those that never reach it included"])))
     return ax
 
@@ -219,14 +224,14 @@ def perturbation_ratio(ax: Axes, table: Sequence[Course], arms: Sequence[str], n
     if all((course.low > 0).all() for course in table):
         ax.set_yscale("log")
     ax.set_xlabel("step")
-    ax.set_ylabel("size of the term / of what it is added to")
+    ax.set_ylabel("relative size of the term")
     _legend_above(ax, "\n".join(filter(None, [note, "median over ($n$) seeds, band from smallest to largest"])))
     return ax
 
 
 def legend_rows(names: Sequence[str]) -> int:
-    """How many rows ``learning_curves`` and its kin need above the axes for arms of these names."""
-    return -(-len(names) // _columns(names))
+    """How many rows ``learning_curves`` and its kin need above the axes for arms of these names, each with its n."""
+    return -(-len(names) // _columns([f"{name} (00)" for name in names]))
 
 
 def _columns(names: Sequence[str]) -> int:
@@ -235,14 +240,17 @@ def _columns(names: Sequence[str]) -> int:
 
 
 def _legend_above(ax: Axes, title: str) -> None:
-    """A legend of all that is drawn, above the axes."""
+    """A legend of all that is drawn, above the axes, from where the axis label begins."""
     names = ax.get_legend_handles_labels()[1]
     ax.legend(
         title=title,
         loc="lower left",
-        bbox_to_anchor=(-0.14, 1.0),
+        bbox_to_anchor=(0.012, 1.0),
+        bbox_transform=blended_transform_factory(ax.figure.transFigure, ax.transAxes),
+        borderaxespad=0.4,
         ncols=_columns(names),
         columnspacing=1.0,
+        labelspacing=0.25,  # a row is then 0.14 in high, with which the figure's height is reckoned
         borderpad=0.1,
         alignment="left",
     )
