@@ -54,7 +54,7 @@ class Calibration:
         if self.interval is None:
             return f"{name}: no group of {self.size} pairs could be judged."
         low, high = self.interval
-        refused = f", {self.refused} groups without a verdict" if self.refused else ""
+        refused = f", {self.refused} group{'' if self.refused == 1 else 's'} without a verdict" if self.refused else ""
         return (
             f"{name}: {self.false} of {self.judged} groups of {self.size} pairs were called superior or inferior, "
             f"{100 * self.false / self.judged:.1f} % [{100 * low:.1f}, {100 * high:.1f}] (nominal: 5 %); "
@@ -107,8 +107,8 @@ def write_calibration(folder: str | Path, out: str | Path | None = None, *, size
         interval = "–" if each.interval is None else "[{:.1f}, {:.1f}] %".format(*(100 * end for end in each.interval))
         counts = [str(each.counts[name]) for name in ("superior", "inferior", "equivalent", "inconclusive", verdicts.NONE)]
         rows.append((each.claim.id, str(len(parts)), *counts, share, interval))
-    over = len(sweep.seeds) - size * len(parts)
-    rest = f", {over} left over" if over else ""
+    over = sweep.seeds[size * len(parts) :]
+    rest = f", {len(over)} left over ({analysis.name_seeds(over)})" if over else ""
     head = (
         f"{analysis.progress(sweep).capitalize()}. {len(sweep.seeds)} seeds of {sweep.name} in {len(parts)} disjoint "
         f"groups of {size}{rest}; each claim judged in each group by itself. Nominal rate of false verdicts: 5 %. "
@@ -140,7 +140,11 @@ def p_values(ax: Axes, table: Sequence[Calibration]) -> Axes:
             )
     ax.axvline(verdicts.ALPHA, color="0.8", linewidth=0.8, zorder=0)
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="p of the paired $t$ test", ylabel="share of groups with at most that")
-    ax.legend(loc="lower right", title=f"groups of {table[0].size} pairs")
+    title = f"groups of {table[0].size} pairs"
+    if any(each.p_values for each in table):
+        ax.legend(loc="lower right", title=title)
+    else:
+        ax.set_title(f"{title}: none could be judged", loc="left")
     return ax
 
 

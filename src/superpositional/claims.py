@@ -11,10 +11,11 @@ import difflib
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -32,6 +33,27 @@ NEEDED = ("says", "metric", "arm", "better", "margin")
 
 class ClaimError(ValueError):
     """Claims that cannot be judged as they are written, a line for each mistake."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as OmegaConf reads it, for a file of claims may come either way: 5e-3 is a number, a date a text, and a key that
+    stands twice is a mistake."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:timestamp"]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for index, key in enumerate(keys) if key in keys[:index]]:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands twice; remove one", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d[\d_]*(\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 @dataclass(frozen=True)
@@ -99,11 +121,11 @@ def find(name: str | Path) -> dict[str, Any]:
     if path.suffix != ".yaml":
         path = directory("conf") / "claims" / f"{name}.yaml"
     if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) if path.parent.is_dir() else ""
-        raise ClaimError(f"claims must be one of {names or 'conf/claims'}, or the path of a .yaml file, got {str(name)!r}")
+        names = ", ".join(sorted(file.stem for file in (directory("conf") / "claims").glob("*.yaml")))
+        raise ClaimError(f"claims must be one of {names}, or the path of a .yaml file, got {str(name)!r}")
     try:
-        declared = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        declared = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ClaimError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(declared, dict):
         raise ClaimError(f"{path} must map each claim's id to its settings, got {type(declared).__name__}")
@@ -134,14 +156,14 @@ def read(declared: Any, arms: Sequence[str] | None = None, baselines: Mapping[st
         raise ClaimError(f"claims must map each claim's id to its settings, got {declared!r}")
     mistakes, found = [], []
     for name, given in declared.items():
-        wrong = list(_mistakes(str(name), given))
+        wrong = list(_mistakes(name, given))
         mistakes += wrong
         if not wrong:
             settings = {key: value for key, value in given.items() if value is not None}
             settings["controls"] = tuple(settings.get("controls", ()))
-            claim = Claim(id=str(name), **settings)
+            claim = Claim(id=name, **settings)
             if arms is not None:
-                mistakes += _arms_not_there(claim, arms)
+                mistakes += _arms_not_there(claim, arms, baselines or {})
             found += [claim] if arms is None else _spread(claim, arms, baselines or {})
     if mistakes:
         raise ClaimError("\n".join(mistakes))
@@ -160,18 +182,20 @@ def _spread(claim: Claim, arms: Sequence[str], baselines: Mapping[str, str]) -> 
     ]
 
 
-def _arms_not_there(claim: Claim, arms: Sequence[str]) -> Iterable[str]:
+def _arms_not_there(claim: Claim, arms: Sequence[str], baselines: Mapping[str, str]) -> Iterable[str]:
     for role, names in (("arm", [claim.arm]), ("baseline", [claim.baseline]), ("controls", claim.controls)):
         for name in names:
-            if name is not None and name != EVERY_ARM and name not in arms:
+            if name not in (None, *arms) and (role, name) != ("arm", EVERY_ARM):
                 yield f"claims.{claim.id}.{role} must be an arm of the sweep, {', '.join(arms)}; got {name!r}"
-    if claim.arm == claim.baseline:
+    if claim.arm == (claim.baseline or baselines.get(claim.arm, arms[0])):
         yield f"claims.{claim.id}.arm must be another arm than its baseline, got {claim.arm!r} for both"
 
 
-def _mistakes(name: str, given: Any) -> Iterable[str]:
+def _mistakes(name: Any, given: Any) -> Iterable[str]:
     """What is wrong with one claim's settings."""
     where = f"claims.{name}"
+    if not isinstance(name, str):
+        yield f"{where} must have a text as its id, got {name!r}; put it in quotes"
     if not isinstance(given, Mapping):
         yield f"{where} must hold settings ({', '.join(NEEDED)}), got {given!r}"
         return
@@ -196,7 +220,9 @@ def _mistakes(name: str, given: Any) -> Iterable[str]:
             finite = "a finite number" if least < 0 else "a finite number > 0"
             yield f"{where}.{key} must be {finite}, got {value!r}"
     controls = given.get("controls")
-    if controls is not None and (isinstance(controls, str) or not all(isinstance(each, str) for each in controls)):
+    if controls is not None and not (
+        isinstance(controls, (list, tuple)) and all(isinstance(each, str) for each in controls)
+    ):
         yield f"{where}.controls must be a list of arms, got {controls!r}"
     yield from _disagreements(where, given)
 

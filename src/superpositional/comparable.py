@@ -7,8 +7,9 @@ themselves, one after the other, the arms of a seed side by side. Read by ``verd
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from superpositional.analysis import name_seeds
 from superpositional.records import Run, Sweep
@@ -24,24 +25,41 @@ OTHERS = 0.5
 def unlike(sweep: Sweep, runs: Iterable[Run]) -> list[str]:
     """What differs between runs that have ended, each in words with its cure; nothing if they can be compared."""
     ended = [run for run in runs if run.status in ("done", "diverged")]
-    stamps: dict[str, Counter] = {}
-    for run in ended:
-        # Behind a + stand the user's own sources, which belong to an arm.
-        stamp = {"code versions": str(run.record.get("code")).split("+")[0], "execution modes": run.record.get("execution")}
-        if run.status == "done":
-            stamp["targets"] = run.summary("convergence/target")
-        config = run.record.get("config") or {}
-        stamp |= {f"{key} settings": json.dumps(config.get(key), sort_keys=True) for key in TASK}
-        for name, value in stamp.items():
-            stamps.setdefault(name, Counter())[str(value)] += 1
+    stamps = [_stamp(run) for run in ended]
     words = []
-    for name, counts in stamps.items():
+    for name in dict.fromkeys(name for stamp in stamps for name in stamp):
+        counts = Counter(stamp.get(name, "none") for stamp in stamps)
         if len(counts) > 1:
-            shown = [
-                f"{count} with {value}" if len(value) < 30 else f"{count} with others" for value, count in counts.items()
-            ]
-            words.append(f"the runs differ in {name} ({', '.join(shown)}); run the sweep again under one")
+            shown = ", ".join(f"{count} with {value}" for value, count in counts.items())
+            words.append(f"the runs differ in {name} ({shown}); run the sweep again under one")
+    # A run that diverged may have ended before it could say its target.
+    targets = Counter(run.summary("convergence/target") for run in ended if run.status == "done")
+    if len(targets) > 1:
+        shown = ", ".join(f"{count} with {json.dumps(value)}" for value, count in targets.items())
+        words.append(f"the runs differ in targets ({shown}); run the sweep again under one")
     return [*words, *_unequally_tuned(sweep, {run.arm for run in ended})]
+
+
+def _stamp(run: Run) -> dict[str, str]:
+    """What must be the same in all runs of a comparison, by what it is called."""
+    # Behind a + stand the user's own sources, which belong to an arm.
+    found = {
+        "code versions": str(run.record.get("code")).split("+")[0],
+        "execution modes": str(run.record.get("execution")),
+    }
+    config = run.record.get("config") or {}
+    for key in TASK:
+        found |= {f"the setting {path}": text for path, text in _settings(key, config.get(key))}
+    return found
+
+
+def _settings(path: str, value: Any) -> Iterable[tuple[str, str]]:
+    """Every single value of a config's node, with its path: ``data.length``, ``16``."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _settings(f"{path}.{key}", item)
+    elif value is not None:
+        yield path, json.dumps(value)
 
 
 def _unequally_tuned(sweep: Sweep, arms: set[str]) -> Iterable[str]:
@@ -64,15 +82,14 @@ def one_at_a_time(sweep: Sweep, runs: Sequence[Run]) -> list[str]:
     spans = sorted((_span(run), run.arm, run.seed) for run in every)
     overlapping = sum(one[0][1] > other[0][0] + SLACK_SECONDS for one, other in pairwise(spans))
     if overlapping:
-        words.append(f"runs went side by side {overlapping} times; {cure}")
-    compared = sorted(runs, key=_span)
-    order = [run.seed for run in compared]
+        words.append(f"runs went side by side {overlapping} time{'' if overlapping == 1 else 's'}; {cure}")
     # Each seed's runs one after the other: a machine that slows down in an hour slows both arms.
-    scattered = {
-        seed
-        for seed in order
-        if order[order.index(seed) : order.index(seed) + order.count(seed)] != [seed] * order.count(seed)
-    }
+    compared, order = {(run.arm, run.seed) for run in runs}, sorted(every, key=_span)
+    scattered = set()
+    for seed in {run.seed for run in runs}:
+        places = [index for index, run in enumerate(order) if run.seed == seed and (run.arm, seed) in compared]
+        if any(run.seed != seed for run in order[places[0] : places[-1] + 1]):
+            scattered.add(seed)
     if scattered:
         words.append(f"the arms were not interleaved at {name_seeds(scattered)}; {cure}")
     if resumed := sorted({run.seed for run in runs if run.record.get("sessions", 1) > 1}):
@@ -80,7 +97,9 @@ def one_at_a_time(sweep: Sweep, runs: Sequence[Run]) -> list[str]:
     for key, name in (("device", "devices"), ("machine", "machines")):
         if len(found := {str(run.record.get(key)) for run in runs}) > 1:
             words.append(f"the runs differ in {name} ({len(found)}); {cure}")
-    busy = [run for run in runs if run.record.get("load", 0.0) > run.record["config"].get("threads", 1) + OTHERS]
+    busy = [
+        run for run in runs if run.record.get("load", 0.0) > (run.record.get("config") or {}).get("threads", 1) + OTHERS
+    ]
     if len(busy) > len(runs) / 2:
         words.append(f"the machine was busy with other work at the start of {len(busy)} of {len(runs)} runs; {cure}")
     return words

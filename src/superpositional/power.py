@@ -44,7 +44,8 @@ def spreads(sweep: Sweep, declared: str | None = None) -> list[Spread]:
     for claim in claims.read(content, sweep.arms, sweep.baselines):
         spread = verdicts.spread(sweep, claim)
         if spread is not None:
-            effects = sorted({claim.margin, *([] if claim.published is None else [abs(claim.published)])})
+            # A published 0 is an effect that no number of pairs finds.
+            effects = sorted({claim.margin, abs(claim.published or claim.margin)})
             found.append(Spread(claim.id, *spread, claim.effect_unit, tuple(effects)))
     if not found:
         raise claims.ClaimError(f"no claim of {sweep.name} has two pairs to tell a spread; name others with --claims")
@@ -60,11 +61,12 @@ def rows(effects: Sequence[float], powers: Sequence[float], family: int, found: 
     to_exclude = [f"to show it is smaller, {100 * power:g} %" for power in powers]
     table: Rows = [("claim", "sd of differences", "effect", *to_find, *to_exclude)]
     for spread in each:
-        sd = f"{spread.sd:.3g} {spread.unit} (n = {spread.n})" if spread.n else "1 sd"
+        unit = f" {spread.unit}".rstrip()
+        sd = f"{spread.sd:.3g}{unit} (n = {spread.n})" if spread.n else "1 sd"
         for effect in spread.effects:
             find = [inference.pairs_to_detect(effect, spread.sd, alpha, power, LEAST_PAIRS) for power in powers]
             exclude = [inference.pairs_for_equivalence(effect, spread.sd, alpha=ALPHA, power=power) for power in powers]
-            table.append((spread.name, sd, f"{effect:g} {spread.unit}", *map(_count, [*find, *exclude])))
+            table.append((spread.name, sd, f"{effect:g}{unit}", *map(_count, [*find, *exclude])))
     return table
 
 
@@ -87,8 +89,16 @@ def curves(ax: Axes, effects: Sequence[float], family: int) -> Axes:
 
 def check(effects: Sequence[float], powers: Sequence[float], family: int) -> list[str]:
     """What is wrong with what was asked, in words."""
-    wrong = [f"--effects must be > 0, got {value:g}" for value in effects if not (0 < value < math.inf)]
-    wrong += [f"--power must lie between 0 and 1, got {value:g}; 0.8 is usual" for value in powers if not 0 < value < 1]
+    wrong = [
+        f"--effects must be finite and > 0, got {value:g}; 0.5 is half the sd of the differences"
+        for value in effects
+        if not 0 < value < math.inf
+    ]
+    wrong += [
+        f"--power must lie between {ALPHA}, which the tests find where nothing is, and 1, got {value:g}; 0.8 is usual"
+        for value in powers
+        if not ALPHA < value < 1
+    ]
     return wrong + ([] if family >= 1 else [f"--family must be >= 1, got {family}; it is the number of claims"])
 
 

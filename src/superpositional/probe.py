@@ -7,7 +7,7 @@ updates alone and bounds neither loss nor accuracy. Read by the command line's `
 
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,9 +38,9 @@ def rows(traces: Mapping[str, Sequence[Any]]) -> list[tuple[str, ...]]:
         table.append(
             (
                 name,
-                f"{_mean(share):.3g}",
-                f"{np.nanmax(share):.3g}" if not np.isnan(share).all() else "–",
-                f"{_mean(angle):.3g}",
+                _of_numbers(np.mean, share),
+                _of_numbers(np.max, share),
+                _of_numbers(np.mean, angle),
                 "–" if touched is None else f"{touched:,}",
                 f"{np.mean([trace.changed for trace in each]):,.4g}",
                 f"{each[0].scalars:,}",
@@ -58,7 +58,13 @@ def _traced(config: Mapping[str, Any], steps: int) -> list[Any]:
     torch.set_num_threads(config["threads"])
     parts = configs.build(config)
     tracers = []
-    trace = _callback(lambda optimizer: tracers.append(Tracer(optimizer).__enter__()))
+
+    def start(optimizer: Any) -> None:
+        try:
+            tracers.append(Tracer(optimizer).__enter__())
+        except ValueError as error:
+            raise configs.ConfigError([f"{error}; plan traces Adam's kin, such as optimizer=adamw"]) from None
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
@@ -68,18 +74,13 @@ def _traced(config: Mapping[str, Any], steps: int) -> list[Any]:
             max_steps=steps,
             limit_val_batches=0,
             logger=False,
-            callbacks=[trace],
+            callbacks=[_callback(start)],
             enable_progress_bar=False,
             enable_model_summary=False,
             enable_checkpointing=False,
             num_sanity_val_steps=0,
         )
-        try:
-            trainer.fit(parts.task, parts.data)
-        except ValueError as error:
-            if tracers:
-                raise
-            raise configs.ConfigError([f"optimizer: {error}"]) from None
+        trainer.fit(parts.task, parts.data)
     return tracers[0].traces
 
 
@@ -103,5 +104,7 @@ def _placebo(node: Mapping[str, Any]) -> dict[str, Any]:
     return {"_target_": PLACEBO, "_partial_": True} | decay | {key: node[key] for key in known if key in node}
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+def _of_numbers(what: Callable[[Any], float], values: Sequence[float]) -> str:
+    """Of a step in which nothing moved there is no number."""
+    there = [value for value in values if not np.isnan(value)]
+    return f"{what(there):.3g}" if there else "–"

@@ -14,13 +14,14 @@ them, ``claims.json`` holds them.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from superpositional import analysis, inference
-from superpositional.analysis import Measure, bounds, label, name_seeds
+from superpositional.analysis import Measure, Outcomes, bounds, label, name_seeds
 from superpositional.claims import DIVERGED, Claim
 from superpositional.comparable import one_at_a_time, unlike
 from superpositional.inference import Estimate, SignFlip
@@ -29,6 +30,7 @@ from superpositional.records import Run, Sweep
 ALPHA, POWER, LEAST_PAIRS = 0.05, 0.8, 6
 NARROW = 1 - 2 * ALPHA  # the interval that the two one-sided tests amount to
 NONE = "no verdict"
+NO_RATIO = inference.Ratio(None, None, None)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Attribution:
 
     ``control`` is its effect against the same baseline, ``beyond`` the claim's arm against it, both in the claim's unit and
     not corrected for multiplicity. ``share`` is control effect over the arm's effect with its 95 % interval, None where the
-    arm's own effect cannot be told from 0 or a pair is missing.
+    arm's own effect cannot be told from 0, a pair is missing, or the runs cannot be compared.
     """
 
     arm: str
@@ -60,9 +62,11 @@ class Verdict:
         p, p_holm, family_size: of the paired t test; adjusted over so many tests.
         sign_flip: the exact randomisation test, as a cross-check.
         small: the 90 % interval of a superior or inferior effect lies within the margin.
+        sd: of the paired differences; of a ratio in percent of the baseline's mean. None without a verdict.
+        missed: runs of either arm that had not reached the target within the length of training, and stand with that.
+        attribution: what each control does.
         detectable: the effect that n pairs find in 80 of 100 cases, at the family's strictest level.
         pairs: how many would decide in 80 of 100 cases, be the effect as large as the margin or 0; None if too many.
-        missed: runs of either arm that never reached the target and stand with the length of training.
     """
 
     claim: Claim
@@ -77,10 +81,23 @@ class Verdict:
     family_size: int
     sign_flip: SignFlip | None
     small: bool
-    detectable: float | None
-    pairs: int | None
+    sd: float | None
     missed: Mapping[str, int]
     attribution: tuple[Attribution, ...] = ()
+
+    @cached_property
+    def detectable(self) -> float | None:
+        return None if self.sd is None else inference.detectable(self.sd, self.effect.n, ALPHA / self.family_size, POWER)
+
+    @cached_property
+    def pairs(self) -> int | None:
+        if self.sd is None:
+            return None
+        needed = [
+            inference.pairs_to_detect(self.claim.margin, self.sd, ALPHA / self.family_size, POWER, LEAST_PAIRS),
+            inference.pairs_for_equivalence(self.claim.margin, self.sd, alpha=ALPHA, power=POWER),
+        ]
+        return None if None in needed else max(needed)
 
     @property
     def words(self) -> str:
@@ -100,8 +117,8 @@ class Verdict:
 
     @property
     def published_within(self) -> bool | None:
-        """Whether the 95 % interval holds the published value."""
-        if self.claim.published is None or self.effect.low is None:
+        """Whether the 95 % interval holds the published value; None where there is no interval of all pairs."""
+        if self.refusals or self.claim.published is None or self.effect.low is None:
             return None
         return self.effect.low <= self.claim.published <= self.effect.high
 
@@ -109,6 +126,7 @@ class Verdict:
     def sentence(self) -> str:
         """All of it in words, with n."""
         claim, effect = self.claim, self.effect
+        unit = f" {claim.effect_unit}".rstrip()
         head = f"{claim.id}, {label(claim.arm)} vs {label(claim.baseline)}, {claim.metric}: {self.words}"
         if self.answer in ("as claimed", "not as claimed"):
             head += f" ({self.answer})"
@@ -116,24 +134,23 @@ class Verdict:
             return f"{head}: {'; '.join(self.refusals)}.{self._of_some_pairs}"
         kind = "mean paired difference" if claim.compare == "difference" else "change of the mean"
         parts = [f"{head}. {kind.capitalize()} {bounds(effect, claim.effect_unit)}, n = {effect.n} seeds"]
-        parts.append(f"margin ± {claim.margin:g} {claim.effect_unit}")
+        parts.append(f"margin ± {claim.margin:g}{unit}")
         if claim.published is not None and self.published_within is not None:
             where = "inside" if self.published_within else "outside"
-            parts.append(
-                f"the published {analysis.signed(claim.published, 1)} {claim.effect_unit} lies {where} the interval"
-            )
+            published = f"{claim.published:+g}".replace("-", "−") if claim.published else "0"
+            parts.append(f"the published {published}{unit} lies {where} the interval")
         parts.append(f"p = {self.p:.2g}, after Holm over {self.family_size} {self.p_holm:.2g}")
         exact = "exact sign-flip" if self.sign_flip.exact else "sign-flip"
         parts.append(f"{exact} p = {self.sign_flip.p:.2g}")
         if self.detectable is not None:
-            parts.append(f"{effect.n} pairs find {self.detectable:.2g} {claim.effect_unit} with 80 % power")
+            parts.append(f"{effect.n} pairs find {self.detectable:.2g}{unit} with 80 % power")
         parts.append("no number of pairs would decide" if self.pairs is None else f"about {self.pairs} pairs would decide")
         parts += [f"{label(arm)}: {count} censored" for arm, count in self.missed.items() if count]
         return "; ".join(parts) + "." + "".join(f" Caution: {caution}." for caution in self.cautions)
 
     @property
     def _of_some_pairs(self) -> str:
-        if not self.effect.n:
+        if self.effect.mean is None:
             return ""
         there = f"{self.effect.n} {'pair' if self.effect.n == 1 else 'pairs'}"
         return f" Of the {there} there are: {bounds(self.effect, self.claim.effect_unit)}."
@@ -141,18 +158,15 @@ class Verdict:
     def plain(self) -> dict[str, Any]:
         """For ``claims.json``: every digit, None where there is no value."""
         claim = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self.claim).items()}
-        found = {key: value for key, value in vars(self).items() if key not in ("claim", "effect", "narrow", "sign_flip")}
+        own = ("claim", "effect", "narrow", "sign_flip")
+        found = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in own}
+        found |= {"detectable": self.detectable, "pairs": self.pairs}
         found |= {"refusals": list(self.refusals), "cautions": list(self.cautions), "missed": dict(self.missed)}
         found |= {"effect": vars(self.effect) | {"unit": self.claim.effect_unit}, "interval_90": list(self.narrow)}
         found |= {"sign_flip": self.sign_flip and vars(self.sign_flip), "words": self.words, "answer": self.answer}
         found |= {"published_within_interval": self.published_within, "sentence": self.sentence}
         found["attribution"] = [
-            {
-                "arm": each.arm,
-                "control": vars(each.control),
-                "beyond": vars(each.beyond),
-                "share": each.share and vars(each.share),
-            }
+            {key: value if key == "arm" else value and vars(value) for key, value in vars(each).items()}
             for each in self.attribution
         ]
         return {"claim": claim, **found}
@@ -172,37 +186,70 @@ def judge(sweep: Sweep, claims: Sequence[Claim]) -> list[Verdict]:
 
 def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
     """All that can be said of one claim without the rest of its family."""
-    sides = _sides(sweep, claim)
-    arm, baseline = (sides[name] for name in (claim.arm, claim.baseline))
-    pairs = [seed for seed in arm.values if seed in baseline.values]
-    a, b = (np.array([side.values[seed] for seed in pairs]) for side in (arm, baseline))
-    compared = [run for run in sweep.runs if run.arm in (claim.arm, claim.baseline)]
-    refusals = [*_incomplete(sweep, arm, baseline), *unlike(sweep, compared)]
-    refusals += one_at_a_time(sweep, compared) if claim.of_time else []
+    arms = claim.arm, claim.baseline
+    arm, baseline = _sides(sweep, claim, arms)
+    a, b = _pairs(arm, baseline)
+    refusals = [*_incomplete(sweep, arm, baseline), *_unfit(sweep, claim, arms)]
     effect, narrow = _effect(claim, a, b)
-    no_interval = effect.low is None
-    if not refusals and no_interval:
-        short = "1 pair allows no interval" if effect.n == 1 else "the baseline's mean is too near 0 for a ratio"
-        refusals.append(short if effect.n else "no pair to compare")
+    if not refusals and effect.low is None:
+        refusals.append(_no_interval(effect.n, b))
+    differences, resolution = _differences(a, b)
     usable = not refusals
-    p = inference.paired_t(a - b) if usable else None
+    versions = analysis.mixed_versions(run for run in sweep.runs if run.arm in arms)
+    cautions = [f"the runs compared differ in {words}" for words in versions]
+    attribution = []
+    for control in claim.controls:
+        mixed = _unfit(sweep, claim, (*arms, control)) if usable else []
+        cautions += [f"beside {label(control)}, {words}" for words in mixed]
+        attribution.append(_attribution(sweep, claim, control, comparable=usable and not mixed))
     return Verdict(
         claim=claim,
         verdict=NONE,
         refusals=tuple(refusals),
-        cautions=tuple(f"the runs compared differ in {words}" for words in analysis.mixed_versions(compared)),
+        cautions=tuple(cautions),
         planned=len(sweep.seeds),
         effect=effect,
         narrow=narrow,
-        p=p,
+        p=inference.paired_t(differences) if usable else None,
         p_holm=None,
         family_size=size,
-        sign_flip=inference.sign_flip(a - b) if usable else None,
+        sign_flip=inference.sign_flip(differences, resolution) if usable else None,
         small=False,
-        **(_planned(claim, a, b, size) if usable else {"detectable": None, "pairs": None}),
+        sd=inference.student_interval(differences).sd / _unit(claim, b) if usable else None,
         missed={claim.arm: arm.missed, claim.baseline: baseline.missed} if claim.to_target else {},
-        attribution=tuple(_attribution(claim, sides, name) for name in claim.controls),
+        attribution=tuple(attribution),
     )
+
+
+def _pairs(*sides: "_Side") -> list[np.ndarray]:
+    """The values of the seeds that all of them have, each side's in one order."""
+    seeds = [seed for seed in sides[0].values if all(seed in side.values for side in sides)]
+    return [np.array([side.values[seed] for seed in seeds]) for side in sides]
+
+
+def _differences(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float]:
+    """a - b, and how far off each may be: summaries keep what torch measured, in single precision.
+
+    Differences that are equal but for that are made so, lest the t test take rounding for their spread.
+    """
+    resolution = float(np.finfo(np.float32).eps / 2 * (np.abs(a) + np.abs(b)).max(initial=0.0))
+    differences = a - b
+    if differences.size and np.ptp(differences) <= 2 * resolution:
+        middle = np.median(differences)
+        differences = np.full(differences.size, middle if abs(middle) > resolution else 0.0)
+    return differences, resolution
+
+
+def _unfit(sweep: Sweep, claim: Claim, arms: Sequence[str]) -> list[str]:
+    """Why the runs of these arms cannot be compared."""
+    runs = [run for run in sweep.runs if run.arm in arms]
+    return [*unlike(sweep, runs), *(one_at_a_time(sweep, runs) if claim.of_time else [])]
+
+
+def _no_interval(n: int, baseline: np.ndarray) -> str:
+    if n < 2:
+        return "1 pair allows no interval; run more seeds" if n else "no pair to compare"
+    return f"the baseline's mean must be clearly above 0 for a ratio, got {baseline.mean():.3g}; compare differences"
 
 
 def _decide(found: Verdict, p_holm: float | None) -> Verdict:
@@ -231,31 +278,32 @@ class _Side:
     missed: int = 0
 
 
-def _sides(sweep: Sweep, claim: Claim) -> dict[str, _Side]:
-    """Of every arm that the claim speaks of."""
-    arms = list(dict.fromkeys([claim.arm, claim.baseline, *claim.controls]))
+def _sides(sweep: Sweep, claim: Claim, arms: Sequence[str]) -> list[_Side]:
+    """Of each of these arms."""
+    if claim.metric == DIVERGED:
+        return [_diverged(sweep, arm, claim.scale) for arm in arms]
     requires = "convergence/target" if claim.to_target else None
     measure = Measure(claim.metric, claim.metric, claim.unit, "", "", claim.scale, requires)
-    found = {arm: analysis.outcomes(sweep, arm, measure) for arm in arms}
-    if claim.metric == DIVERGED:
-        return {arm: _diverged(sweep, arm, claim.scale) for arm in arms}
+    found = [analysis.outcomes(sweep, arm, measure) for arm in arms]
     if not claim.to_target:
-        return {arm: _Side(each.values, each.without) for arm, each in found.items()}
+        return [_Side(each.values, each.without) for each in found]
     horizon = _horizon([run for run in sweep.runs if run.arm in arms and run.status == "done"], claim.metric)
-    sides = {}
-    for arm, each in found.items():
-        # A run that diverged never reached it either, whatever it passed on the way.
-        misses = sorted(each.seeds(("missed the target", "diverged")))
-        if horizon is None:
-            sides[arm] = _Side({}, each.without)
-            continue
-        seeds = [*each.values, *misses]
-        times = inference.censored([*each.values.values(), *[None] * len(misses)], claim.scale * horizon)
-        without = {
-            reason: seeds for reason, seeds in each.without.items() if reason not in ("missed the target", "diverged")
-        }
-        sides[arm] = _Side(dict(zip(seeds, map(float, times), strict=True)), without, len(misses))
-    return sides
+    return [_censored(each, None if horizon is None else claim.scale * horizon) for each in found]
+
+
+def _censored(found: Outcomes, horizon: float | None) -> _Side:
+    """Times to a target, where a run that missed it stands with the length of training."""
+    # A run that diverged never reached it either, whatever it passed on the way.
+    ended = ("missed the target", "diverged")
+    misses = sorted(found.seeds(ended))
+    without = {reason: seeds for reason, seeds in found.without.items() if reason not in ended}
+    if horizon is None:
+        there = tuple(sorted([*found.values, *misses]))
+        return _Side({}, without | ({"length of training unknown": there} if there else {}))
+    times = inference.censored([*found.values.values(), *[None] * len(misses)], horizon)
+    # Beyond rounding: a run may reach it with its last validation.
+    late = sum(time > horizon * (1 + 1e-6) for time in found.values.values())
+    return _Side(dict(zip([*found.values, *misses], map(float, times), strict=True)), without, len(misses) + late)
 
 
 def _diverged(sweep: Sweep, arm: str, scale: float) -> _Side:
@@ -275,11 +323,12 @@ def _horizon(runs: Sequence[Run], metric: str) -> float | None:
     for run in runs:
         if "seconds" in metric:
             clock = run.curves.get("time/train_seconds", ((), ()))[1]
-            lengths.append(float(clock[-1]) if len(clock) else None)
+            # Seven digits, as a published sweep keeps them, so that it is judged alike.
+            lengths.append(float(f"{clock[-1]:.7g}") if len(clock) else 0.0)
         else:
             per = run.record.get("steps_per_epoch") if "epochs" in metric else 1
-            lengths.append(run.record["steps"] / per if per and run.record.get("steps") else None)
-    return None if not lengths or None in lengths else min(lengths)
+            lengths.append((run.record.get("steps") or 0) / per if per else 0.0)
+    return min(lengths) if lengths and all(length > 0 for length in lengths) else None
 
 
 def _incomplete(sweep: Sweep, arm: _Side, baseline: _Side) -> Iterable[str]:
@@ -292,8 +341,10 @@ def _incomplete(sweep: Sweep, arm: _Side, baseline: _Side) -> Iterable[str]:
 def _effect(claim: Claim, a: np.ndarray, b: np.ndarray) -> tuple[Estimate, tuple[float | None, float | None]]:
     """Arm against baseline with its 95 % interval, and the 90 % interval, in the claim's unit."""
     estimates = [inference.student_interval(a - b, level) for level in (inference.LEVEL, NARROW)]
-    if claim.compare == "ratio" and len(a):
-        ratios = [inference.ratio(a, b, level) for level in (inference.LEVEL, NARROW)]
+    if claim.compare == "ratio":
+        # Of a baseline below 0, more percent would be less.
+        above = len(b) and b.mean() > 0
+        ratios = [inference.ratio(a, b, each) if above else NO_RATIO for each in (inference.LEVEL, NARROW)]
         estimates = [
             replace(estimate, mean=_percent(each.value), sd=None, low=_percent(each.low), high=_percent(each.high))
             for estimate, each in zip(estimates, ratios, strict=True)
@@ -305,50 +356,27 @@ def _percent(ratio: float | None) -> float | None:
     return None if ratio is None else 100 * (ratio - 1)
 
 
-def _planned(claim: Claim, a: np.ndarray, b: np.ndarray, size: int) -> dict[str, Any]:
-    """What n pairs can find and how many would decide, were the sd as observed; at the strictest level Holm may ask for."""
-    n, sd, alpha = len(a), inference.student_interval(a - b).sd, ALPHA / size
-    one = _unit(claim, b)
-    detectable = inference.detectable(sd, n, alpha, POWER)
-    margin = claim.margin * one
-    needed = [
-        inference.pairs_to_detect(margin, sd, alpha, POWER, LEAST_PAIRS),
-        inference.pairs_for_equivalence(margin, sd, alpha=ALPHA, power=POWER),
-    ]
-    return {
-        "detectable": None if detectable is None else detectable / one,
-        "pairs": None if None in needed else max(needed),
-    }
-
-
 def _unit(claim: Claim, baseline: np.ndarray) -> float:
     """One unit of the effect in the metric's: a percent of the baseline's mean, for a ratio."""
-    return abs(float(baseline.mean())) / 100 if claim.compare == "ratio" else 1.0
+    return float(baseline.mean()) / 100 if claim.compare == "ratio" else 1.0
 
 
-def _attribution(claim: Claim, sides: Mapping[str, _Side], control: str) -> Attribution:
+def _attribution(sweep: Sweep, claim: Claim, control: str, *, comparable: bool) -> Attribution:
     """Over the seeds that all three arms have."""
-    values = [sides[name].values for name in (claim.arm, claim.baseline, control)]
-    seeds = [seed for seed in values[0] if all(seed in each for each in values)]
-    arm, baseline, other = (np.array([each[seed] for seed in seeds]) for each in values)
+    arm, baseline, other = _pairs(*_sides(sweep, claim, (claim.arm, claim.baseline, control)))
     effect, _ = _effect(claim, arm, baseline)
     there = effect.low is not None and not effect.low <= 0 <= effect.high
-    return Attribution(
-        arm=control,
-        control=_effect(claim, other, baseline)[0],
-        beyond=_effect(claim, arm, other)[0],
-        share=inference.ratio(other - baseline, arm - baseline) if there else None,
-    )
+    share = None
+    if there and comparable and effect.n == len(sweep.seeds):
+        share = inference.ratio(other - baseline, arm - baseline)
+    return Attribution(control, _effect(claim, other, baseline)[0], _effect(claim, arm, other)[0], share)
 
 
 def spread(sweep: Sweep, claim: Claim) -> tuple[float, int] | None:
-    """The sd of a claim's paired differences in its own unit, over n pairs; None below two."""
-    sides = _sides(sweep, claim)
-    arm, baseline = (sides[name].values for name in (claim.arm, claim.baseline))
-    pairs = [seed for seed in arm if seed in baseline]
-    a, b = (np.array([side[seed] for seed in pairs]) for side in (arm, baseline))
-    sd = inference.student_interval(a - b).sd
-    return None if sd is None else (sd / _unit(claim, b), len(pairs))
+    """The sd of a claim's paired differences in its own unit, over n pairs; None where there is none."""
+    a, b = _pairs(*_sides(sweep, claim, (claim.arm, claim.baseline)))
+    sd = inference.student_interval(_differences(a, b)[0]).sd
+    return None if sd is None or _unit(claim, b) <= 0 else (sd / _unit(claim, b), len(a))
 
 
 def lead(verdicts: Sequence[Verdict]) -> str:
