@@ -286,7 +286,8 @@ def test_an_optimizer_that_is_no_adam_is_refused_with_a_cure(door, workplace) ->
     code, out, err = door("plan", "optimizer=sgd")
     assert (code, out) == (2, "")
     said = " ".join(err.split())
-    assert "optimizer must have Adam's state to be traced, got SGD; plan traces Adam's kin, such as optimizer=adamw" in said
+    assert "to be traced" in said
+    assert "got SGD; plan traces Adam's kin, such as optimizer=adamw" in said
     assert list(workplace.iterdir()) == []
 
 

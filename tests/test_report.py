@@ -244,8 +244,9 @@ def test_the_lead_says_no_more_than_the_intervals(tmp_path):
     write_sweep(tmp_path / "open", {"adam": [0.90, 0.91, 0.92], "same": [0.91, 0.90, 0.92]}, curves=rising)
     assert write_report(tmp_path / "open").lead == (
         "**In short.** Of 1 claim, inconclusive: accuracy:same. Inconclusive is not equal: the intervals allow an effect "
-        "that matters. Of each interval alone, uncorrected: test accuracy: no arm's interval against adam excludes 0; "
-        "epochs to target: no interval against adam to speak of."
+        "that matters. These verdicts are exploratory, declared or changed after 6 of 6 runs. Of each interval alone, "
+        "uncorrected: test accuracy: no arm's interval against adam excludes 0; epochs to target: no interval against adam "
+        "to speak of."
     )
     write_sweep(tmp_path / "apart", {"adam": [0.90, 0.91, 0.92], "up": [0.930, 0.941, 0.951]}, curves=rising)
     lead = write_report(tmp_path / "apart").lead

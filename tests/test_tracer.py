@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch.nn import Parameter
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from superpositional import SuperpositionalAdamW
 from superpositional.controls import PlaceboAdamW
@@ -40,6 +41,7 @@ def take_steps(optimizer: torch.optim.Optimizer, parameters: list[Parameter], st
         lambda params: torch.optim.Adam(params, weight_decay=0.1, amsgrad=True, foreach=True),
         torch.optim.AdamW,
         lambda params: torch.optim.AdamW(params, maximize=True, lr=0.1),
+        lambda params: torch.optim.AdamW(params, fused=True),
         lambda params: SuperpositionalAdamW(params, quantum_weight=0.0),
         lambda params: SuperpositionalAdamW(params, quantum_weight=0.0, bias_correction=False),
     ],
@@ -120,6 +122,19 @@ def test_it_samples_every_so_many_steps_and_leaves_the_run_as_it_was() -> None:
     assert len(tracer.traces) == 3
 
 
+def test_a_hook_on_all_optimizers_hears_of_no_other_step() -> None:
+    parameters = weights()
+    optimizer = SuperpositionalAdamW(parameters, bias_correction=False)
+    heard = []
+    hook = register_optimizer_step_post_hook(lambda *_: heard.append(1))
+    try:
+        with Tracer(optimizer) as tracer:
+            take_steps(optimizer, parameters, 3)
+    finally:
+        hook.remove()
+    assert len(heard) == len(tracer.traces) == 3
+
+
 def test_a_weight_without_a_gradient_counts_for_nothing() -> None:
     parameters = [*weights(), Parameter(torch.ones(7, dtype=torch.float64))]
     optimizer = SuperpositionalAdamW(parameters)
@@ -139,9 +154,9 @@ def test_angles_keep_their_digits_however_small(degrees: float) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: Tracer(torch.optim.SGD(p, lr=0.1)), "optimizer must have Adam's state to be traced, got SGD"),
+        (lambda p: Tracer(torch.optim.SGD(p, lr=0.1)), "optimizer must be torch's Adam or AdamW to be traced, .* got SGD"),
+        (lambda p: Tracer(torch.optim.NAdam(p)), "optimizer must be torch's Adam or AdamW to be traced, .* got NAdam"),
         (lambda p: Tracer(torch.optim.AdamW(p), every=0), "every must be an integer >= 1, got 0"),
-        (lambda p: Tracer(torch.optim.AdamW(p, fused=True)), "fused must be false to be traced, got true"),
     ],
 )
 def test_what_cannot_be_traced_is_refused_with_its_cure(make, message: str) -> None:

@@ -24,12 +24,16 @@ from superpositional.verdicts import Verdict
 
 @dataclass(frozen=True)
 class Calibration:
-    """One claim over disjoint groups of seeds. ``judged`` leaves out groups without a verdict, which are ``refused``."""
+    """One claim over disjoint groups of seeds. ``judged`` leaves out groups without a verdict, which are ``refused``.
+
+    In ``same`` of them all differences are 0: there no other verdict was possible.
+    """
 
     claim: Claim
     size: int
     counts: Counter
     p_values: tuple[float, ...]
+    same: int
 
     @property
     def judged(self) -> int:
@@ -58,7 +62,8 @@ class Calibration:
         return (
             f"{name}: {self.false} of {self.judged} groups of {self.size} pairs were called superior or inferior, "
             f"{100 * self.false / self.judged:.1f} % [{100 * low:.1f}, {100 * high:.1f}] (nominal: 5 %); "
-            f"{self.counts['equivalent']} equivalent, {self.counts['inconclusive']} inconclusive{refused}."
+            f"{self.counts['equivalent']} equivalent, {self.counts['inconclusive']} inconclusive{refused}; in {self.same} "
+            "groups all differences are exactly 0."
         )
 
 
@@ -94,25 +99,38 @@ def write_calibration(folder: str | Path, out: str | Path | None = None, *, size
     """
     sweep = load_sweep(folder)
     out = Path(folder) / "report" if out is None else Path(out)
-    content = sweep.claims if declared is None else claims.find(declared)
-    asked = claims.read(content, sweep.arms, sweep.baselines)
+    _, asked = claims.of(sweep, declared)
     if not asked:
-        raise claims.ClaimError(f"no claim was declared with {sweep.name}; name some with --claims")
+        raise claims.ClaimError(f"no claim to judge in {sweep.name}: it has one arm; name others with --claims")
     found = calibrate(sweep, asked, size)
     whole = verdicts.judge(sweep, asked)
     parts = groups(sweep.seeds, size)
-    rows = [("claim", "groups", "superior", "inferior", "equivalent", "inconclusive", "no verdict", "false share", "95 %")]
+    rows = [
+        (
+            "claim",
+            "groups",
+            "superior",
+            "inferior",
+            "equivalent",
+            "inconclusive",
+            "no verdict",
+            "superior or inferior",
+            "all differences 0",
+        )
+    ]
     for each in found:
-        share = "–" if not each.judged else f"{100 * each.false / each.judged:.1f} %"
-        interval = "–" if each.interval is None else "[{:.1f}, {:.1f}] %".format(*(100 * end for end in each.interval))
+        share = "–"
+        if each.interval is not None:
+            low, high = (100 * end for end in each.interval)
+            share = f"{100 * each.false / each.judged:.1f} % [{low:.1f}, {high:.1f}]"
         counts = [str(each.counts[name]) for name in ("superior", "inferior", "equivalent", "inconclusive", verdicts.NONE)]
-        rows.append((each.claim.id, str(len(parts)), *counts, share, interval))
+        rows.append((each.claim.id, str(len(parts)), *counts, share, str(each.same)))
     over = sweep.seeds[size * len(parts) :]
     rest = f", {len(over)} left over ({analysis.name_seeds(over)})" if over else ""
     head = (
         f"{analysis.progress(sweep).capitalize()}. {len(sweep.seeds)} seeds of {sweep.name} in {len(parts)} disjoint "
-        f"groups of {size}{rest}; each claim judged in each group by itself. Nominal rate of false verdicts: 5 %. "
-        "Brackets: Clopper and Pearson, 95 %. All seeds together:"
+        f"groups of {size}{rest}; each claim judged in each group by itself. Where the arms differ by nothing, superior "
+        "or inferior is a false verdict, at a nominal rate of 5 %. Brackets: Clopper and Pearson, 95 %. All seeds together:"
     )
     bullets = "".join(f"- {text}\n" for text in [each.sentence for each in found] + [verdict.sentence for verdict in whole])
     text = f"{head}\n\n{tables.markdown(rows)}\n{bullets}"
@@ -120,7 +138,7 @@ def write_calibration(folder: str | Path, out: str | Path | None = None, *, size
     (out / "calibration.md").write_text(text, encoding="utf-8", newline="\n")
     write_json(out / "calibration.json", {"sweep": sweep.name, "size": size, "claims": [_plain(each) for each in found]})
     with ink.style():
-        figure, ax = ink.column_figure(2.6)
+        figure, ax = ink.column_figure(2.5 + 0.14 * len(found))
         p_values(ax, found)
         files = ink.save(figure, out / "figures" / "calibration", {"sweep": sweep.name, "runs": analysis.progress(sweep)})
     return "\n".join([text, *map(str, [out / "calibration.md", out / "calibration.json", *files])])
@@ -142,7 +160,7 @@ def p_values(ax: Axes, table: Sequence[Calibration]) -> Axes:
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="p of the paired $t$ test", ylabel="share of groups with at most that")
     title = f"groups of {table[0].size} pairs"
     if any(each.p_values for each in table):
-        ax.legend(loc="lower right", title=title)
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), title=title, alignment="left", borderpad=0.1)
     else:
         ax.set_title(f"{title}: none could be judged", loc="left")
     return ax
@@ -154,7 +172,8 @@ def _only(sweep: Sweep, seeds: Sequence[int]) -> Sweep:
 
 def _count(claim: Claim, size: int, judged: Sequence[Verdict]) -> Calibration:
     p_values = tuple(verdict.p for verdict in judged if verdict.p is not None)
-    return Calibration(claim, size, Counter(verdict.verdict for verdict in judged), p_values)
+    same = sum(verdict.sd == 0 and verdict.effect.mean == 0 for verdict in judged)
+    return Calibration(claim, size, Counter(verdict.verdict for verdict in judged), p_values, same)
 
 
 def _plain(found: Calibration) -> dict:

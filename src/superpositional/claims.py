@@ -13,19 +13,21 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
 from superpositional.places import directory
+from superpositional.records import Sweep
 
 EVERY_ARM = "*"
 DEFAULT = "every_arm"
 # Of a run's summary, and one that its status gives.
 DIVERGED = "diverged"
 TO_TARGET = "_to_target"
+TIMES = tuple(f"convergence/{unit}{TO_TARGET}" for unit in ("epochs", "steps", "seconds"))
 VERDICTS = ("superior", "inferior", "equivalent")
 # The fields that a claim must have; the others have the defaults of ``Claim``.
 NEEDED = ("says", "metric", "arm", "better", "margin")
@@ -104,7 +106,7 @@ class Claim:
 
     @property
     def of_time(self) -> bool:
-        return "seconds" in self.metric
+        return bool(re.search("second|time/|wall", self.metric))
 
     @property
     def effect_unit(self) -> str:
@@ -130,6 +132,21 @@ def find(name: str | Path) -> dict[str, Any]:
     if not isinstance(declared, dict):
         raise ClaimError(f"{path} must map each claim's id to its settings, got {type(declared).__name__}")
     return declared
+
+
+def of(sweep: Sweep, named: str | Path | None = None) -> tuple[dict[str, Any], list[Claim]]:
+    """The claims to judge a sweep by, as declared and read: those named, or those kept with it.
+
+    A sweep of before claims were kept has those of ``conf/claims`` that bear its name, or ``every_arm``.
+
+    Raises:
+        ClaimError: they cannot be read, or speak of arms that are not there.
+    """
+    declared = sweep.claims if named is None else find(named)
+    if declared is None:
+        own = directory("conf") / "claims" / f"{sweep.name}.yaml"
+        declared = find(sweep.name if own.is_file() else DEFAULT)
+    return dict(declared), read(declared, sweep.arms, sweep.baselines)
 
 
 def digest(declared: Mapping[str, Any] | None) -> str | None:
@@ -162,21 +179,38 @@ def read(declared: Any, arms: Sequence[str] | None = None, baselines: Mapping[st
             settings = {key: value for key, value in given.items() if value is not None}
             settings["controls"] = tuple(settings.get("controls", ()))
             claim = Claim(id=name, **settings)
-            if arms is not None:
-                mistakes += _arms_not_there(claim, arms, baselines or {})
-            found += [claim] if arms is None else _spread(claim, arms, baselines or {})
+            for each in [claim] if arms is None else _cells(claim, arms):
+                if arms is not None:
+                    mistakes += _arms_not_there(each, arms, baselines or {})
+                found += [each] if arms is None else _spread(each, arms, baselines or {})
     if mistakes:
         raise ClaimError("\n".join(mistakes))
     return found
 
 
+def _cells(claim: Claim, arms: Sequence[str]) -> list[Claim]:
+    """A claim about arms of a sweep whose arms stand at several swept values, ``adam,data.length=12``: one at each."""
+    if claim.arm in (*arms, EVERY_ARM):
+        return [claim]
+    cells = [arm.removeprefix(claim.arm) for arm in arms if arm.startswith(f"{claim.arm},")]
+    return [
+        replace(
+            claim,
+            id=claim.id + cell,
+            arm=claim.arm + cell,
+            baseline=claim.baseline and claim.baseline + cell,
+            controls=tuple(control + cell for control in claim.controls),
+        )
+        for cell in cells
+    ] or [claim]
+
+
 def _spread(claim: Claim, arms: Sequence[str], baselines: Mapping[str, str]) -> list[Claim]:
-    """The claims that one stands for in a sweep with these arms."""
+    """The claims that one about every arm stands for in a sweep with these arms."""
     each = [claim.arm] if claim.arm != EVERY_ARM else list(arms)
     held = [(arm, claim.baseline or baselines.get(arm, arms[0])) for arm in each]
-    settings = {field.name: getattr(claim, field.name) for field in fields(claim)}
     return [
-        Claim(**settings | {"id": claim.id if claim.arm != EVERY_ARM else f"{claim.id}:{arm}", "arm": arm, "baseline": to})
+        replace(claim, id=claim.id if claim.arm != EVERY_ARM else f"{claim.id}:{arm}", arm=arm, baseline=to)
         for arm, to in held
         if arm != to
     ]
@@ -210,6 +244,9 @@ def _mistakes(name: Any, given: Any) -> Iterable[str]:
     for key in ("says", "metric", "arm", "baseline", "margin_reason", "unit", "family", "source"):
         if given.get(key) is not None and not isinstance(given[key], str):
             yield f"{where}.{key} must be a text, got {given[key]!r}"
+    metric = given.get("metric")
+    if isinstance(metric, str) and metric.endswith(TO_TARGET) and metric not in TIMES:
+        yield f"{where}.metric must be one of {', '.join(TIMES)} for a time to the target, got {metric!r}"
     for key, choices in (("better", ("higher", "lower")), ("compare", ("difference", "ratio")), ("claimed", VERDICTS)):
         if given.get(key) is not None and given[key] not in choices:
             yield f"{where}.{key} must be one of {', '.join(choices)}, got {given[key]!r}"

@@ -8,6 +8,7 @@ import difflib
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from superpositional import __version__
@@ -72,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
         "calibrate",
         help="how often verdicts are false where there is nothing to find",
         description="Cut the seeds of a sweep whose arms differ by nothing (sweeps/calibration.yaml: Adam and the placebo) "
-        "into disjoint groups, judge its claims in each, and give the share of superior and inferior with its interval.",
+        "into disjoint groups, judge its claims in each, and give the share of superior and inferior with its interval: "
+        "the rate of false verdicts, as far as the arms really differ by nothing.",
         epilog="example: superpositional sweep calibration; superpositional calibrate calibration",
     )
     calibrate.add_argument("sweep", help="a sweep's name under outputs/, or its folder")
@@ -85,8 +87,8 @@ def parser() -> argparse.ArgumentParser:
         description="Trace a few real steps of a config: the share of the update that the quantum term makes, the "
         "scalars it touches and changes, the placebo's beside them. Then the seeds needed to find an effect, or to show "
         "that it is smaller. Nothing here bounds loss or accuracy.",
-        epilog="examples: superpositional plan optimizer.scope=all; superpositional plan --from paper_classification "
-        "--family 4 --power 0.9",
+        epilog="examples: superpositional plan optimizer.scope=all; superpositional plan --from "
+        "outputs/published/paper_classification",
     )
     plan.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides, as for one train")
     plan.add_argument("--steps", type=int, default=20, metavar="N", help="steps to trace (default: %(default)s)")
@@ -98,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         help="in units of the sd of paired differences (default: 0.3 to 1.5)",
     )
     plan.add_argument("--power", type=float, nargs="+", default=[0.8, 0.9], metavar="P", help="(default: 0.8 0.9)")
-    plan.add_argument("--family", type=int, default=1, metavar="M", help="claims judged together (default: %(default)s)")
+    plan.add_argument("--family", type=int, metavar="M", help="claims judged together (default: as declared, or 1)")
     plan.add_argument("--from", dest="source", metavar="SWEEP", help="take spreads and effects from a sweep's claims")
     plan.add_argument("--claims", metavar="NAME", help="with --from: these claims instead of the sweep's own")
     plan.add_argument(
@@ -236,14 +238,15 @@ def _plan(options: argparse.Namespace) -> None:
         f"The update over {options.steps} steps, traced against AdamW's own step from the same state:\n\n"
         f"{tables.markdown(probe.rows(traces))}\n"
         "It says how much of the update the term is, and bounds neither loss nor accuracy.\n\n"
-        f"Seeds, each a pair of runs, at 5 % over a family of {options.family}:\n\n{tables.markdown(needed)}"
+        f"Seeds, each a pair of runs, for tests at 5 % over the family of claims:\n\n{tables.markdown(needed)}"
     )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "plan.md").write_text(text, encoding="utf-8")
     with ink.style():
         figure, ax = ink.column_figure(2.6)
-        power.curves(ax, effects, options.family)
-        files = ink.save(figure, options.out / "power", {"family": str(options.family)})
+        family = options.family or max((spread.family for spread in found), default=1)
+        power.curves(ax, effects, family)
+        files = ink.save(figure, options.out / "power", {"family": str(family)})
     sys.stdout.write(f"{text}\n{', '.join(map(str, [options.out / 'plan.md', *files]))}\n")
 
 
@@ -273,7 +276,8 @@ def _report(options: argparse.Namespace) -> None:
     try:
         report = write_report(folder, options.out, declared=options.claims)
         if options.publish is not None:
-            sweep = records.load_sweep(folder)
+            # With the claims as they were judged.
+            sweep = replace(records.load_sweep(folder), claims=report.declared)
             records.publish(sweep, options.publish)
             if sweep.search is not None:
                 ledger.write(options.publish)

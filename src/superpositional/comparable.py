@@ -53,8 +53,20 @@ def _stamp(run: Run) -> dict[str, str]:
     return found
 
 
+def machines(runs: Iterable[Run]) -> Iterable[str]:
+    """What the runs were made on, where that differs: numbers come out a little otherwise on another device."""
+    devices = Counter(str(run.record.get("device")) for run in runs if run.status in ("done", "diverged"))
+    if len(devices) > 1:
+        yield f"devices: {', '.join(f'{device} ({count} runs)' for device, count in devices.items())}"
+
+
 def _settings(path: str, value: Any) -> Iterable[tuple[str, str]]:
-    """Every single value of a config's node, with its path: ``data.length``, ``16``."""
+    """Every single value of a config's node, with its path: ``data.length``, ``16``.
+
+    Not the schedules of a task: λ's belongs to the method, and a learning rate's to its settings.
+    """
+    if path.endswith("_schedule"):
+        return
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _settings(f"{path}.{key}", item)
@@ -97,11 +109,13 @@ def one_at_a_time(sweep: Sweep, runs: Sequence[Run]) -> list[str]:
     for key, name in (("device", "devices"), ("machine", "machines")):
         if len(found := {str(run.record.get(key)) for run in runs}) > 1:
             words.append(f"the runs differ in {name} ({len(found)}); {cure}")
-    busy = [
-        run for run in runs if run.record.get("load", 0.0) > (run.record.get("config") or {}).get("threads", 1) + OTHERS
-    ]
-    if len(busy) > len(runs) / 2:
-        words.append(f"the machine was busy with other work at the start of {len(busy)} of {len(runs)} runs; {cure}")
+    if any(run.record.get("load") is None for run in runs):
+        return [*words, f"some runs do not say how busy the machine was; {cure}"]
+    for arm in sorted({run.arm for run in runs}):
+        own = [run for run in runs if run.arm == arm]
+        busy = [run for run in own if run.record["load"] > (run.record.get("config") or {}).get("threads", 1) + OTHERS]
+        if len(busy) > len(own) / 2:
+            words.append(f"the machine had other work at the start of {len(busy)} of {len(own)} runs of {arm}; {cure}")
     return words
 
 

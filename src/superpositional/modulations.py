@@ -1,8 +1,9 @@
 """What multiplies the gradient in Q, and what can stand in its place?
 
-Pamuk et al. 2025, eq. (2), is ``Q = s(theta) * g`` with ``s = sin(pi theta)``: ``sine``. The others are controls: if a gain
-stays when ``s`` is another function of the same size, it was not the circuit's. Each keeps all else: the weight λ, the
-scalars in scope, the raw gradient, the place in the step.
+Pamuk et al. 2025, eq. (2), is ``Q = s(theta) * g`` with ``s = sin(pi theta)``: ``sine``. The others are controls: a gain
+that stays with another ``s`` was not the circuit's. Each keeps all else: the weight λ, the scalars in scope, the raw
+gradient, the place in the step. Only ``random_sign`` has eq. (2)'s size too; the others come out larger as a rule, since
+the sine of a small weight is small (``superpositional plan`` and the record's ``perturbation/ratio`` say by how much).
 
 ===============  ====================================================================================================
 ``cosine``       ``s = cos(pi theta)``: as periodic and as smooth; near 1, not near 0, for the small weights of a net
@@ -102,6 +103,7 @@ def _shuffled(seed: int, blocks: list[list[Tensor]], call: tuple[int, ...]) -> l
     return found
 
 
+@torch.compiler.disable
 @lru_cache(maxsize=1024)
 def _cycle(seed: int, group: tuple[int, ...], block: int, size: int, device: torch.device) -> Tensor:
     """One cycle through all places in random order, so that none keeps its own (a place alone has no other)."""

@@ -7,6 +7,7 @@ command line's ``plan``.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,49 +25,65 @@ EFFECTS = (0.3, 0.5, 0.8, 1.0, 1.5)
 
 @dataclass(frozen=True)
 class Spread:
-    """The sd of a claim's paired differences over n pairs, and the effects to plan for, in the claim's unit."""
+    """The sd of a claim's paired differences over n pairs, and the effects to plan for, in the claim's unit.
+
+    ``family`` is the number of claims that are judged together with it.
+    """
 
     name: str
     sd: float
     n: int
     unit: str
     effects: tuple[float, ...]
+    family: int = 1
 
 
 def spreads(sweep: Sweep, declared: str | None = None) -> list[Spread]:
     """Of every claim of a sweep whose pairs tell one; the effects are its margin and what was published.
 
     Raises:
-        ClaimError: the sweep has no claims, or none whose pairs have a spread.
+        ClaimError: the sweep has no claims, or none whose pairs tell a spread.
     """
-    content = sweep.claims if declared is None else claims.find(declared)
+    _, asked = claims.of(sweep, declared)
+    sizes = Counter(claim.family for claim in asked)
     found = []
-    for claim in claims.read(content, sweep.arms, sweep.baselines):
+    for claim in asked:
         spread = verdicts.spread(sweep, claim)
-        if spread is not None:
+        # Fewer pairs, or differences that are all the same, are no pilot.
+        if spread is not None and spread[0] > 0 and spread[1] >= LEAST_PAIRS:
             # A published 0 is an effect that no number of pairs finds.
             effects = sorted({claim.margin, abs(claim.published or claim.margin)})
-            found.append(Spread(claim.id, *spread, claim.effect_unit, tuple(effects)))
+            found.append(Spread(claim.id, *spread, claim.effect_unit, tuple(effects), sizes[claim.family]))
     if not found:
-        raise claims.ClaimError(f"no claim of {sweep.name} has two pairs to tell a spread; name others with --claims")
+        raise claims.ClaimError(
+            f"no claim of {sweep.name} has {LEAST_PAIRS} pairs whose differences are not all the same, so none tells a "
+            "spread to plan with; run more seeds, or name others with --claims"
+        )
     return found
 
 
-def rows(effects: Sequence[float], powers: Sequence[float], family: int, found: Sequence[Spread] = ()) -> Rows:
-    """A row for each effect: pairs to find it with each power, and to show that it is smaller, at the level of a family."""
-    alpha = ALPHA / family
+def rows(effects: Sequence[float], powers: Sequence[float], family: int | None, found: Sequence[Spread] = ()) -> Rows:
+    """A row for each effect: pairs to find it with each power, and to show that it is smaller, at the level of a family.
+
+    ``family`` None is that of each spread.
+    """
     # In units of the sd where nothing tells it.
     each = found or [Spread("any", 1.0, 0, "sd", tuple(effects))]
     to_find = [f"pairs to find it, {100 * power:g} %" for power in powers]
     to_exclude = [f"to show it is smaller, {100 * power:g} %" for power in powers]
-    table: Rows = [("claim", "sd of differences", "effect", *to_find, *to_exclude)]
+    table: Rows = [("claim", "family of", "sd of differences", "effect", *to_find, *to_exclude)]
     for spread in each:
+        size = family or spread.family
+        alpha = ALPHA / size
         unit = f" {spread.unit}".rstrip()
         sd = f"{spread.sd:.3g}{unit} (n = {spread.n})" if spread.n else "1 sd"
         for effect in spread.effects:
             find = [inference.pairs_to_detect(effect, spread.sd, alpha, power, LEAST_PAIRS) for power in powers]
-            exclude = [inference.pairs_for_equivalence(effect, spread.sd, alpha=ALPHA, power=power) for power in powers]
-            table.append((spread.name, sd, f"{effect:g}{unit}", *map(_count, [*find, *exclude])))
+            exclude = [
+                inference.pairs_for_equivalence(effect, spread.sd, alpha=ALPHA, power=power, least=LEAST_PAIRS)
+                for power in powers
+            ]
+            table.append((spread.name, str(size), sd, f"{effect:g}{unit}", *map(_count, [*find, *exclude])))
     return table
 
 
@@ -87,7 +104,7 @@ def curves(ax: Axes, effects: Sequence[float], family: int) -> Axes:
     return ax
 
 
-def check(effects: Sequence[float], powers: Sequence[float], family: int) -> list[str]:
+def check(effects: Sequence[float], powers: Sequence[float], family: int | None) -> list[str]:
     """What is wrong with what was asked, in words."""
     wrong = [
         f"--effects must be finite and > 0, got {value:g}; 0.5 is half the sd of the differences"
@@ -99,7 +116,7 @@ def check(effects: Sequence[float], powers: Sequence[float], family: int) -> lis
         for value in powers
         if not ALPHA < value < 1
     ]
-    return wrong + ([] if family >= 1 else [f"--family must be >= 1, got {family}; it is the number of claims"])
+    return wrong + ([] if family is None or family >= 1 else [f"--family must be >= 1, got {family}; it is the number of claims"])
 
 
 def _count(pairs: int | None) -> str:

@@ -56,6 +56,7 @@ NEVER_TRAINS = (
     "live.py",
     "optimizer_reference.py",
     "page.py",
+    "pairing.py",
     "places.py",
     "power.py",
     "probe.py",

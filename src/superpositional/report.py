@@ -15,7 +15,6 @@ from typing import Any
 from superpositional import analysis, claims, curves, figures, ink, page, search_figures, tables, tuning, verdicts, wording
 from superpositional.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, Comparison
 from superpositional.ledger import ledger
-from superpositional.places import directory
 from superpositional.records import Sweep, load_sweep, write_json
 from superpositional.verdicts import Verdict
 
@@ -32,7 +31,8 @@ class ReportError(ValueError):
 class Report:
     """A sweep's results in words, and the files that show them.
 
-    ``table`` is Markdown, ``lead`` the answer in short; ``verdicts`` is empty for a search, and where nothing is claimed.
+    ``table`` is Markdown, ``lead`` the answer in short; ``verdicts`` is empty for a search, and where nothing is claimed;
+    ``declared`` are the claims as they were judged.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Report:
     claims: str = ""
     attribution: str = ""
     verdicts: tuple[Verdict, ...] = ()
+    declared: dict[str, Any] | None = None
 
     @property
     def markdown(self) -> str:
@@ -79,9 +80,14 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
         if declared is not None:
             raise ReportError(f"{sweep.name} is a search, whose seeds select and do not test; judge claims on other seeds")
         return _search_report(sweep, folder, out)
+    _check_begun(sweep, folder)
     found = curves.learning_curves(sweep)
-    _check(sweep, found, folder)
-    content, judged = _judged(sweep, declared)
+    try:
+        content, asked = claims.of(sweep, declared)
+    except claims.ClaimError as error:
+        raise ReportError(str(error)) from None
+    judged = verdicts.judge(sweep, asked, claims.digest(content))
+    _check(judged, found, folder)
     arms = {
         measure: [analysis.outcomes(sweep, arm, measure) for arm in sweep.arms]
         for measure in (TEST_ACCURACY, EPOCHS_TO_TARGET)
@@ -142,6 +148,7 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
         claims=claimed,
         attribution=attribution,
         verdicts=tuple(judged),
+        declared=content,
     )
 
 
@@ -169,28 +176,13 @@ def _check_begun(sweep: Sweep, folder: str | Path) -> None:
         )
 
 
-def _check(sweep: Sweep, curves: list, folder: str | Path) -> None:
-    _check_begun(sweep, folder)
-    if not any(curve.n for curve in curves):
+def _check(judged: list[Verdict], found: list, folder: str | Path) -> None:
+    if not any(curve.n for curve in found) and all(verdict.verdict == verdicts.NONE for verdict in judged):
+        why = next((f" ({verdict.refusals[0]})" for verdict in judged), "")
         raise ReportError(
-            f"nothing to draw in {folder}: no finished run logged val/accuracy; "
-            "report a sweep of a task that validates its accuracy at each epoch's end"
+            f"nothing to show in {folder}: no finished run logged val/accuracy, and no claim has a verdict{why}; report a "
+            "sweep of a task that validates its accuracy at each epoch's end, or name claims about what it has"
         )
-
-
-def _judged(sweep: Sweep, declared: str | Path | None) -> tuple[dict[str, Any] | None, list[Verdict]]:
-    """The claims as they were declared, and the verdicts on them."""
-    try:
-        content = sweep.claims
-        if declared is not None:
-            content = claims.find(declared)
-        elif content is None:
-            # Records of before claims were kept with them, or of a sweep that declared none.
-            own = directory("conf") / "claims" / f"{sweep.name}.yaml"
-            content = claims.find(sweep.name if own.is_file() else claims.DEFAULT)
-        return content, verdicts.judge(sweep, claims.read(content, sweep.arms, sweep.baselines))
-    except claims.ClaimError as error:
-        raise ReportError(str(error)) from None
 
 
 def _claims_json(sweep: Sweep, judged: list[Verdict], content: dict[str, Any] | None) -> dict[str, Any]:
@@ -215,13 +207,16 @@ def _draw(sweep: Sweep, found: list, comparisons: list[Comparison], judged: list
         if judged:
             drawn["claims"], ax = ink.column_figure(1.0 + 0.36 * len(judged) + lines)
             figures.claims_forest(ax, judged, note)
-        drawn["fig1"], ax = ink.column_figure(2.55 + above + lines)
-        figures.learning_curves(ax, found, note=note)
-        if comparisons:
+        logged = any(curve.n for curve in found)
+        if logged:
+            drawn["fig1"], ax = ink.column_figure(2.55 + above + lines)
+            figures.learning_curves(ax, found, note=note)
+        if any(each.arm.values or each.baseline.values for each in comparisons):
             drawn["paired_differences"], ax = ink.column_figure(0.9 + 0.33 * len(comparisons) + 0.15 * note.count("\n"))
             figures.paired_differences(ax, comparisons, note=note, arms=sweep.arms)
-        drawn["seed_bands"], axes = ink.page_figure(len(found))
-        figures.seed_bands(axes, found, curves.seed_curves(sweep))
+        if logged:
+            drawn["seed_bands"], axes = ink.page_figure(len(found))
+            figures.seed_bands(axes, found, curves.seed_curves(sweep))
         times = curves.reached(sweep)
         if any(len(each.epochs) for each in times):
             drawn["time_to_target"], ax = ink.column_figure(2.3 + above + lines)
@@ -241,7 +236,7 @@ def _save(drawn: dict[str, Any], out: Path, provenance: dict[str, str]) -> list[
 
 # What a figure shows, for the page.
 SHOWN = {
-    "claims": "Each claim's effect in units of its margin, with its 95 % interval and, as a diamond, the published value.",
+    "claims": "Each claim's effect in units of its margin with its 95 % interval; a diamond is the value as published.",
     "fig1": "Learning curves: mean over seeds by epoch (Pamuk et al. 2025, Fig. 1).",
     "paired_differences": "Test accuracy: mean paired difference of each arm to its baseline, with its 95 % interval.",
     "seed_bands": "Each seed's learning curve by arm (thin), mean and 95 % band; dashed, the first arm's mean.",
@@ -282,7 +277,7 @@ def _page(
             else page.paragraph("No claim was declared with this sweep."),
         ),
         ("Attribution", attributed and page.paragraph(wording.ATTRIBUTION) + attributed),
-        ("Learning curves", shown["fig1"] + shown["seed_bands"]),
+        ("Learning curves", shown.get("fig1", "") + shown.get("seed_bands", "")),
         ("Paired differences", shown.get("paired_differences", "") + page.table(rows) + page.paragraph(caption, "dim")),
         ("Time to target", shown.get("time_to_target", "")),
         ("The quantum term", shown.get("perturbation_ratio", "")),

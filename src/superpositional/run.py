@@ -142,8 +142,15 @@ def opening(config: Mapping[str, Any], code: str) -> dict[str, Any]:
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         # Which machine, without its name; and how busy it was: processes that ran or waited, over the last minute.
         "machine": hashlib.sha256(platform.node().encode()).hexdigest()[:8],
-        "load": os.getloadavg()[0],
+        "load": _load(),
     }
+
+
+def _load() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # not on every system
+        return None
 
 
 def _train(

@@ -157,8 +157,8 @@ def claim_rows(verdicts: Sequence[Verdict]) -> Rows:
         if verdict.published_within is not None:
             published += " (inside)" if verdict.published_within else " (outside)"
         found = "–" if verdict.detectable is None else f"{verdict.detectable:.2g} {unit}"
-        # Where tests could be made at all, no number of pairs is more than a million.
-        pairs = str(verdict.pairs) if verdict.pairs is not None else "–" if verdict.refusals else "> 1,000,000"
+        # Where there is a spread, no number of pairs is more than a million.
+        pairs = str(verdict.pairs) if verdict.pairs is not None else "> 1,000,000" if verdict.sd else "–"
         rows.append(
             (
                 claim.id,
@@ -216,8 +216,12 @@ def attribution_rows(verdicts: Sequence[Verdict]) -> Rows:
         unit = verdict.claim.effect_unit
         for each in verdict.attribution:
             share = each.share
-            stays = "no effect to attribute"
-            if share is not None and share.low is not None:
+            stays = "no finite interval"
+            if verdict.verdict not in ("superior", "inferior"):
+                stays = "no effect established"
+            elif share is None:
+                stays = "control incomplete or not comparable"
+            elif share.low is not None:
                 stays = f"{100 * share.value:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}]".replace("-", "−")
             rows.append(
                 (

@@ -8,6 +8,7 @@ of the model at the sampled steps; the numbers that ``SuperpositionalAdamW`` lea
 of this, and are held to it. Read by the ``UpdateTracer`` callback and by ``plan``.
 """
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -57,23 +58,23 @@ class Tracer:
         print(tracer.traces[-1].share)
 
     Args:
-        optimizer: one with Adam's state: Adam, AdamW, ``SuperpositionalAdamW``, the placebo.
+        optimizer: torch's Adam or AdamW, or a subclass: ``SuperpositionalAdamW``, the placebo.
         every: steps from one sampled step to the next; the first is one.
 
     Raises:
-        ValueError: the optimizer has no Adam's settings, or parameters that are sharded.
+        ValueError: the optimizer is no Adam, or parameters are sharded.
     """
 
     def __init__(self, optimizer: Optimizer, *, every: int = 1) -> None:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"every must be an integer >= 1, got {every!r}; 1 traces each step")
+        if not isinstance(optimizer, Adam):
+            raise ValueError(
+                f"optimizer must be torch's Adam or AdamW to be traced, or a subclass, got {type(optimizer).__name__}"
+            )
         for group in optimizer.param_groups:
-            if "betas" not in group:
-                raise ValueError(f"optimizer must have Adam's state to be traced, got {type(optimizer).__name__}")
             if any(hasattr(parameter, "placements") for parameter in group["params"]):
                 raise ValueError("parameters must be whole to be traced, got sharded ones; trace on one device")
-            if group.get("fused"):
-                raise ValueError("fused must be false to be traced, got true: under GradScaler it changes the gradients")
         self.optimizer, self.every = optimizer, every
         self.steps = 0
         self.traces: list[Trace] = []
@@ -94,6 +95,8 @@ class Tracer:
 
     @torch.no_grad()
     def _keep(self, optimizer: Optimizer, *_: Any) -> None:
+        if getattr(optimizer, "grad_scale", None) is not None:
+            raise ValueError("fused must be false to be traced under GradScaler, got true: it unscales within the step")
         self.before = None
         if self.steps % self.every == 0:
             self.before = [_copied(optimizer, group) for group in optimizer.param_groups]
@@ -160,7 +163,8 @@ def _adam_step(
         copy.grad = real.grad.detach().clone()
         if state:
             alone.state[copy] = state
-    alone.step()
+    # Without torch's hooks: those on all optimizers would count a step that nobody took.
+    inspect.unwrap(type(alone).step)(alone)
     return [(real, start, copy) for copy, (real, start, _) in zip(copies, moved, strict=True)]
 
 

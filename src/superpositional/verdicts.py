@@ -4,16 +4,18 @@ A verdict on a claim (``claims``) from the paired runs of a sweep, by one rule t
 
 - ``superior`` or ``inferior``: there are at least 6 pairs and the paired t test, adjusted after Holm over the claim's
   family, rejects "no effect" at 5 %;
-- otherwise ``equivalent``: the 90 % interval lies within ± the margin (two one-sided tests, Schuirmann 1987);
+- otherwise ``equivalent``: the 90 % interval lies within ± the margin (two one-sided tests, Schuirmann 1987), which is not
+  corrected over the family; differences that are all the same have no spread and need 6 pairs here too;
 - otherwise ``inconclusive``, which never means equal.
 
-``no verdict`` is what a claim gets whose pairs are incomplete or whose runs cannot be compared; it still counts in its
-family. With every verdict go n, the effect that n pairs could have found, and how many pairs would decide. ``report`` tells
-them, ``claims.json`` holds them.
+Shares of runs that diverged are judged by exact tests (McNemar's is the sign-flip test of 0s and 1s). ``no verdict`` is
+what a claim gets whose pairs are incomplete or whose runs cannot be compared; it still counts in its family. With every
+verdict go n, the effect that n pairs could have found, and how many pairs would decide. ``report`` tells them,
+``claims.json`` holds them.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -21,11 +23,12 @@ from typing import Any
 import numpy as np
 
 from superpositional import analysis, inference
-from superpositional.analysis import Measure, Outcomes, bounds, label, name_seeds
+from superpositional.analysis import bounds, label
 from superpositional.claims import DIVERGED, Claim
-from superpositional.comparable import one_at_a_time, unlike
+from superpositional.comparable import machines, one_at_a_time, unlike
 from superpositional.inference import Estimate, SignFlip
-from superpositional.records import Run, Sweep
+from superpositional.pairing import differences, discordant, incomplete, pairs, sides, telltale, unmeasured
+from superpositional.records import Sweep
 
 ALPHA, POWER, LEAST_PAIRS = 0.05, 0.8, 6
 NARROW = 1 - 2 * ALPHA  # the interval that the two one-sided tests amount to
@@ -87,11 +90,13 @@ class Verdict:
 
     @cached_property
     def detectable(self) -> float | None:
-        return None if self.sd is None else inference.detectable(self.sd, self.effect.n, ALPHA / self.family_size, POWER)
+        if not self.sd or self.effect.n < LEAST_PAIRS:
+            return None
+        return inference.detectable(self.sd, self.effect.n, ALPHA / self.family_size, POWER)
 
     @cached_property
     def pairs(self) -> int | None:
-        if self.sd is None:
+        if not self.sd:
             return None
         needed = [
             inference.pairs_to_detect(self.claim.margin, self.sd, ALPHA / self.family_size, POWER, LEAST_PAIRS),
@@ -106,14 +111,18 @@ class Verdict:
 
     @property
     def answer(self) -> str:
-        """The verdict against what was claimed: ``as claimed``, ``not as claimed``, ``undecided``, or ``no verdict``."""
-        if self.verdict == NONE:
-            return NONE
+        """The verdict against what was claimed, its size too: ``as claimed``, ``as claimed, but not in size``, ``not as
+        claimed``, ``undecided``, ``no verdict``; – where nothing was claimed."""
+        claimed = self.claim.claimed
+        if self.verdict == NONE or claimed is None:
+            return NONE if self.verdict == NONE else "–"
         if self.verdict == "inconclusive":
             return "undecided"
-        if self.claim.claimed is None:
-            return "–"
-        return "as claimed" if self.verdict == self.claim.claimed else "not as claimed"
+        if claimed == "equivalent":
+            return "as claimed" if self.verdict == claimed or self.small else "not as claimed"
+        if self.verdict != claimed:
+            return "not as claimed"
+        return "as claimed, but not in size" if self.small or self.published_within is False else "as claimed"
 
     @property
     def published_within(self) -> bool | None:
@@ -128,23 +137,29 @@ class Verdict:
         claim, effect = self.claim, self.effect
         unit = f" {claim.effect_unit}".rstrip()
         head = f"{claim.id}, {label(claim.arm)} vs {label(claim.baseline)}, {claim.metric}: {self.words}"
-        if self.answer in ("as claimed", "not as claimed"):
+        if self.answer not in ("–", "undecided", NONE):
             head += f" ({self.answer})"
         if self.refusals:
             return f"{head}: {'; '.join(self.refusals)}.{self._of_some_pairs}"
         kind = "mean paired difference" if claim.compare == "difference" else "change of the mean"
         parts = [f"{head}. {kind.capitalize()} {bounds(effect, claim.effect_unit)}, n = {effect.n} seeds"]
-        parts.append(f"margin ± {claim.margin:g}{unit}")
+        low, high = (f"{end:+.2g}".replace("-", "−") for end in self.narrow)
+        inside = f", 90 % interval [{low}, {high}]" if self.verdict == "equivalent" and self.sd else ""
+        parts.append(f"margin ± {claim.margin:g}{unit}{inside}")
         if claim.published is not None and self.published_within is not None:
             where = "inside" if self.published_within else "outside"
             published = f"{claim.published:+g}".replace("-", "−") if claim.published else "0"
             parts.append(f"the published {published}{unit} lies {where} the interval")
-        parts.append(f"p = {self.p:.2g}, after Holm over {self.family_size} {self.p_holm:.2g}")
+        over = f"{self.family_size} claim{'' if self.family_size == 1 else 's'}"
+        parts.append(f"p = {self.p:.2g}, {self.p_holm:.2g} after Holm over {over}")
         exact = "exact sign-flip" if self.sign_flip.exact else "sign-flip"
         parts.append(f"{exact} p = {self.sign_flip.p:.2g}")
         if self.detectable is not None:
             parts.append(f"{effect.n} pairs find {self.detectable:.2g}{unit} with 80 % power")
-        parts.append("no number of pairs would decide" if self.pairs is None else f"about {self.pairs} pairs would decide")
+        if self.pairs is not None:
+            parts.append(f"about {self.pairs} pairs decide with 80 % power if the effect is 0 or as large as the margin")
+        elif self.sd:
+            parts.append("no number of pairs would decide")
         parts += [f"{label(arm)}: {count} censored" for arm, count in self.missed.items() if count]
         return "; ".join(parts) + "." + "".join(f" Caution: {caution}." for caution in self.cautions)
 
@@ -172,31 +187,48 @@ class Verdict:
         return {"claim": claim, **found}
 
 
-def judge(sweep: Sweep, claims: Sequence[Claim]) -> list[Verdict]:
-    """A verdict on each claim, families adjusted after Holm; the claims are of this sweep's arms."""
+def judge(sweep: Sweep, claims: Sequence[Claim], declared: str | None = None) -> list[Verdict]:
+    """A verdict on each claim, families adjusted after Holm; the claims are of this sweep's arms.
+
+    ``declared`` is the claims' ``digest``: verdicts say how many runs were made without them. None: not asked.
+    """
     sizes = Counter(claim.family for claim in claims)
     first = [_look(sweep, claim, sizes[claim.family]) for claim in claims]
-    adjusted: dict[int, float | None] = {}
+    adjusted: dict[int, tuple[float | None, float | None]] = {}
     for family in sizes:
         places = [index for index, claim in enumerate(claims) if claim.family == family]
-        found = inference.holm([first[index].p for index in places], sizes[family])
-        adjusted |= dict(zip(places, found, strict=True))
-    return [_decide(verdict, adjusted[index]) for index, verdict in enumerate(first)]
+        tests = [first[index].p for index in places], [(flip := first[index].sign_flip) and flip.p for index in places]
+        adjusted |= dict(zip(places, zip(*(inference.holm(p, sizes[family]) for p in tests), strict=True), strict=True))
+    judged = [_decide(verdict, *adjusted[index]) for index, verdict in enumerate(first)]
+    late = 0 if declared is None else declared_after(sweep, declared)
+    if not late:
+        return judged
+    caution = f"exploratory, declared or changed after {late} of {len(sweep.runs)} runs"
+    return [replace(verdict, cautions=(*verdict.cautions, caution)) for verdict in judged]
 
 
 def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
     """All that can be said of one claim without the rest of its family."""
     arms = claim.arm, claim.baseline
-    arm, baseline = _sides(sweep, claim, arms)
-    a, b = _pairs(arm, baseline)
-    refusals = [*_incomplete(sweep, arm, baseline), *_unfit(sweep, claim, arms)]
+    arm, baseline = sides(sweep, claim, arms)
+    a, b = pairs(arm, baseline)
+    refusals = list(unmeasured(sweep, claim)) or [*incomplete(sweep, arm, baseline), *telltale(claim, arm, baseline)]
+    refusals += _unfit(sweep, claim, arms)
     effect, narrow = _effect(claim, a, b)
     if not refusals and effect.low is None:
         refusals.append(_no_interval(effect.n, b))
-    differences, resolution = _differences(a, b)
+    each, resolution = differences(a, b)
     usable = not refusals
-    versions = analysis.mixed_versions(run for run in sweep.runs if run.arm in arms)
-    cautions = [f"the runs compared differ in {words}" for words in versions]
+    runs = [run for run in sweep.runs if run.arm in arms]
+    cautions = [f"the runs compared differ in {words}" for words in [*analysis.mixed_versions(runs), *machines(runs)]]
+    sd = inference.student_interval(each).sd / _unit(claim, b) if usable else None
+    if sd == 0:
+        cautions.append(f"all {effect.n} differences are the same, so they have no spread to judge by")
+        if claim.metric != DIVERGED:
+            # An interval of no width would say more than n runs can.
+            effect = replace(effect, low=None, high=None)
+    if usable and claim.published is not None and (missed := arm.missed + baseline.missed):
+        cautions.append(f"{missed} runs are censored here, and the published value is not of restricted means")
     attribution = []
     for control in claim.controls:
         mixed = _unfit(sweep, claim, (*arms, control)) if usable else []
@@ -210,34 +242,15 @@ def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
         planned=len(sweep.seeds),
         effect=effect,
         narrow=narrow,
-        p=inference.paired_t(differences) if usable else None,
+        p=_p(claim, each, resolution) if usable else None,
         p_holm=None,
         family_size=size,
-        sign_flip=inference.sign_flip(differences, resolution) if usable else None,
+        sign_flip=inference.sign_flip(each, resolution) if usable else None,
         small=False,
-        sd=inference.student_interval(differences).sd / _unit(claim, b) if usable else None,
+        sd=sd,
         missed={claim.arm: arm.missed, claim.baseline: baseline.missed} if claim.to_target else {},
         attribution=tuple(attribution),
     )
-
-
-def _pairs(*sides: "_Side") -> list[np.ndarray]:
-    """The values of the seeds that all of them have, each side's in one order."""
-    seeds = [seed for seed in sides[0].values if all(seed in side.values for side in sides)]
-    return [np.array([side.values[seed] for seed in seeds]) for side in sides]
-
-
-def _differences(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float]:
-    """a - b, and how far off each may be: summaries keep what torch measured, in single precision.
-
-    Differences that are equal but for that are made so, lest the t test take rounding for their spread.
-    """
-    resolution = float(np.finfo(np.float32).eps / 2 * (np.abs(a) + np.abs(b)).max(initial=0.0))
-    differences = a - b
-    if differences.size and np.ptp(differences) <= 2 * resolution:
-        middle = np.median(differences)
-        differences = np.full(differences.size, middle if abs(middle) > resolution else 0.0)
-    return differences, resolution
 
 
 def _unfit(sweep: Sweep, claim: Claim, arms: Sequence[str]) -> list[str]:
@@ -252,99 +265,47 @@ def _no_interval(n: int, baseline: np.ndarray) -> str:
     return f"the baseline's mean must be clearly above 0 for a ratio, got {baseline.mean():.3g}; compare differences"
 
 
-def _decide(found: Verdict, p_holm: float | None) -> Verdict:
+def _p(claim: Claim, each: np.ndarray, resolution: float) -> float:
+    if claim.metric == DIVERGED:
+        return inference.sign_flip(each, resolution).p
+    return inference.paired_t(each)
+
+
+def _decide(found: Verdict, p_holm: float | None, flip_holm: float | None) -> Verdict:
     """The rule of this module's docstring."""
     if found.refusals:
-        return found
+        # An effect that is not established has no share to give.
+        return replace(found, attribution=tuple(replace(each, share=None) for each in found.attribution))
     claim, effect = found.claim, found.effect
     within = -claim.margin < found.narrow[0] and found.narrow[1] < claim.margin
     if p_holm < ALPHA and effect.n >= LEAST_PAIRS:
         good = (effect.mean > 0) == (claim.better == "higher")
         verdict, small = ("superior" if good else "inferior"), within
     else:
-        verdict, small = ("equivalent" if within else "inconclusive"), False
+        spread = found.sd > 0 or claim.metric == DIVERGED or effect.n >= LEAST_PAIRS
+        verdict, small = ("equivalent" if within and spread else "inconclusive"), False
     cautions = list(found.cautions)
-    if (found.p < ALPHA) != (found.sign_flip.p < ALPHA):
-        cautions.append("the t test and the sign-flip test disagree at 5 %")
-    return replace(found, verdict=verdict, small=small, p_holm=p_holm, cautions=tuple(cautions))
-
-
-@dataclass(frozen=True)
-class _Side:
-    """An arm's value for each seed that has one, and the seeds that have none by reason."""
-
-    values: Mapping[int, float]
-    without: Mapping[str, tuple[int, ...]]
-    missed: int = 0
-
-
-def _sides(sweep: Sweep, claim: Claim, arms: Sequence[str]) -> list[_Side]:
-    """Of each of these arms."""
-    if claim.metric == DIVERGED:
-        return [_diverged(sweep, arm, claim.scale) for arm in arms]
-    requires = "convergence/target" if claim.to_target else None
-    measure = Measure(claim.metric, claim.metric, claim.unit, "", "", claim.scale, requires)
-    found = [analysis.outcomes(sweep, arm, measure) for arm in arms]
-    if not claim.to_target:
-        return [_Side(each.values, each.without) for each in found]
-    horizon = _horizon([run for run in sweep.runs if run.arm in arms and run.status == "done"], claim.metric)
-    return [_censored(each, None if horizon is None else claim.scale * horizon) for each in found]
-
-
-def _censored(found: Outcomes, horizon: float | None) -> _Side:
-    """Times to a target, where a run that missed it stands with the length of training."""
-    # A run that diverged never reached it either, whatever it passed on the way.
-    ended = ("missed the target", "diverged")
-    misses = sorted(found.seeds(ended))
-    without = {reason: seeds for reason, seeds in found.without.items() if reason not in ended}
-    if horizon is None:
-        there = tuple(sorted([*found.values, *misses]))
-        return _Side({}, without | ({"length of training unknown": there} if there else {}))
-    times = inference.censored([*found.values.values(), *[None] * len(misses)], horizon)
-    # Beyond rounding: a run may reach it with its last validation.
-    late = sum(time > horizon * (1 + 1e-6) for time in found.values.values())
-    return _Side(dict(zip([*found.values, *misses], map(float, times), strict=True)), without, len(misses) + late)
-
-
-def _diverged(sweep: Sweep, arm: str, scale: float) -> _Side:
-    status = {run.seed: run.status for run in sweep.runs if run.arm == arm}
-    values = {seed: scale * (status[seed] == "diverged") for seed in status if status[seed] in ("done", "diverged")}
-    without: dict[str, tuple[int, ...]] = {}
-    for seed in sweep.seeds:
-        if seed not in values:
-            reason = status.get(seed, "not run")
-            without[reason] = (*without.get(reason, ()), seed)
-    return _Side(values, without)
-
-
-def _horizon(runs: Sequence[Run], metric: str) -> float | None:
-    """How long training lasted, in the metric's unit: the shortest of the runs, so that all are censored alike."""
-    lengths = []
-    for run in runs:
-        if "seconds" in metric:
-            clock = run.curves.get("time/train_seconds", ((), ()))[1]
-            # Seven digits, as a published sweep keeps them, so that it is judged alike.
-            lengths.append(float(f"{clock[-1]:.7g}") if len(clock) else 0.0)
-        else:
-            per = run.record.get("steps_per_epoch") if "epochs" in metric else 1
-            lengths.append((run.record.get("steps") or 0) / per if per else 0.0)
-    return min(lengths) if lengths and all(length > 0 for length in lengths) else None
-
-
-def _incomplete(sweep: Sweep, arm: _Side, baseline: _Side) -> Iterable[str]:
-    """Pairs without two values, named; there is no verdict on a part of what was planned."""
-    for reason in sorted({*arm.without, *baseline.without}):
-        seeds = {*arm.without.get(reason, ()), *baseline.without.get(reason, ())}
-        yield f"{len(seeds)} of {len(sweep.seeds)} pairs are incomplete, {reason} ({name_seeds(seeds)})"
+    attribution = found.attribution
+    if verdict not in ("superior", "inferior"):
+        attribution = tuple(replace(each, share=None) for each in attribution)
+    if (p_holm < ALPHA) != (flip_holm < ALPHA) and effect.n >= LEAST_PAIRS:
+        least = found.family_size * 2.0 ** (1 - effect.n)
+        why = f", which cannot with {effect.n} pairs and {found.family_size} claims" if least >= ALPHA else ""
+        cautions.append(f"after Holm the t test and the sign-flip test disagree at 5 %{why}")
+    return replace(found, verdict=verdict, small=small, p_holm=p_holm, cautions=tuple(cautions), attribution=attribution)
 
 
 def _effect(claim: Claim, a: np.ndarray, b: np.ndarray) -> tuple[Estimate, tuple[float | None, float | None]]:
     """Arm against baseline with its 95 % interval, and the 90 % interval, in the claim's unit."""
-    estimates = [inference.student_interval(a - b, level) for level in (inference.LEVEL, NARROW)]
+    levels = inference.LEVEL, NARROW
+    estimates = [inference.student_interval(a - b, level) for level in levels]
+    if claim.metric == DIVERGED and len(a):
+        exact = [discordant(a, b, claim.scale, level) for level in levels]
+        estimates = [replace(each, low=low, high=high) for each, (low, high) in zip(estimates, exact, strict=True)]
     if claim.compare == "ratio":
         # Of a baseline below 0, more percent would be less.
         above = len(b) and b.mean() > 0
-        ratios = [inference.ratio(a, b, each) if above else NO_RATIO for each in (inference.LEVEL, NARROW)]
+        ratios = [inference.ratio(a, b, level) if above else NO_RATIO for level in levels]
         estimates = [
             replace(estimate, mean=_percent(each.value), sd=None, low=_percent(each.low), high=_percent(each.high))
             for estimate, each in zip(estimates, ratios, strict=True)
@@ -363,10 +324,10 @@ def _unit(claim: Claim, baseline: np.ndarray) -> float:
 
 def _attribution(sweep: Sweep, claim: Claim, control: str, *, comparable: bool) -> Attribution:
     """Over the seeds that all three arms have."""
-    arm, baseline, other = _pairs(*_sides(sweep, claim, (claim.arm, claim.baseline, control)))
+    arm, baseline, other = pairs(*sides(sweep, claim, (claim.arm, claim.baseline, control)))
     effect, _ = _effect(claim, arm, baseline)
     there = effect.low is not None and not effect.low <= 0 <= effect.high
-    share = None
+    share = None  # and withdrawn where the verdict establishes no effect
     if there and comparable and effect.n == len(sweep.seeds):
         share = inference.ratio(other - baseline, arm - baseline)
     return Attribution(control, _effect(claim, other, baseline)[0], _effect(claim, arm, other)[0], share)
@@ -374,8 +335,8 @@ def _attribution(sweep: Sweep, claim: Claim, control: str, *, comparable: bool) 
 
 def spread(sweep: Sweep, claim: Claim) -> tuple[float, int] | None:
     """The sd of a claim's paired differences in its own unit, over n pairs; None where there is none."""
-    a, b = _pairs(*_sides(sweep, claim, (claim.arm, claim.baseline)))
-    sd = inference.student_interval(_differences(a, b)[0]).sd
+    a, b = pairs(*sides(sweep, claim, (claim.arm, claim.baseline)))
+    sd = inference.student_interval(differences(a, b)[0]).sd
     return None if sd is None or _unit(claim, b) <= 0 else (sd / _unit(claim, b), len(a))
 
 

@@ -22,8 +22,9 @@ RULE = (
 
 
 ATTRIBUTION = (
-    "Attribution: what each control, an arm without the quantum part, does against the same baseline, and what the claim's "
-    "arm does beyond it; 95 % intervals, not corrected for multiplicity. What stays: the control's effect over the arm's."
+    "What each control, an arm without the quantum part, does against the same baseline, and what the claim's arm does "
+    "beyond it; 95 % intervals, not corrected for multiplicity. What stays: the control's effect over the arm's, where the "
+    "arm's is established (superior or inferior)."
 )
 
 
@@ -52,6 +53,8 @@ def lead(sweep: Sweep, comparisons: Mapping[Measure, Sequence[Comparison]], judg
     ends = f" Ended otherwise: {'; '.join(ended)}." if ended else ""
     waiting = " The sweep is unfinished, so this is an interim look." if sweep.missing else ""
     claimed = f"{verdicts.lead(judged)} " if judged else ""
+    if late := next((text for verdict in judged for text in verdict.cautions if text.startswith("exploratory")), ""):
+        claimed += f"These verdicts are {late}. "
     alone = "Of each interval alone, uncorrected: " if judged else ""
     text = "; ".join(parts)
     return f"**In short.** {claimed}{alone}{text if alone else text[0].upper() + text[1:]}.{ends}{waiting}"
@@ -70,10 +73,13 @@ def claims_caption(sweep: Sweep, judged: list[Verdict], content: dict[str, Any] 
     parts = [RULE]
     families = Counter(verdict.claim.family for verdict in judged)
     parts.append(f"Families: {', '.join(f'{name} ({count})' for name, count in families.items())}.")
-    parts.append("Found with 80 % power, pairs to decide: from the sd seen, at the family's strictest level.")
+    parts.append(
+        "Found with 80 % power, and pairs that decide with that power if the effect is 0 or as large as the margin: from "
+        "the sd seen, at the family's strictest level."
+    )
     late = verdicts.declared_after(sweep, claims.digest(content))
     if late:
-        parts.append(f"These claims and margins were declared or changed after {late} of {len(sweep.runs)} runs were made.")
+        parts.append(f"Exploratory: declared or changed after {late} of {len(sweep.runs)} runs were made.")
     if sweep.tuned is None:
         parts.append("No arm was tuned: against a baseline at untuned settings a gain may be one of settings.")
     return " ".join(parts)
