@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_verdicts import SECONDS, a_claim, made_up, pair, timed
 
 from superpositional import ink, records, verdicts
@@ -57,10 +58,21 @@ def test_every_kind_of_verdict_is_counted_where_it_belongs() -> None:
     assert found.interval == pytest.approx((0.1181, 0.8819), abs=5e-5)
     assert found.sentence == (
         "C (score): 3 of 6 groups of 6 pairs were called superior or inferior, 50.0 % [11.8, 88.2] (nominal: 5 %); "
-        "2 equivalent, 1 inconclusive, 1 group without a verdict."
+        "2 equivalent, 1 inconclusive, 1 group without a verdict; in 0 groups all differences are exactly 0."
     )
     parts = np.array(differences, dtype=float).reshape(7, 6)[:6]
     assert found.p_values == pytest.approx([paired_t(part) for part in parts], rel=1e-12)
+
+
+def test_groups_without_any_difference_are_counted() -> None:
+    """There no other verdict than equivalent was possible: they say nothing of how often one is false."""
+    lost = {("x", 30): {"status": "failed", "summary": {}}}
+    for compare in ("difference", "ratio"):
+        # Neither differences that are all the same, nor those that are 0 on average, nor a group without a verdict.
+        sweep = made_up(pair([*[0] * 6, *UP, *[0] * 6, *[5] * 6, *WIDE, *[0] * 6], [20.0] * 36), runs=lost)
+        (found,) = calibrate(sweep, [a_claim(compare=compare)])
+        assert (found.same, found.judged, found.counts["equivalent"]) == (2, 5, 2)
+        assert found.sentence.endswith("1 group without a verdict; in 2 groups all differences are exactly 0.")
 
 
 def test_none_of_33_has_the_exact_interval() -> None:
@@ -72,7 +84,7 @@ def test_none_of_33_has_the_exact_interval() -> None:
 
 def test_groups_none_of_which_can_be_judged_say_so() -> None:
     (found,) = calibrate(made_up(pair([0.0] * 12)), [a_claim(metric="not there")])
-    assert (found.judged, found.refused, found.interval, found.p_values) == (0, 2, None, ())
+    assert (found.judged, found.refused, found.interval, found.p_values, found.same) == (0, 2, None, (), 0)
     assert found.sentence == "C (not there): no group of 6 pairs could be judged."
 
 
@@ -99,6 +111,17 @@ def test_times_are_judged_within_a_group_as_in_a_sweep() -> None:
     assert (found.judged, found.refused) == (3, 0)
 
 
+def test_times_of_a_run_that_says_not_how_busy_the_machine_was_have_no_verdict() -> None:
+    sweep = timed(n=18)
+    (run,) = of(sweep, "adam", [7])
+    del run.record["load"]
+    (found,) = calibrate(sweep, [a_claim(metric=SECONDS, better="lower")])
+    assert (found.judged, found.refused) == (2, 1)
+    # Its other values are none the worse for it.
+    (found,) = calibrate(sweep, [a_claim(metric="convergence/target")])
+    assert (found.judged, found.refused, found.same) == (3, 0, 3)
+
+
 @pytest.mark.parametrize("size", [6, 15])
 def test_where_nothing_is_to_be_found_five_of_a_hundred_groups_say_otherwise(size: int) -> None:
     dice = np.random.default_rng(size)
@@ -118,12 +141,32 @@ def test_where_nothing_is_to_be_found_five_of_a_hundred_groups_say_otherwise(siz
 def test_the_figure_shows_the_share_of_groups_below_each_p() -> None:
     with ink.style():
         _, ax = ink.column_figure(2)
-        table = [Calibration(a_claim(), 6, {}, (0.5, 0.1, 0.9, 0.2))]
+        table = [Calibration(a_claim(), 6, {}, (0.5, 0.1, 0.9, 0.2), 0)]
         assert p_values(ax, table) is ax
     steps = ax.lines[1]
     assert steps.get_xdata().tolist() == [0, 0.1, 0.2, 0.5, 0.9, 1]
     assert steps.get_ydata().tolist() == [0, 0.25, 0.5, 0.75, 1, 1]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["C (4 groups)"]
+
+
+@pytest.mark.parametrize("claims", [1, 3, 6])
+def test_the_legend_hides_no_line_and_lies_in_the_figure(claims: int, tmp_path, monkeypatch) -> None:
+    kept = []
+    monkeypatch.setattr(ink, "save", lambda figure, *_: kept.append(figure) or [])
+    names = [f"a long name {index}" for index in range(claims)]
+    folder = written(tmp_path, [*UP, *SAME, *WIDE], declared=dict.fromkeys(names, CLAIMS["C"]))
+    write_calibration(folder, size=6)
+    (figure,) = kept
+    FigureCanvasAgg(figure).draw()
+    (ax,) = figure.axes
+    legend = ax.get_legend()
+    box = legend.get_window_extent()
+    assert [text.get_text() for text in legend.get_texts()] == [f"{name} (3 groups)" for name in names]
+    assert box.y0 >= ax.get_window_extent().y1
+    assert box.y1 <= figure.bbox.y1
+    assert box.x1 <= figure.bbox.x1
+    # What is left is a figure still.
+    assert ax.get_window_extent().height > figure.bbox.height / 3
 
 
 # On disk and through the door ----------------------------------------------------------------------------------------
@@ -148,8 +191,10 @@ def test_the_files_hold_the_counts_and_name_the_seeds_left_over(tmp_path) -> Non
     out = folder / "report"
     assert "20 seeds of made_up in 3 disjoint groups of 6, 2 left over (seeds 18, 19); each claim judged" in text
     assert text.startswith((out / "calibration.md").read_text())
-    row = "| C | 3 | 1 | 0 | 1 | 1 | 0 | 33.3 % | [0.8, 90.6] % |"
-    assert row in text
+    heads = "claim | groups | superior | inferior | equivalent | inconclusive | no verdict | superior or inferior"
+    assert f"| {heads} | all differences 0 |\n" in text
+    assert "| C | 3 | 1 | 0 | 1 | 1 | 0 | 33.3 % [0.8, 90.6] | 0 |\n" in text
+    assert "Where the arms differ by nothing, superior or inferior is a false verdict, at a nominal rate of 5 %." in text
     content = json.loads((out / "calibration.json").read_text())
     assert (content["sweep"], content["size"]) == ("made_up", 6)
     (claim,) = content["claims"]
@@ -170,7 +215,7 @@ def test_a_calibration_without_a_group_that_can_be_judged_is_written_as_such(tmp
     lost = {("x", seed): {"status": "failed", "summary": {}} for seed in (0, 6)}
     records.publish(made_up(pair([0.0] * 12), runs=lost, claims=CLAIMS), tmp_path)
     text = write_calibration(tmp_path, tmp_path / "out", size=6)
-    assert "| C | 2 | 0 | 0 | 0 | 0 | 2 | – | – |" in text
+    assert "| C | 2 | 0 | 0 | 0 | 0 | 2 | – | 0 |\n" in text
     assert "C (score): no group of 6 pairs could be judged." in text
     assert "- C, x vs adam, score: no verdict: 2 of 12 pairs are incomplete, failed (seeds 0, 6)." in text
     assert json.loads((tmp_path / "out" / "calibration.json").read_text())["claims"][0]["interval_95"] is None
@@ -178,10 +223,15 @@ def test_a_calibration_without_a_group_that_can_be_judged_is_written_as_such(tmp
 
 def test_claims_that_a_sweep_has_not_are_named_or_refused(tmp_path) -> None:
     folder = written(tmp_path / "old", [*UP, *SAME], declared=None)
-    with pytest.raises(ClaimError, match="no claim was declared with made_up; name some with --claims"):
-        write_calibration(folder, size=6)
+    # It kept none, so it is asked of every arm, which these runs cannot answer.
+    assert "accuracy:x (test/accuracy): no group of 6 pairs could be judged." in write_calibration(folder, size=6)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(CLAIMS))
     assert "C (score): 1 of 2 groups" in write_calibration(folder, size=6, declared=str(tmp_path / "mine.yaml"))
+    records.publish(made_up({"adam": [0.0] * 12}), tmp_path / "alone")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ClaimError, match="no claim to judge in made_up: it has one arm; name others with --claims"):
+        write_calibration(tmp_path / "alone", size=6)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

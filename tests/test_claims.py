@@ -1,6 +1,7 @@
 """Is a claim read as it was written, refused with its cure where it cannot be judged, and kept before anything is run?"""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from conftest import statuses
 from omegaconf import OmegaConf
 from test_sweep import write_sweep
+from test_verdicts import made_up, pair
 
 from superpositional import claims, records, verdicts
 from superpositional.claims import Claim, ClaimError, digest, find, read
@@ -55,7 +57,12 @@ def test_no_claims_are_none() -> None:
     [
         ("convergence/epochs_to_target", True, False),
         ("convergence/seconds_to_target", True, True),
+        ("convergence/steps_to_target", True, False),
         ("convergence/seconds_per_epoch", False, True),
+        ("time/train_seconds", False, True),
+        ("time/epoch", False, True),
+        ("wall", False, True),
+        ("test/accuracy", False, False),
         ("convergence/target", False, False),
         ("diverged", False, False),
     ],
@@ -85,6 +92,14 @@ def test_the_metrics_name_tells_times_to_a_target_and_times_by_the_clock(metric,
         ({"family": 1}, "claims.C.family must be a text, got 1"),
         ({"source": 2025}, "claims.C.source must be a text, got 2025"),
         ({"margin_reason": 0.5}, "claims.C.margin_reason must be a text, got 0.5"),
+        *(
+            (
+                {"metric": metric},
+                "claims.C.metric must be one of convergence/epochs_to_target, convergence/steps_to_target, "
+                f"convergence/seconds_to_target for a time to the target, got '{metric}'",
+            )
+            for metric in ("epochs_to_target", "convergence/epoch_to_target", "convergence/hours_to_target", "_to_target")
+        ),
         ({"better": "more"}, "claims.C.better must be one of higher, lower, got 'more'"),
         ({"better": []}, "claims.C.better must be one of higher, lower, got []"),
         ({"compare": "mean"}, "claims.C.compare must be one of difference, ratio, got 'mean'"),
@@ -214,6 +229,101 @@ def test_what_a_claim_stands_for_has_all_its_settings() -> None:
     first, second = read(declared(arm="*", scale=100, unit="points", family="f", controls=["y"], source="here"), ARMS)
     assert first == Claim(**vars(second) | {"id": "C:x", "arm": "x"})
     assert (first.scale, first.unit, first.family, first.controls, first.source) == (100, "points", "f", ("y",), "here")
+
+
+def at(values, arms=("adam", "x", "y")) -> tuple[list[str], dict[str, str]]:
+    """The arms of a sweep at several swept values, as they are called, and what each is held to."""
+    names = [f"{arm},{value}" for value in values for arm in arms]
+    return names, {name: f"{arms[0]},{name.split(',', 1)[1]}" for name in names}
+
+
+def test_a_claim_about_arms_at_several_swept_values_is_one_at_each() -> None:
+    arms, baselines = at(["data.length=12", "data.length=16,threads=2"])
+    settings = {"baseline": "y", "controls": ["adam"], "published": 2.0, "family": "f", "scale": 100, "source": "here"}
+    first, second = read(declared(**settings), arms, baselines)
+    assert (first.id, first.arm, first.baseline) == ("C,data.length=12", "x,data.length=12", "y,data.length=12")
+    assert first.controls == ("adam,data.length=12",)
+    assert (second.id, second.arm) == ("C,data.length=16,threads=2", "x,data.length=16,threads=2")
+    assert (second.baseline, second.controls) == ("y,data.length=16,threads=2", ("adam,data.length=16,threads=2",))
+    own = {"id": "C", "arm": "x", "baseline": "y", "controls": ("adam",)}
+    assert Claim(**vars(first) | own) == Claim(**vars(second) | own) == read(declared(**settings))[0]
+    # Without a baseline each is held to the sweep's own at its values.
+    assert held(declared(), arms, baselines) == [
+        ("C,data.length=12", "x,data.length=12", "adam,data.length=12"),
+        ("C,data.length=16,threads=2", "x,data.length=16,threads=2", "adam,data.length=16,threads=2"),
+    ]
+
+
+def test_an_arm_whose_name_another_begins_with_is_itself() -> None:
+    arms = ("adam", "x", "x,n=1", "xy", "xy,n=1")
+    assert held(declared(), arms) == [("C", "x", "adam")]
+    # Up to the comma: xy is no x.
+    assert held(declared(baseline="adam"), ("adam,n=1", "x,n=1", "xy,n=1")) == [("C,n=1", "x,n=1", "adam,n=1")]
+    # One that names a value is about that alone.
+    arms, baselines = at(["n=1", "n=2"])
+    assert held(declared(arm="x,n=2", baseline="y,n=1"), arms, baselines) == [("C", "x,n=2", "y,n=1")]
+
+
+def test_mistakes_of_a_claim_at_several_swept_values_are_told_at_each() -> None:
+    arms, baselines = at(["n=1", "n=2"])
+    there = "must be an arm of the sweep, adam,n=1, x,n=1, y,n=1, adam,n=2, x,n=2, y,n=2; got"
+    assert mistakes(declared(baseline="z", controls=["y", "q"]), arms, baselines) == [
+        f"claims.C,n={n}.{role} {there} '{name},n={n}'"
+        for n in (1, 2)
+        for role, name in (("baseline", "z"), ("controls", "q"))
+    ]
+    assert mistakes(declared(arm="z"), arms, baselines) == [f"claims.C.arm {there} 'z'"]
+    assert mistakes(declared(arm="adam"), arms, baselines) == [
+        f"claims.C,n={n}.arm must be another arm than its baseline, got 'adam,n={n}' for both" for n in (1, 2)
+    ]
+    # A baseline that stands at one value only is none of the others'.
+    assert mistakes(declared(baseline="y"), arms[:-1], baselines)[0].endswith("got 'y,n=2'")
+
+
+def test_claims_at_each_swept_value_share_one_family() -> None:
+    differences = [1.0, 2.0, -0.2, 1.5, 0.4, 1.9]
+    values = {f"{arm},n={n}": each for n in (1, 2, 3) for arm, each in pair(differences).items()}
+    baselines = {arm: f"adam,{arm.split(',')[1]}" for arm in values}
+    sweep = made_up(values, baselines=baselines, claims=declared(metric="score"))
+    judged = verdicts.judge(sweep, claims.of(sweep)[1])
+    assert [verdict.claim.id for verdict in judged] == ["C,n=1", "C,n=2", "C,n=3"]
+    assert {verdict.family_size for verdict in judged} == {3}
+    # p is about 0.02: found alone, and not among three.
+    assert {(verdict.p < 0.05, verdict.p_holm < 0.05) for verdict in judged} == {(True, False)}
+
+
+# Of a sweep ----------------------------------------------------------------------------------------------------------
+
+
+def test_claims_are_those_named_else_those_kept_else_those_of_the_sweeps_name_else_every_arms(tmp_path) -> None:
+    values = {"adam": [0.0] * 6, "placebo": [1.0] * 6}
+    kept, named = declared(arm="placebo"), {"N": GOOD | {"arm": "placebo"}}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(named))
+    sweep = made_up(values, claims=kept)
+    for file in (path, str(path)):
+        assert claims.of(sweep, file) == (named, read(named, sweep.arms))
+    assert claims.of(sweep) == (kept, read(kept, sweep.arms))
+    # Of a sweep that kept none.
+    old = made_up(values)
+    assert claims.of(old) == (find("every_arm"), read(find("every_arm"), old.arms))
+    assert [claim.id for claim in claims.of(old)[1]] == ["accuracy:placebo"]
+    like = replace(old, name="calibration")
+    assert claims.of(like) == (find("calibration"), read(find("calibration"), old.arms))
+    assert claims.of(like, "every_arm")[0] == find("every_arm")
+    # To have declared none is not to have kept none.
+    assert claims.of(replace(like, claims={})) == ({}, [])
+
+
+def test_claims_of_a_sweep_that_cannot_be_judged_are_refused() -> None:
+    sweep = made_up(pair([1.0] * 6), claims=declared(arm="z"))
+    with pytest.raises(ClaimError, match=r"claims\.C\.arm must be an arm of the sweep, adam, x; got 'z'"):
+        claims.of(sweep)
+    with pytest.raises(ClaimError, match="claims must be one of "):
+        claims.of(sweep, "nothing")
+    # Of a name that is a file of claims, whose arms it has not.
+    with pytest.raises(ClaimError, match=r"claims\.C3\.arm must be an arm of the sweep"):
+        claims.of(replace(sweep, name="paper_time", claims=None))
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
@@ -376,7 +486,8 @@ def test_a_sweep_keeps_its_claims_and_every_run_their_digest_and_a_report_tells_
     assert verdicts.declared_after(sweep, digest(kept)) == 0
     code, out, err = door("report", "mine")
     assert code == 0, err
-    assert "were declared or changed after" not in out
+    assert "declared or changed after" not in out
+    assert "xploratory" not in (folder / "report" / "index.html").read_text()
     verdict = json.loads((folder / "report" / "claims.json").read_text())
     assert [each["claim"]["id"] for each in verdict["verdicts"]] == ["accuracy:plain", "mine"]
     assert verdict["runs_before_declaration"] == 0
@@ -384,7 +495,10 @@ def test_a_sweep_keeps_its_claims_and_every_run_their_digest_and_a_report_tells_
     (workplace / "later.yaml").write_text(yaml.safe_dump({"mine": mine["mine"] | {"margin": 0.9}}))
     code, out, err = door("report", "mine", "--claims", "later.yaml", "--out", "again")
     assert code == 0, err
-    assert "were declared or changed after 4 of 4 runs were made" in " ".join(out.split())
+    said = " ".join(out.split())
+    assert "Exploratory: declared or changed after 4 of 4 runs were made." in said
+    assert "These verdicts are exploratory, declared or changed after 4 of 4 runs." in said
+    assert json.loads((workplace / "again" / "claims.json").read_text())["runs_before_declaration"] == 4
     code, _, err = door("report", "mine", "--claims", "paper_time", "--out", "third")
     assert code == 2
     assert "must be an arm of the sweep, adam, plain; got 'lambda_0.5'" in err
@@ -397,3 +511,49 @@ def test_a_sweep_keeps_its_claims_and_every_run_their_digest_and_a_report_tells_
     sweep = records.load_sweep(folder)
     assert sweep.claims["mine"]["margin"] == 0.7
     assert verdicts.declared_after(sweep, digest(sweep.claims)) == 4
+
+
+JUDGED = ("declared", "declared_digest", "runs_before_declaration", "verdicts")
+
+
+def judged_in(folder: Path) -> dict:
+    """What a report says of its claims."""
+    content = json.loads((folder / "claims.json").read_text())
+    return {key: content[key] for key in JUDGED if key in content}
+
+
+def test_a_sweep_is_published_with_the_claims_that_it_was_judged_by(door, workplace) -> None:
+    kept, other = declared(metric="score"), {"other": GOOD | {"metric": "score", "better": "lower", "margin": 9}}
+    records.publish(made_up(pair([2.0, 3, 2, 3, 2, 3]), claims=kept), workplace / "outputs" / "made_up")
+    (workplace / "other.yaml").write_text(yaml.safe_dump(other))
+    code, out, err = door("report", "made_up", "--claims", "other.yaml", "--out", "first", "--publish", "there")
+    assert code == 0, err
+    assert records.load_sweep(workplace / "there").claims == other
+    code, again, err = door("report", "there", "--out", "second")
+    assert code == 0, err
+    first, second = judged_in(workplace / "first"), judged_in(workplace / "second")
+    assert first == second
+    assert [(each["claim"]["id"], each["words"]) for each in first["verdicts"]] == [
+        ("other", "inferior, smaller than matters")
+    ]
+    # They came after the runs, and say so wherever they are read again.
+    assert first["runs_before_declaration"] == 12
+    for text in (out, again):
+        assert "These verdicts are exploratory, declared or changed after 12 of 12 runs." in " ".join(text.split())
+    # The sweep itself keeps its own.
+    assert records.load_sweep(workplace / "outputs" / "made_up").claims == kept
+    code, _, err = door("report", "made_up", "--out", "third", "--publish", "own")
+    assert code == 0, err
+    assert records.load_sweep(workplace / "own").claims == kept
+
+
+def test_a_sweep_that_kept_no_claims_is_published_with_those_it_was_judged_by(door, workplace) -> None:
+    old = made_up(pair([0.02, 0.03, 0.02, 0.03, 0.02, 0.03]), metric="test/accuracy")
+    records.publish(old, workplace / "outputs" / "made_up")
+    assert records.load_sweep(workplace / "outputs" / "made_up").claims is None
+    code, _, err = door("report", "made_up", "--out", "first", "--publish", "there")
+    assert code == 0, err
+    assert records.load_sweep(workplace / "there").claims == find("every_arm")
+    code, _, err = door("report", "there", "--out", "second")
+    assert code == 0, err
+    assert judged_in(workplace / "first") == judged_in(workplace / "second")

@@ -517,7 +517,7 @@ def test_a_control_changes_nothing_of_the_verdict_itself() -> None:
             ["the machine had other work at the start of 4 of 6 runs of x"],
         ),
         (
-            {"changed": {(arm, seed): {"load": 1.6} for arm in ("adam", "x") for seed in range(6) if (arm, seed) != ("adam", 0)}},
+            {"changed": {(arm, s): {"load": 1.6} for arm in ("adam", "x") for s in range(6) if (arm, s) != ("adam", 0)}},
             [
                 "the machine had other work at the start of 5 of 6 runs of adam",
                 "the machine had other work at the start of 6 of 6 runs of x",

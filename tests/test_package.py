@@ -25,8 +25,9 @@ CIRCUITS = [
     "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "measures", "portrait",
 ]  # fmt: skip
 RIGHT = [
-    "records", "places", "claims", "ledger", "inference", "analysis", "comparable", "pairing", "verdicts", "curves", "ink", "figures",
-    "search_figures", "tuning", "tables", "page", "wording", "power", "calibration", "report", "cli",
+    "records", "places", "claims", "ledger", "inference", "analysis", "comparable", "pairing", "verdicts", "curves",
+    "ink", "figures", "search_figures", "tuning", "tables", "page", "wording", "power", "calibration", "report",
+    "cli",
 ]  # fmt: skip
 # The launcher and the run it launches know each other; the import is inside the functions that need it.
 KNOWN_LOOP = {("sweep", "train"), ("launch", "train")}

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from test_verdicts import SECONDS, a_claim, made_up, pair, timed
 
-from superpositional import ink, power, probe, records, show, verdicts
+from superpositional import claims, ink, power, probe, records, show, verdicts
 from superpositional.claims import ClaimError
 from superpositional.inference import pairs_for_equivalence, pairs_to_detect, power_equivalence, power_t
 from superpositional.verdicts import ALPHA, LEAST_PAIRS
@@ -32,39 +32,49 @@ def test_the_table_is_that_of_the_statistics(family: int) -> None:
     effects, powers = (0.3, 1.0, 2.5), (0.5, 0.8, 0.9)
     heads, *rows = power.rows(effects, powers, family)
     assert heads == (
-        *("claim", "sd of differences", "effect"),
+        *("claim", "family of", "sd of differences", "effect"),
         *(f"pairs to find it, {p} %" for p in (50, 80, 90)),
         *(f"to show it is smaller, {p} %" for p in (50, 80, 90)),
     )
-    assert [row[:3] for row in rows] == [("any", "1 sd", "0.3 sd"), ("any", "1 sd", "1 sd"), ("any", "1 sd", "2.5 sd")]
+    assert [row[:4] for row in rows] == [("any", str(family), "1 sd", f"{effect:g} sd") for effect in effects]
     for effect, row in zip(effects, rows, strict=True):
-        for p, find, exclude in zip(powers, map(int, row[3:6]), map(int, row[6:]), strict=True):
+        for p, find, exclude in zip(powers, map(int, row[4:7]), map(int, row[7:]), strict=True):
             # Enough, and one less is not; a verdict needs six.
             assert power_t(effect, 1, find, ALPHA / family) >= p
             assert find == LEAST_PAIRS or power_t(effect, 1, find - 1, ALPHA / family) < p
             # Equivalence is no part of Holm's family.
             assert power_equivalence(effect, 1, exclude, alpha=ALPHA) >= p
-            assert exclude == 2 or power_equivalence(effect, 1, exclude - 1, alpha=ALPHA) < p
+            assert exclude >= LEAST_PAIRS
+            assert exclude == LEAST_PAIRS or power_equivalence(effect, 1, exclude - 1, alpha=ALPHA) < p
 
 
 def test_a_table_for_claims_is_in_their_own_units() -> None:
     found = [power.Spread("C1", 0.25, 30, "points", (0.5, 2.3)), power.Spread("C2", 4.0, 12, "%", (1e-9,))]
     _, *rows = power.rows((9.0,), (0.8,), 2, found)
     assert rows == [
-        (
-            "C1",
-            "0.25 points (n = 30)",
-            "0.5 points",
-            *map(str, (pairs_to_detect(2, 1, 0.025), pairs_for_equivalence(2, 1))),
-        ),
-        ("C1", "0.25 points (n = 30)", "2.3 points", "6", "2"),
-        ("C2", "4 % (n = 12)", "1e-09 %", "> 1,000,000", "> 1,000,000"),
+        ("C1", "2", "0.25 points (n = 30)", "0.5 points", "6", "6"),
+        ("C1", "2", "0.25 points (n = 30)", "2.3 points", "6", "6"),
+        ("C2", "2", "4 % (n = 12)", "1e-09 %", "> 1,000,000", "> 1,000,000"),
     ]
+    _, row = power.rows((9.0,), (0.8,), 2, [power.Spread("C3", 0.5, 30, "points", (0.25,))])
+    assert row[4:] == (str(pairs_to_detect(0.5, 1, 0.025)), str(pairs_for_equivalence(0.5, 1)))
+
+
+def test_a_claims_own_family_is_the_level_unless_another_is_asked() -> None:
+    found = [power.Spread("C1", 1.0, 30, "", (0.5,), 3), power.Spread("C2", 1.0, 30, "", (0.5,))]
+    for asked, sizes in ((None, (3, 1)), (1, (1, 1)), (20, (20, 20))):
+        _, *rows = power.rows((), (0.8,), asked, found)
+        assert [row[1] for row in rows] == [str(size) for size in sizes]
+        assert [row[4] for row in rows] == [str(pairs_to_detect(0.5, 1, ALPHA / size)) for size in sizes]
+        # Equivalence is no part of Holm's family.
+        assert {row[5] for row in rows} == {str(pairs_for_equivalence(0.5, 1))}
+    # Where no sweep tells a family it is of one.
+    assert power.rows((0.5,), (0.8,), None) == power.rows((0.5,), (0.8,), 1)
 
 
 def test_pairs_that_never_differ_find_anything() -> None:
     _, row = power.rows((), (0.8,), 1, [power.Spread("C", 0.0, 9, "points", (0.5,))])
-    assert row == ("C", "0 points (n = 9)", "0.5 points", "6", "2")
+    assert row == ("C", "1", "0 points (n = 9)", "0.5 points", "6", "6")
 
 
 def test_the_curves_are_the_power_of_the_paired_t_test_at_the_familys_level() -> None:
@@ -101,9 +111,11 @@ def test_all_that_was_asked_wrongly_is_told_at_once_with_the_value_and_the_cure(
         ),
         "--family must be >= 1, got 0; it is the number of claims",
     ]
+    assert power.check([0.5], [0.8], -1) == ["--family must be >= 1, got -1; it is the number of claims"]
+    assert power.check([0], [0.8], None) == power.check([0], [0.8], 1)
 
 
-@pytest.mark.parametrize("family", [1, 50])
+@pytest.mark.parametrize("family", [None, 1, 50])
 def test_what_passes_the_check_has_a_table(family: int) -> None:
     effects, powers = [1e-300, 1e-9, 1e9, 1e300], [0.0501, 0.999999]
     assert power.check(effects, powers, family) == []
@@ -114,9 +126,9 @@ def test_what_passes_the_check_has_a_table(family: int) -> None:
 # Spreads of a sweep --------------------------------------------------------------------------------------------------
 
 
-def a_declaration(**claims) -> dict:
+def a_declaration(**settings_of) -> dict:
     base = {"says": "differs", "metric": "score", "arm": "x", "better": "higher", "margin": 0.5}
-    return {name: base | settings for name, settings in claims.items()}
+    return {name: base | settings for name, settings in settings_of.items()}
 
 
 def test_spreads_are_those_of_the_verdicts_in_the_claims_units() -> None:
@@ -139,22 +151,33 @@ def test_spreads_are_those_of_the_verdicts_in_the_claims_units() -> None:
     ]
     sd = differences.std(ddof=1)
     assert [each.sd for each in found] == pytest.approx([100 * sd, 100 * sd / base.mean(), sd, sd], rel=1e-9)
-    assert len(power.rows((), (0.8,), 4, found)) == 1 + 6
+    # All five are judged together, the one without a value too.
+    assert {each.family for each in found} == {5}
+    assert len(power.rows((), (0.8,), None, found)) == 1 + 6
+
+
+def test_a_spread_has_the_family_that_its_claim_is_judged_in() -> None:
+    declared = a_declaration(A={"family": "f"}, B={"family": "f"}, C={"family": "g"}, D={"family": "f", "metric": "no"})
+    sweep = made_up(pair([1.0, 2, 3, 4, 5, 6]), claims=declared)
+    found = power.spreads(sweep)
+    assert [(each.name, each.family) for each in found] == [("A", 3), ("B", 3), ("C", 1)]
+    judged = verdicts.judge(sweep, claims.of(sweep)[1])
+    assert [verdict.family_size for verdict in judged] == [3, 3, 1, 3]
 
 
 def test_a_spread_is_of_the_pairs_that_there_are() -> None:
     """A plan may be made from a pilot that is not complete; a verdict may not."""
     lost = {("x", 0): {"status": "failed", "summary": {}}, ("adam", 1): {"status": "diverged", "summary": {}}}
-    sweep = made_up(pair([9, -9, 1, 2, 3]), runs=lost, claims=a_declaration(C={}))
+    sweep = made_up(pair([9, -9, 1, 2, 3, 1, 2, 3]), runs=lost, claims=a_declaration(C={}))
     (found,) = power.spreads(sweep)
-    assert (found.n, found.sd) == (3, 1)
+    assert (found.n, found.sd) == (6, math.sqrt(0.8))
     assert verdicts.judge(sweep, [a_claim()])[0].verdict == "no verdict"
 
 
-@pytest.mark.parametrize("baseline", [[0.0] * 4, [-1.0] * 4])
+@pytest.mark.parametrize("baseline", [[0.0] * 6, [-1.0] * 6])
 def test_a_ratio_to_nothing_has_no_spread(baseline) -> None:
     declared = a_declaration(R={"compare": "ratio"}, D={})
-    assert [each.name for each in power.spreads(made_up(pair([1, 2, 3, 4], baseline), claims=declared))] == ["D"]
+    assert [each.name for each in power.spreads(made_up(pair([1, 2, 3, 4, 5, 6], baseline), claims=declared))] == ["D"]
 
 
 def test_times_to_a_target_have_the_spread_of_their_censored_values() -> None:
@@ -164,11 +187,42 @@ def test_times_to_a_target_have_the_spread_of_their_censored_values() -> None:
     assert (sd, n) == (verdicts.judge(sweep, [claim])[0].sd, 6)
 
 
-@pytest.mark.parametrize("declared", [None, {}, a_declaration(C={"metric": "not there"})])
-def test_a_sweep_whose_claims_tell_no_spread_is_refused(declared) -> None:
-    sweep = made_up(pair([1.0, 2.0]), claims=declared)
-    with pytest.raises(ClaimError, match="no claim of made_up has two pairs to tell a spread; name others with --claims"):
-        power.spreads(sweep)
+NO_SPREAD = (
+    "no claim of made_up has 6 pairs whose differences are not all the same, so none tells a spread to plan with; run more "
+    "seeds, or name others with --claims"
+)
+
+
+@pytest.mark.parametrize(
+    ("declared", "differences"),
+    [
+        # Without claims it is asked of every arm, whose accuracy these runs have not.
+        (None, [1.0, 2, 3, 4, 5, 6]),
+        ({}, [1.0, 2, 3, 4, 5, 6]),
+        (a_declaration(C={"metric": "not there"}), [1.0, 2, 3, 4, 5, 6]),
+        # Five pairs never give superior or inferior.
+        (a_declaration(C={}), [1.0, 2, 3, 4, 5]),
+        (a_declaration(C={}), [2.0] * 6),
+        (a_declaration(C={}), [0.0] * 30),
+    ],
+)
+def test_a_sweep_whose_claims_tell_no_spread_is_refused(declared, differences) -> None:
+    with pytest.raises(ClaimError) as refused:
+        power.spreads(made_up(pair(differences), claims=declared))
+    assert str(refused.value) == NO_SPREAD
+
+
+def test_a_claim_that_tells_no_spread_is_left_out_beside_one_that_does() -> None:
+    values = {"adam": [0.0] * 6, "same": [1.0] * 6, "few": [1.0, 2, 3, 4, 5, None], "x": [1.0, 2, 3, 4, 5, 6]}
+    declared = a_declaration(S={"arm": "same"}, F={"arm": "few"}, X={})
+    (found,) = power.spreads(made_up(values, claims=declared))
+    assert (found.name, found.n, found.family) == ("X", 6, 3)
+
+
+def test_a_sweep_that_kept_no_claims_is_planned_by_those_of_every_arm() -> None:
+    (found,) = power.spreads(made_up(pair([0.01, 0.02, 0.03, 0.04, 0.05, 0.06]), metric="test/accuracy"))
+    assert (found.name, found.unit, found.family) == ("accuracy:x", "points", 1)
+    assert found.sd == pytest.approx(math.sqrt(3.5), rel=1e-9)
 
 
 # The probe -----------------------------------------------------------------------------------------------------------
@@ -249,13 +303,17 @@ def test_plan_tells_the_term_and_the_seeds_and_writes_both(door, workplace) -> N
     assert traced[2][0] == "arm"
     assert int(traced[2][4]) > 4
     assert "over 3 steps" in out
-    assert "at 5 % over a family of 3" in out
+    assert "for tests at 5 % over the family of claims:" in out
+    assert {row[1] for row in needed[2:]} == {"3"}
     expected = [
-        (str(pairs_to_detect(effect, 1, ALPHA / 3, p)), str(pairs_for_equivalence(effect, 1, alpha=ALPHA, power=p)))
+        (
+            str(pairs_to_detect(effect, 1, ALPHA / 3, p, LEAST_PAIRS)),
+            str(pairs_for_equivalence(effect, 1, alpha=ALPHA, power=p, least=LEAST_PAIRS)),
+        )
         for effect in (0.4, 2)
         for p in (0.8, 0.9)
     ]
-    assert [(row[3 + i], row[5 + i]) for row in needed[2:] for i in (0, 1)] == expected
+    assert [(row[4 + i], row[6 + i]) for row in needed[2:] for i in (0, 1)] == expected
     folder = workplace / "outputs" / "plan"
     assert (folder / "plan.md").read_text() in out
     assert (folder / "power.pdf").is_file()
@@ -265,21 +323,24 @@ def test_plan_tells_the_term_and_the_seeds_and_writes_both(door, workplace) -> N
 
 def test_plan_takes_spreads_and_effects_from_a_sweep(door, workplace) -> None:
     declared = a_declaration(C1={"unit": "points", "published": 2.3}, C0={"published": 0, "claimed": "equivalent"})
-    records.publish(made_up(pair([1.0, 2.0, 3.0]), claims=declared), workplace / "outputs" / "pilot")
-    code, out, err = door("plan", "optimizer=adam", "--steps", "1", "--from", "pilot", "--family", "2")
-    assert code == 0, err
-    needed = tables(out)[1]
-    assert [row[:3] for row in needed[2:]] == [
-        ["C1", "1 points (n = 3)", "0.5 points"],
-        ["C1", "1 points (n = 3)", "2.3 points"],
-        ["C0", "1 (n = 3)", "0.5"],
-    ]
-    assert needed[3][3] == str(pairs_to_detect(2.3, 1, ALPHA / 2))
+    differences = [-1.0, 1, -1, 1, -1, 1, 0]
+    records.publish(made_up(pair(differences), claims=declared), workplace / "outputs" / "pilot")
+    # Of two, as they are declared; or as asked.
+    for asked, family in (([], 2), (["--family", "9"], 9), (["--family", "1"], 1)):
+        code, out, err = door("plan", "optimizer=adam", "--steps", "1", "--from", "pilot", *asked)
+        assert code == 0, err
+        needed = tables(out)[1]
+        assert [row[:4] for row in needed[2:]] == [
+            ["C1", str(family), "1 points (n = 7)", "0.5 points"],
+            ["C1", str(family), "1 points (n = 7)", "2.3 points"],
+            ["C0", str(family), "1 (n = 7)", "0.5"],
+        ]
+        assert needed[2][4] == str(pairs_to_detect(0.5, 1, ALPHA / family))
     (workplace / "other.yaml").write_text(yaml.safe_dump(a_declaration(mine={"margin": 1})))
     words = ["plan", "optimizer=adam", "--steps", "1", "--from", "outputs/pilot", "--claims", "other.yaml"]
     code, out, err = door(*words)
     assert code == 0, err
-    assert [row[0] for row in tables(out)[1][2:]] == ["mine"]
+    assert [row[:2] for row in tables(out)[1][2:]] == [["mine", "1"]]
 
 
 def test_an_optimizer_that_is_no_adam_is_refused_with_a_cure(door, workplace) -> None:
@@ -313,7 +374,7 @@ def test_all_bad_options_of_a_plan_are_refused_at_once_before_anything_is_traced
     [
         (["optimizer=sdg"], "optimizer must be one of"),
         (["--from", "nowhere"], "no sweep in outputs/nowhere"),
-        (["--from", "old"], "no claim of made_up has two pairs to tell a spread; name others with --claims"),
+        (["--from", "old"], NO_SPREAD),
         (["--from", "old", "--claims", "nothing"], "claims must be one of"),
         (["--from", "old", "--claims", "paper_time"], "claims.C3.arm must be an arm of the sweep"),
         (["optimizer=adam,adamw"], "plan shows one config"),

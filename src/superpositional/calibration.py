@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from superpositional import analysis, claims, ink, tables, verdicts
+from superpositional import analysis, claims, figures, ink, tables, verdicts
 from superpositional.claims import Claim
 from superpositional.inference import clopper_pearson
 from superpositional.records import Sweep, load_sweep, write_json
@@ -138,7 +138,7 @@ def write_calibration(folder: str | Path, out: str | Path | None = None, *, size
     (out / "calibration.md").write_text(text, encoding="utf-8", newline="\n")
     write_json(out / "calibration.json", {"sweep": sweep.name, "size": size, "claims": [_plain(each) for each in found]})
     with ink.style():
-        figure, ax = ink.column_figure(2.5 + 0.14 * len(found))
+        figure, ax = ink.column_figure(2.4 + 0.14 * figures.legend_rows([each.claim.id for each in found]))
         p_values(ax, found)
         files = ink.save(figure, out / "figures" / "calibration", {"sweep": sweep.name, "runs": analysis.progress(sweep)})
     return "\n".join([text, *map(str, [out / "calibration.md", out / "calibration.json", *files])])
@@ -160,7 +160,7 @@ def p_values(ax: Axes, table: Sequence[Calibration]) -> Axes:
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="p of the paired $t$ test", ylabel="share of groups with at most that")
     title = f"groups of {table[0].size} pairs"
     if any(each.p_values for each in table):
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), title=title, alignment="left", borderpad=0.1)
+        figures.legend_above(ax, title)
     else:
         ax.set_title(f"{title}: none could be judged", loc="left")
     return ax

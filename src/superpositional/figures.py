@@ -50,7 +50,7 @@ def learning_curves(ax: Axes, table: Sequence[Curve], quantity: str = "validatio
     what = f"mean, 95 % $t$ interval ({label(baseline.arm)}: band)" if banded else "mean, too few seeds for a band,"
     ns = {curve.n for curve in table}
     seeds = f"$n$ = {ns.pop()} seeds" if len(ns) == 1 else f"($n$) of {table[0].planned} seeds"
-    _legend_above(ax, "\n".join(filter(None, [note, f"{what} over {seeds}"])))
+    legend_above(ax, "\n".join(filter(None, [note, f"{what} over {seeds}"])))
     _last_epochs(ax, table)
     return ax
 
@@ -208,7 +208,7 @@ def time_to_target(ax: Axes, table: Sequence[Reached], note: str = "") -> Axes:
     ax.set_ylim(0, 102)
     ax.set_xlabel("epoch")
     ax.set_ylabel("reached the target (%)")
-    _legend_above(ax, "\n".join(filter(None, [note, "($n$) runs, those that never reach it included"])))
+    legend_above(ax, "\n".join(filter(None, [note, "($n$) runs, those that never reach it included"])))
     return ax
 
 
@@ -225,7 +225,7 @@ def perturbation_ratio(ax: Axes, table: Sequence[Course], arms: Sequence[str], n
         ax.set_yscale("log")
     ax.set_xlabel("step")
     ax.set_ylabel("relative size of the term")
-    _legend_above(ax, "\n".join(filter(None, [note, "median over ($n$) seeds, band from smallest to largest"])))
+    legend_above(ax, "\n".join(filter(None, [note, "median over ($n$) seeds, band from smallest to largest"])))
     return ax
 
 
@@ -236,10 +236,10 @@ def legend_rows(names: Sequence[str]) -> int:
 
 def _columns(names: Sequence[str]) -> int:
     longest = max(map(len, names), default=0)
-    return 1 if longest > 24 else 2 if longest > 17 or len(names) < 5 else 3
+    return 1 if longest > 22 else 2 if longest > 17 or len(names) < 5 else 3
 
 
-def _legend_above(ax: Axes, title: str) -> None:
+def legend_above(ax: Axes, title: str) -> None:
     """A legend of all that is drawn, above the axes, from where the axis label begins."""
     names = ax.get_legend_handles_labels()[1]
     ax.legend(

@@ -116,7 +116,9 @@ def check(effects: Sequence[float], powers: Sequence[float], family: int | None)
         for value in powers
         if not ALPHA < value < 1
     ]
-    return wrong + ([] if family is None or family >= 1 else [f"--family must be >= 1, got {family}; it is the number of claims"])
+    if family is not None and family < 1:
+        wrong.append(f"--family must be >= 1, got {family}; it is the number of claims")
+    return wrong
 
 
 def _count(pairs: int | None) -> str:
