@@ -229,7 +229,9 @@ def test_claims_that_a_sweep_has_not_are_named_or_refused(tmp_path) -> None:
     assert "C (score): 1 of 2 groups" in write_calibration(folder, size=6, declared=str(tmp_path / "mine.yaml"))
     records.publish(made_up({"adam": [0.0] * 12}), tmp_path / "alone")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ClaimError, match="no claim to judge in made_up: it has one arm; name others with --claims"):
+    with pytest.raises(
+        ClaimError, match="no claim to judge in made_up: none was declared, or it has one arm; name others with --claims"
+    ):
         write_calibration(tmp_path / "alone", size=6)
     assert sorted(tmp_path.rglob("*")) == before
 

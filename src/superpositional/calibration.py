@@ -101,7 +101,9 @@ def write_calibration(folder: str | Path, out: str | Path | None = None, *, size
     out = Path(folder) / "report" if out is None else Path(out)
     _, asked = claims.of(sweep, declared)
     if not asked:
-        raise claims.ClaimError(f"no claim to judge in {sweep.name}: it has one arm; name others with --claims")
+        raise claims.ClaimError(
+            f"no claim to judge in {sweep.name}: none was declared, or it has one arm; name others with --claims"
+        )
     found = calibrate(sweep, asked, size)
     whole = verdicts.judge(sweep, asked)
     parts = groups(sweep.seeds, size)

@@ -146,7 +146,8 @@ def of(sweep: Sweep, named: str | Path | None = None) -> tuple[dict[str, Any], l
     if declared is None:
         own = directory("conf") / "claims" / f"{sweep.name}.yaml"
         declared = find(sweep.name if own.is_file() else DEFAULT)
-    return dict(declared), read(declared, sweep.arms, sweep.baselines)
+    asked = read(declared, sweep.arms, sweep.baselines)
+    return dict(declared), asked
 
 
 def digest(declared: Mapping[str, Any] | None) -> str | None:

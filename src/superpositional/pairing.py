@@ -109,7 +109,7 @@ def telltale(claim: Claim, arm: Side, baseline: Side) -> Iterable[str]:
             f"{late} runs reached the target after the shortest run of the comparison had ended, so no length of training "
             "serves all; compare epochs to the target, and seconds per epoch"
         )
-    if len({*arm.values.values(), *baseline.values.values()}) == 1:
+    elif len({*arm.values.values(), *baseline.values.values()}) == 1:
         what = "no run reached the target" if arm.missed else "every run reached the target at the same moment"
         yield f"{what}: this tells nothing of the arms; choose callbacks.convergence.target or validate more often"
 

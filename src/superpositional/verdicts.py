@@ -335,7 +335,10 @@ def _attribution(sweep: Sweep, claim: Claim, control: str, *, comparable: bool) 
 
 def spread(sweep: Sweep, claim: Claim) -> tuple[float, int] | None:
     """The sd of a claim's paired differences in its own unit, over n pairs; None where there is none."""
-    a, b = pairs(*sides(sweep, claim, (claim.arm, claim.baseline)))
+    both = sides(sweep, claim, (claim.arm, claim.baseline))
+    if any(telltale(claim, *both)):
+        return None
+    a, b = pairs(*both)
     sd = inference.student_interval(differences(a, b)[0]).sd
     return None if sd is None or _unit(claim, b) <= 0 else (sd / _unit(claim, b), len(a))
 
