@@ -70,7 +70,8 @@ def test_no_claims_are_none() -> None:
 def test_the_metrics_name_tells_times_to_a_target_and_times_by_the_clock(metric, to_target, of_time) -> None:
     (claim,) = read(declared(metric=metric, unit="u"))
     assert (claim.to_target, claim.of_time, claim.effect_unit) == (to_target, of_time, "u")
-    assert read(declared(metric=metric, compare="ratio"))[0].effect_unit == "%"
+    if metric != "diverged":  # whose ratio is refused
+        assert read(declared(metric=metric, compare="ratio"))[0].effect_unit == "%"
 
 
 @pytest.mark.parametrize(
@@ -557,3 +558,8 @@ def test_a_sweep_that_kept_no_claims_is_published_with_those_it_was_judged_by(do
     code, _, err = door("report", "there", "--out", "second")
     assert code == 0, err
     assert judged_in(workplace / "first") == judged_in(workplace / "second")
+
+
+def test_a_ratio_of_diverged_runs_is_refused() -> None:
+    with pytest.raises(ClaimError, match=r"claims\.C\.compare must be difference for diverged, got 'ratio'"):
+        claims.read(declared(metric="diverged", compare="ratio"))

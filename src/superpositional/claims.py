@@ -271,5 +271,7 @@ def _disagreements(where: str, given: Mapping[str, Any]) -> Iterable[str]:
         good = (published > 0) == (better == "higher")
         if published == 0 or good != (claimed == "superior"):
             yield f"{where}.claimed={claimed} does not go with published={published} and better={better}; mend one of them"
+    if given.get("compare") == "ratio" and given.get("metric") == DIVERGED:
+        yield f"{where}.compare must be difference for {DIVERGED}, got 'ratio': shares are judged by exact tests"
     if given.get("compare") == "ratio" and given.get("unit") not in (None, "%"):
         yield f"{where}.unit must be left out of a ratio, which is in %, got {given['unit']!r}"

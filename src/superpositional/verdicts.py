@@ -143,8 +143,10 @@ class Verdict:
             return f"{head}: {'; '.join(self.refusals)}.{self._of_some_pairs}"
         kind = "mean paired difference" if claim.compare == "difference" else "change of the mean"
         parts = [f"{head}. {kind.capitalize()} {bounds(effect, claim.effect_unit)}, n = {effect.n} seeds"]
-        low, high = (f"{end:+.2g}".replace("-", "−") for end in self.narrow)
-        inside = f", 90 % interval [{low}, {high}]" if self.verdict == "equivalent" and self.sd else ""
+        inside = ""
+        if self.verdict == "equivalent" and self.narrow[0] is not None:
+            low, high = (f"{end:+.2g}".replace("-", "−") for end in self.narrow)
+            inside = f", 90 % interval [{low}, {high}]"
         parts.append(f"margin ± {claim.margin:g}{unit}{inside}")
         if claim.published is not None and self.published_within is not None:
             where = "inside" if self.published_within else "outside"
@@ -292,7 +294,10 @@ def _decide(found: Verdict, p_holm: float | None, flip_holm: float | None) -> Ve
         least = found.family_size * 2.0 ** (1 - effect.n)
         why = f", which cannot with {effect.n} pairs and {found.family_size} claims" if least >= ALPHA else ""
         cautions.append(f"after Holm the t test and the sign-flip test disagree at 5 %{why}")
-    return replace(found, verdict=verdict, small=small, p_holm=p_holm, cautions=tuple(cautions), attribution=attribution)
+    # It has decided; to show an interval of no width would say more than n runs can.
+    narrow = (None, None) if found.sd == 0 and claim.metric != DIVERGED else found.narrow
+    changed = {"verdict": verdict, "small": small, "p_holm": p_holm, "narrow": narrow}
+    return replace(found, **changed, cautions=tuple(cautions), attribution=attribution)
 
 
 def _effect(claim: Claim, a: np.ndarray, b: np.ndarray) -> tuple[Estimate, tuple[float | None, float | None]]:
