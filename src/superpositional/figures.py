@@ -72,22 +72,8 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "", ar
             face = "white" if comparison.conditional else look["color"]
             ax.plot(estimate.mean, row, marker=look["marker"], color=look["color"], markerfacecolor=face, markersize=5)
         words = bounds(estimate) if estimate.n else "no finished pair"
-        ax.annotate(
-            f"{words}, $n$ = {estimate.n}{'†' if comparison.conditional else ''}",
-            (1, row),
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-            zorder=1,  # over the zero line, under the markers
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 7),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=7,
-        )
-    ax.set_yticks(range(len(table)), [label(comparison.arm.arm) for comparison in table])
-    ax.set_ylim(len(table) - 0.5, -0.75)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
+        _row_words(ax, row, f"{words}, $n$ = {estimate.n}{'†' if comparison.conditional else ''}", above=7)
+    _name_rows(ax, [label(comparison.arm.arm) for comparison in table], top=-0.75)
     # Zero and air around the outermost interval, the same on both sides so that the eye compares fairly.
     ends = [abs(v) for c in table for v in (c.estimate.low, c.estimate.high, c.estimate.mean) if v is not None]
     reach = 1.15 * max(ends, default=0) or 1.0
@@ -135,22 +121,8 @@ def claims_forest(ax: Axes, table: Sequence[Verdict], note: str = "") -> Axes:
                 ax, claim.published / claim.margin, row, reach, marker="D", color=PUBLISHED, markerfacecolor="white"
             )
         words = f"{bounds(effect, claim.effect_unit)}, $n$ = {effect.n}: {verdict.words}" if effect.n else verdict.words
-        ax.annotate(
-            words,
-            (1, row),
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-            zorder=1,  # over the zero line, under the markers
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 9),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=7,
-        )
-    ax.set_yticks(range(len(table)), [label(verdict.claim.id) for verdict in table])
-    ax.set_ylim(len(table) - 0.5, -0.8)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
+        _row_words(ax, row, words, above=9)
+    _name_rows(ax, [label(verdict.claim.id) for verdict in table], top=-0.8)
     ax.set_xlim(-reach, reach)
     ax.set_xlabel("effect in margins (grey: smaller than matters)")
     said = "95 % interval" + (
@@ -253,6 +225,30 @@ def legend_above(ax: Axes, title: str) -> None:
         labelspacing=0.25,  # a row is then 0.14 in high, with which the figure's height is reckoned
         borderpad=0.1,
         alignment="left",
+    )
+
+
+def _name_rows(ax: Axes, names: Sequence[str], top: float) -> None:
+    """A forest plot's rows, from the top, by their names instead of an axis."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, top)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+
+
+def _row_words(ax: Axes, row: int, words: str, above: float) -> None:
+    """What a forest plot's row says, at the right, so many points above it."""
+    ax.annotate(
+        words,
+        (1, row),
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        zorder=1,  # over the zero line, under the markers
+        xycoords=("axes fraction", "data"),
+        xytext=(0, above),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        fontsize=7,
     )
 
 

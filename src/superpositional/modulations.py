@@ -33,16 +33,16 @@ step, from 0, and the group; what is drawn is drawn from them."""
 
 def sine(blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
     """``s = sin(pi theta)``, eq. (2), of each scalar alone."""
-    angles = torch._foreach_mul(reduced([theta for thetas in blocks for theta in thetas]), torch.pi)
+    angles = _angles(blocks)
     torch._foreach_sin_(angles)
-    return list(angles)
+    return angles
 
 
 def cosine(blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
     """``s = cos(pi theta)``."""
-    angles = torch._foreach_mul(reduced([theta for thetas in blocks for theta in thetas]), torch.pi)
+    angles = _angles(blocks)
     torch._foreach_cos_(angles)
-    return list(angles)
+    return angles
 
 
 def constant(blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
@@ -127,6 +127,11 @@ def draw_seed(what: str) -> int:
         raise ValueError(f"seed must be given under torch.distributed, got None with {what}; pass seed=0")
     # On the host whatever the default device is: a check on the meta device draws as well.
     return int(torch.randint(2**31, (), device="cpu"))
+
+
+def _angles(blocks: list[list[Tensor]]) -> list[Tensor]:
+    """``pi theta`` of every tensor, reduced."""
+    return list(torch._foreach_mul(reduced([theta for thetas in blocks for theta in thetas]), torch.pi))
 
 
 def reduced(thetas: Sequence[Tensor]) -> list[Tensor]:
