@@ -160,7 +160,7 @@ def test_mixed_package_versions_are_flagged_in_words(tmp_path):
 def test_curves_average_finished_runs_by_epoch_and_give_one_run_no_band(tmp_path):
     arms = {"adam": [0.5, 0.7, 0.1], "x": [0.5, None, None]}
     adam, x = curves.learning_curves(write_sweep(tmp_path, arms, statuses={("adam", 2): "diverged"}))
-    assert adam.epochs.tolist() == [1, 2, 3]
+    assert adam.at.tolist() == [1, 2, 3]
     assert adam.mean.tolist() == pytest.approx([30, 60, 60], rel=1e-15)
     assert (adam.n, adam.planned, x.n) == (2, 3, 1)
     half = stats.t.ppf(0.975, 1) * 10  # sd / sqrt(2) of 50 and 70 is 10
@@ -170,7 +170,7 @@ def test_curves_average_finished_runs_by_epoch_and_give_one_run_no_band(tmp_path
 
 def test_an_arm_without_a_finished_run_keeps_its_place_with_n_zero(tmp_path):
     adam, x = curves.learning_curves(write_sweep(tmp_path, {"adam": [0.5], "x": [None]}))
-    assert (adam.n, x.n, x.epochs.size) == (1, 0, 0)
+    assert (adam.n, x.n, x.at.size) == (1, 0, 0)
 
 
 def test_an_unknown_arm_is_refused_with_the_arms_there_are(tmp_path):

@@ -315,6 +315,8 @@ def test_the_statistics_summarise_every_step_and_average_the_sampled_ones(tmp_pa
         "perturbation/steps": 12,
         "perturbation/steps_with_gradient": sum(each["nonzero_gradient"] > 0 for each in seen),
         "perturbation/steps_with_change": sum(each["changed"] > 0 for each in seen),
+        "perturbation/scalars_touched": sum(each["touched"] for each in seen),
+        "perturbation/scalars_changed": sum(each["changed"] for each in seen),
         # The mean of numbers read as floats, both ways.
         "perturbation/ratio": float(np.mean([each["ratio"] for each in sampled])),
         "perturbation/cosine": float(np.mean([each["cosine"] for each in sampled])),

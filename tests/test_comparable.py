@@ -68,7 +68,7 @@ def test_a_metric_that_no_run_has_is_refused_with_what_may_be_meant() -> None:
     verdict = only(sweep, metric="test/acuracy")
     assert verdict.refusals == ("no run has test/acuracy; did you mean test/accuracy?",)
     assert verdict.sentence == (
-        "C, x vs adam, test/acuracy: no verdict: no run has test/acuracy; did you mean test/accuracy?."
+        "C, x vs adam, test/acuracy: no verdict: no run has test/acuracy; did you mean test/accuracy?"
     )
     assert only(sweep, metric="zzz").refusals == ("no run has zzz; they have test/accuracy",)
     none = made_up({"adam": [{}] * 2, "x": [{}] * 2})
@@ -447,7 +447,7 @@ def test_seconds_are_censored_at_the_shortest_run_of_the_two_arms() -> None:
 def test_seconds_after_the_shortest_runs_end_are_refused() -> None:
     shortest = min(run.curves["time/train_seconds"][1][-1] for run in timed().runs)
     for factor, words in (
-        (1 + 1e-3, ["1 runs reached the target after the shortest run of the comparison had ended, so no length of "]),
+        (1 + 1e-3, ["1 run reached the target after the shortest run of the comparison had ended, so no length of "]),
         (1.0, []),
     ):
         late = {("adam", 4): {"summary": {"convergence/target": 0.9, SECONDS: shortest * factor}}}

@@ -468,7 +468,7 @@ def test_a_plan_composes_each_seed_as_hydra_would(name, cleared) -> None:
     search_path.prepend("sweeps", f"file://{configs.directory('sweeps')}", SearchPathQuery(provider="schema", path=None))
     loader = Hydra.create_main_hydra2(task_name="train", config_search_path=search_path).config_loader
     cfg = loader.load_configuration(name, ["logger=none"], RunMode.MULTIRUN)
-    node = OmegaConf.to_container(cfg.hydra.sweeper)
+    node = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True)
     del node["_target_"]
     sweeper = ArmsSweeper(**node)
     sweeper.config = cfg

@@ -18,7 +18,8 @@ from torch import nn
 
 from superpositional import config as configs
 from superpositional import records
-from superpositional.train import CHECKPOINT, run
+from superpositional.records import CHECKPOINTS
+from superpositional.train import run
 
 # Two epochs of three batches, validated and tested on little.
 SMALL = [
@@ -46,7 +47,7 @@ def arms_of_the_paper() -> Iterator[tuple[str, list[str]]]:
 
 
 def final_weights(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(folder / CHECKPOINT, weights_only=True)["state_dict"]
+    return torch.load(folder / CHECKPOINTS[0], weights_only=True)["state_dict"]
 
 
 def curves(folder: Path) -> list[str]:
@@ -302,7 +303,7 @@ def test_accumulated_batches_make_one_step(tmp_path) -> None:
     record = run(config, tmp_path, code="c")
     assert (record["steps"], record["steps_per_epoch"], record["summary"]["perturbation/steps"]) == (2, 1, 1)
     # At the first of the two steps the weight is still 0; after both it has moved twice, not six times.
-    (group,) = torch.load(tmp_path / CHECKPOINT, weights_only=True)["optimizer_states"][0]["param_groups"]
+    (group,) = torch.load(tmp_path / CHECKPOINTS[0], weights_only=True)["optimizer_states"][0]["param_groups"]
     assert group["quantum_weight"] == 0.5 * 2 / 100
 
 
@@ -330,13 +331,13 @@ def test_the_record_holds_what_the_contract_names(tmp_path) -> None:
 
 def test_checkpoints_hold_plain_values_only(tmp_path) -> None:
     run(composed(), tmp_path, code="c")
-    checkpoint = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    checkpoint = torch.load(tmp_path / CHECKPOINTS[0], weights_only=True)
     assert checkpoint["global_step"] == 6
 
 
 def test_the_config_key_schedule_reaches_the_optimizer(tmp_path) -> None:
     schedule = "{_target_:superpositional.schedules.WarmupDecay,total_steps:6}"
     run(composed(f"++task.quantum_weight_schedule={schedule}", "++optimizer.quantum_weight=0.6"), tmp_path, code="c")
-    (group,) = torch.load(tmp_path / CHECKPOINT, weights_only=True)["optimizer_states"][0]["param_groups"]
+    (group,) = torch.load(tmp_path / CHECKPOINTS[0], weights_only=True)["optimizer_states"][0]["param_groups"]
     assert group["quantum_weight"] == 0
     assert group["statistics"]["step"] == 6

@@ -8,27 +8,47 @@ Three rules keep the answer honest. A pair that has not run yet is unfinished, a
 diverged or failed is neither dropped nor zero: it takes the unconditional interval away, and what remains is labelled
 as conditional on the pairs that finished. A run that never reached the target has no time to it: it is a miss.
 
-`figures` draws these tables and `report` prints their sentences.
+What is compared is what the runs recorded (`measures`): accuracy where there is one, else losses. `figures` draws these
+tables and `report` prints their sentences.
 """
 
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from superpositional.inference import Estimate, student_interval
+import numpy as np
+
+from superpositional.inference import LEVEL, Estimate, ratio, student_interval
 from superpositional.records import Run, Sweep
 
 # What became of a planned run that gives no value. The first four say something about the arm, so leaving them out
 # would bias the rest; the last two only say that the sweep goes on.
 CENSORED = ("diverged", "failed", "missed the target", "gave no value")
 UNFINISHED = ("interrupted", "not run")
+# Below this, four decimals lose what is there.
+SMALL = 1e-3
+
+
+@dataclass(frozen=True)
+class Along:
+    """A metric logged along the way and how to speak of it; it is drawn against ``by``, ``"epoch"`` or ``"step"``."""
+
+    metric: str
+    quantity: str
+    scale: float = 1.0
+    by: str = "epoch"
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A summary metric and how to speak of it. ``requires`` tells a miss (set, but no value) from "not measured"."""
+    """A summary metric and how to speak of it. ``requires`` tells a miss (set, but no value) from "not measured".
+
+    ``heading`` and ``decimals`` are a table's; ``relative`` measures are compared as a ratio too; ``along`` is what shows
+    the measure on its way.
+    """
 
     metric: str
     name: str
@@ -37,12 +57,48 @@ class Measure:
     fewer: str
     scale: float = 1.0
     requires: str | None = None
+    heading: str = ""
+    decimals: int = 2
+    relative: bool = False
+    along: Along | None = None
 
 
-TEST_ACCURACY = Measure("test/accuracy", "test accuracy", "points", "higher", "lower", scale=100.0)
+VALIDATION_ACCURACY = Along("val/accuracy", "validation accuracy (%)", 100.0)
+LOSS_BY_STEP = Along("train/loss", "training loss", by="step")
+POINTS = {"unit": "points", "more": "higher", "fewer": "lower", "scale": 100.0}
+# A loss is compared by factors too, and differences of a millionth of it are no rounding.
+LOSS = {"unit": "", "more": "higher", "fewer": "lower", "decimals": 6, "relative": True}
+TEST_ACCURACY = Measure("test/accuracy", "test accuracy", **POINTS, heading="test accuracy (%)", along=VALIDATION_ACCURACY)
 EPOCHS_TO_TARGET = Measure(
-    "convergence/epochs_to_target", "epochs to target", "epochs", "more", "fewer", 1.0, "convergence/target"
+    "convergence/epochs_to_target", "epochs to target", "epochs", "more", "fewer", requires="convergence/target"
 )
+TRAINING_LOSS = Measure("train/loss/last_epoch", "mean training loss", **LOSS, along=LOSS_BY_STEP)
+VALIDATION_LOSS = Measure("val/loss/last", "validation loss", **LOSS)
+EXACT_MATCH = Measure("test/exact_match", "exact match", **POINTS, heading="exact match (%)")
+FLEXIBLE_MATCH = Measure("test/exact_match_flexible", "flexible match", **POINTS, heading="flexible match (%)")
+
+
+def measures(sweep: Sweep) -> tuple[Measure, ...]:
+    """What a sweep's tables and figures show, by what its finished runs recorded; the first is the main one.
+
+    Accuracy and the epochs to it, as the paper's classification has them (Pamuk et al. 2025, C1 and C2); of runs that
+    record a loss and no accuracy the losses (C5), and matches where a whole split was answered: a smoke's are no result.
+    """
+    had = {name for run in sweep.runs if run.status == "done" for name in run.record["summary"]}
+    if TEST_ACCURACY.metric in had or TRAINING_LOSS.metric not in had:
+        return TEST_ACCURACY, EPOCHS_TO_TARGET
+    asked = (VALIDATION_LOSS,) if smoke(sweep) else (VALIDATION_LOSS, EXACT_MATCH, FLEXIBLE_MATCH)
+    return TRAINING_LOSS, *(measure for measure in asked if measure.metric in had)
+
+
+def smoke(sweep: Sweep) -> int | None:
+    """Of how many questions the smallest evaluation was that asked fewer than there are; None where none did."""
+    asked = [run.record.get("evaluation") for run in sweep.runs if run.status == "done"]
+    return min((each["questions"] for each in asked if each and is_smoke(each)), default=None)
+
+
+def is_smoke(evaluation: Mapping[str, Any]) -> bool:
+    return bool(evaluation.get("smoke")) or evaluation["questions"] < evaluation["of"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +154,19 @@ class Comparison:
         return f"{self.estimate.n} finished {'pair' if self.estimate.n == 1 else 'pairs'}"
 
     @property
+    def same(self) -> bool:
+        """Whether every difference is exactly 0: an interval from 0 to 0 could be taken for a rounded one."""
+        return self.estimate.n > 1 and self.estimate.sd == 0 and self.estimate.mean == 0
+
+    @property
+    def change(self) -> Estimate | None:
+        """The same in percent of the baseline's mean; None of a measure that is no ratio's."""
+        if not self.measure.relative:
+            return None
+        sides = (np.array([side.values[seed] for seed in self.differences]) for side in (self.arm, self.baseline))
+        return relative(*sides)
+
+    @property
     def verdict(self) -> str:
         """What the interval allows to be said, and no more."""
         estimate = self.estimate
@@ -125,8 +194,11 @@ class Comparison:
         result = "no pair to compare."
         if estimate.n:
             result = f"over the {self.counted}: " if notes else ""
-            result += f"mean paired difference {bounds(estimate, self.measure.unit)}, "
-            result += f"n = {estimate.n} seed{'' if estimate.n == 1 else 's'}"
+            shown = "0 in every pair" if self.same else bounds(estimate, self.measure.unit)
+            result += f"mean paired difference {shown}"
+            if self.change and not self.same:
+                result += f", {bounds(self.change, '%')} of the baseline's mean"
+            result += f", n = {number(estimate.n, 'seed')}"
             zeros = sum(difference == 0 for difference in self.differences.values())
             result += f", {zeros} of the differences exactly 0" if 0 < zeros < estimate.n else ""
             result += " (conditional; no unconditional interval exists). " if self.conditional else ". "
@@ -173,7 +245,7 @@ def compare(sweep: Sweep, arm: str, measure: Measure, baseline: str | None = Non
 
 
 def mixed_versions(runs: Iterable[Run]) -> tuple[str, ...]:
-    """In words, what differs between finished runs and ought not to: the code, a package's version, the target."""
+    """In words, what differs between finished runs and ought not to: the code, a version, the target, data, weights."""
     stamps = []
     for run in runs:
         if run.status == "done":
@@ -182,7 +254,7 @@ def mixed_versions(runs: Iterable[Run]) -> tuple[str, ...]:
                 "code version": str(run.record.get("code")).split("+")[0],
                 "target accuracy": run.summary("convergence/target"),
             }
-            stamps.append(stamp | run.record.get("versions", {}))
+            stamps.append(stamp | material(run) | run.record.get("versions", {}))
     words = []
     for name in sorted({name for stamp in stamps for name in stamp}):
         counts = Counter(str(stamp.get(name)) for stamp in stamps)
@@ -190,6 +262,13 @@ def mixed_versions(runs: Iterable[Run]) -> tuple[str, ...]:
             listed = ", ".join(f"{value} ({n} of {len(stamps)} runs)" for value, n in sorted(counts.items()))
             words.append(f"{name}: {listed}")
     return tuple(words)
+
+
+def material(run: Run) -> dict[str, str]:
+    """What a config only names, downloaded data and weights, by the hash and revision that the run recorded."""
+    stamps = [(what, stamp) for what in ("data", "model") for stamp in ("revision", "hash")]
+    found = {f"the {what}'s {stamp}": (run.record.get(what) or {}).get(stamp) for what, stamp in stamps}
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def progress(sweep: Sweep) -> str:
@@ -202,24 +281,59 @@ def progress(sweep: Sweep) -> str:
     return text
 
 
+def relative(arm: np.ndarray, baseline: np.ndarray, level: float = LEVEL) -> Estimate:
+    """The change of the mean, 100 (mean(arm) / mean(baseline) − 1) in percent over pairs, with Fieller's interval."""
+    estimate = replace(student_interval(arm - baseline, level), mean=None, sd=None, low=None, high=None)
+    # Of a baseline below 0, more percent would be less.
+    if not len(baseline) or baseline.mean() <= 0:
+        return estimate
+    found = ratio(arm, baseline, level)
+    ends = {"mean": found.value, "low": found.low, "high": found.high}
+    return replace(estimate, **{key: None if value is None else 100 * (value - 1) for key, value in ends.items()})
+
+
 def bounds(estimate: Estimate, unit: str = "") -> str:
     """``−0.15 points [−0.47, +0.17]``; without an interval the mean alone, and it says so.
 
-    Two decimals, or as many, up to four, as give the interval's half-width two digits: −0.00 [−0.00, +0.00] says nothing.
+    Two decimals, or as many, up to four, as give the interval's half-width, or where it has none the mean, two digits:
+    −0.00 [−0.00, +0.00] says nothing. What is below a thousandth altogether has an exponent: ``−2.1e−6 [−4.2e−6, 0]``.
     """
     if estimate.mean is None:
         return "–"
     half = 0.0 if estimate.low is None else (estimate.high - estimate.low) / 2
-    decimals = 2 if half == 0 else min(4, max(2, 1 - math.floor(math.log10(half))))
-    mean = f"{signed(estimate.mean, decimals)} {unit}".rstrip()
+    finest, size = half or abs(estimate.mean), max(abs(estimate.mean), half)
+    decimals = 2 if finest == 0 else max(2, 1 - math.floor(math.log10(finest)))
+    write = signed
+    if size >= SMALL:
+        decimals = min(4, decimals)
+    elif size:
+        write = _with_exponent
+    first = -math.floor(math.log10(abs(estimate.mean))) if estimate.mean else 0
+    # A mean far within its interval keeps its first digit.
+    mean = (_with_exponent if write is signed and first > 4 else write)(estimate.mean, max(decimals, first))
+    mean = f"{mean} {unit}".rstrip()
     if estimate.low is None:
         return f"{mean} (no interval)"
-    return f"{mean} [{signed(estimate.low, decimals)}, {signed(estimate.high, decimals)}]"
+    return f"{mean} [{write(estimate.low, decimals)}, {write(estimate.high, decimals)}]"
 
 
 def signed(value: float, decimals: int = 2) -> str:
     """A number with a sign, a true minus; exactly 0 has no sign."""
     return f"{value:.{decimals}f}" if value == 0 else f"{value:+.{decimals}f}".replace("-", "−")
+
+
+def _with_exponent(value: float, decimals: int) -> str:
+    """As many digits as reach so far behind the point, one at least."""
+    if value == 0:
+        return "0"
+    digits = min(6, max(0, decimals + math.floor(math.log10(abs(value)))))
+    mantissa, exponent = f"{value:+.{digits}e}".split("e")
+    return f"{mantissa}e{int(exponent)}".replace("-", "−")
+
+
+def number(count: int, noun: str) -> str:
+    """``1 run``, ``1,200 runs``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def name_seeds(seeds: Iterable[int]) -> str:
@@ -235,11 +349,12 @@ def name_seeds(seeds: Iterable[int]) -> str:
 
 
 def label(arm: str) -> str:
-    """An arm's name for readers: ``lambda_0.5`` is "λ = 0.5", ``quantum_moments`` is "quantum moments"."""
+    """An arm's name for readers: ``lambda_0.5`` is "λ = 0.5", ``quantum_moments`` is "quantum moments", AdamW is itself."""
     # A setting keeps its own name: circuit.n_qubits=2.
     parts = [part if "=" in part else _plainly(part) for part in arm.split(",")]
     return ", ".join(parts)
 
 
 def _plainly(name: str) -> str:
+    name = re.sub(r"(?<![^_])adamw(?![^_])", "AdamW", name)
     return re.sub(r"(?<![^_])lambda_(-?\d[\d.]*(?:e-?\d+)?)(?![^_])", r"λ = \1", name).replace("_", " ")

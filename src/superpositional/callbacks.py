@@ -90,6 +90,8 @@ class Curves(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # The step this batch is part of, also if it only accumulates gradients towards it.
         self.step = trainer.global_step + 1
+        # Of this step; after it, its scheduler has set the next one's.
+        self.lr = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -104,8 +106,14 @@ class Curves(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._log_evaluation(trainer, "test/")
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        # A run that goes on from there finds its curves whole up to there.
+        self._flush(trainer)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._flush(trainer, check=False)
+        # What the other processes measured cannot be asked for any more.
+        if trainer.world_size == 1:
+            self._flush(trainer, check=False)
 
     def _log_evaluation(self, trainer: Trainer, prefix: str) -> None:
         if trainer.sanity_checking:
@@ -116,7 +124,8 @@ class Curves(Callback):
     def _flush(self, trainer: Trainer, *, check: bool = True) -> None:
         if not self.losses:
             return
-        values = torch.stack([loss for _, loss in self.losses]).tolist()
+        # Of several processes the mean: each has its part of the batch.
+        values = trainer.strategy.reduce(torch.stack([loss for _, loss in self.losses]), reduce_op="mean").tolist()
         # Batches whose gradients are accumulated share a step: its loss is their mean, which is the sum of what Lightning
         # hands over, divided by their number.
         rows: dict[int, dict[str, float]] = {}
@@ -124,7 +133,7 @@ class Curves(Callback):
             row = rows.setdefault(step, {"train/loss": 0.0})
             row["train/loss"] += value
         self.losses = []
-        rows[step]["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        rows[step]["train/lr"] = float(self.lr)
         log(trainer, rows, check=check)
 
 
@@ -134,7 +143,8 @@ class PerturbationStatistics(Callback):
     Logs ``perturbation/{norm,touched,nonzero_gradient,changed}`` per interval and
     ``perturbation/{step_norm,ratio,cosine,share,angle}`` whenever the optimizer has measured them; with a suffix
     ``/group<i>`` where several groups have the term. Summary: in how many steps the term met a gradient, and changed a
-    number; the means of all but the first over the measured steps. ``notes`` names the touched scalars.
+    number; how many scalars it was applied to and how many came out other in floating point, over all steps; the means of
+    the rest but the norm over the measured steps. ``notes`` names the touched scalars.
 
     Args:
         every_n_steps: how often the numbers are read from the device.
@@ -146,6 +156,8 @@ class PerturbationStatistics(Callback):
         self.steps = 0
         self.with_gradient: Tensor | int = 0
         self.with_change: Tensor | int = 0
+        self.scalars_changed: Tensor | int = 0
+        self.scalars_touched = 0
         self.measured: dict[str, list[float]] = {}
         self.touched: list[str] = []
 
@@ -167,7 +179,10 @@ class PerturbationStatistics(Callback):
         if not present:
             return
         self.with_gradient = self.with_gradient + sum(each["nonzero_gradient"] for each in present.values()).sign()
-        self.with_change = self.with_change + sum(each["changed"] for each in present.values()).sign()
+        changed = sum(each["changed"] for each in present.values())
+        self.with_change = self.with_change + changed.sign()
+        self.scalars_changed = self.scalars_changed + changed
+        self.scalars_touched += sum(each["touched"] for each in present.values())
         due = self.steps % self.every_n_steps == 0 or trainer.is_last_batch
         metrics = {}
         for index, statistics in present.items():
@@ -200,6 +215,8 @@ class PerturbationStatistics(Callback):
             "perturbation/steps": self.steps,
             "perturbation/steps_with_gradient": int(self.with_gradient),
             "perturbation/steps_with_change": int(self.with_change),
+            "perturbation/scalars_touched": self.scalars_touched,
+            "perturbation/scalars_changed": int(self.scalars_changed),
             **{name: float(np.mean(values)) for name, values in finite.items() if values},
         }
 
@@ -212,6 +229,8 @@ class PerturbationStatistics(Callback):
             "steps": self.steps,
             "with_gradient": int(self.with_gradient),
             "with_change": int(self.with_change),
+            "scalars_changed": int(self.scalars_changed),
+            "scalars_touched": self.scalars_touched,
             "measured": self.measured,
             "touched": self.touched,
         }
@@ -278,16 +297,16 @@ class Convergence(Callback):
     - ``loss_variance``: variance of the change of the training loss from one step to the next.
 
     Args:
-        metric: the metric to follow, larger is better.
-        target: the value to reach.
+        metric: the metric to follow; with a target, larger is better.
+        target: the value to reach; None: there is none, as for a loss.
         last_k: how many last validations to average.
     """
 
-    def __init__(self, *, metric: str = "val/accuracy", target: float = 0.9, last_k: int = 3) -> None:
+    def __init__(self, *, metric: str = "val/accuracy", target: float | None = 0.9, last_k: int = 3) -> None:
         if last_k < 1:
             raise ValueError(f"last_k must be >= 1, got {last_k}; 3 evens out the last epochs")
-        if not math.isfinite(target):
-            raise ValueError(f"target must be a finite number, got {target}; the paper's is 0.9")
+        if target is not None and not math.isfinite(target):
+            raise ValueError(f"target must be a finite number, got {target}; the paper's is 0.9, and null is none")
         self.metric, self.target, self.last_k = metric, target, last_k
         self.seconds_before = 0.0
         self.started = 0.0
@@ -301,13 +320,13 @@ class Convergence(Callback):
 
     def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
         """From the curves on disk, so that a resumed run is judged whole."""
-        found: dict[str, float] = {"target": self.target}
+        found: dict[str, float] = {} if self.target is None else {"target": self.target}
         if self.metric not in curves:
             logged = ", ".join(sorted(curves)) or "none"
             warnings.warn(f"Convergence follows {self.metric}, which was never logged; logged: {logged}", stacklevel=2)
         else:
             steps, values = curves[self.metric]
-            reached = np.flatnonzero(values >= self.target)
+            reached = np.flatnonzero(values >= self.target) if self.target is not None else ()
             if len(reached):
                 found["steps_to_target"] = _crossing(steps, values, self.target, int(reached[0]))
                 if steps_per_epoch is not None:

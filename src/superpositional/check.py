@@ -318,6 +318,26 @@ def _ill_typed(target: Callable[..., Any], key: str, value: Any) -> str | None:
     return None if fits else " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
 
 
+def _imprecise(trainer: Mapping[str, Any], optimizer: Any) -> Iterator[str]:
+    """What is wrong with mixed float16: on a CPU Lightning would take another precision and warn."""
+    import torch
+
+    precision = str(trainer.get("precision"))
+    if precision.startswith("fp16"):
+        yield f"trainer.precision must have one of Lightning's names, got {precision!r}; mixed float16 is 16-mixed"
+    elif precision.startswith("16"):
+        if trainer.get("accelerator", "auto") == "cpu" or not torch.cuda.is_available():
+            yield (
+                f"trainer.precision={precision} needs a GPU, and this run would be on a CPU, which does no float16; "
+                "choose bf16-mixed or 32-true"
+            )
+        if trainer.get("gradient_clip_val") is not None and isinstance(optimizer, dict) and optimizer.get("fused"):
+            yield (
+                f"optimizer.fused must be false with trainer.precision={precision} and gradient_clip_val, got true: a fused "
+                "step unscales the gradients itself, after they should have been clipped"
+            )
+
+
 def _is_width(value: Any) -> bool:
     return type(value) is int and value >= 1
 
@@ -378,8 +398,12 @@ def _refused(plain: dict[str, Any], broken: set[str]) -> list[str]:
             attempt(f"callbacks.{name}", lambda name=name, node=node: configs.make(f"callbacks.{name}", node)())
     if plain.get("logger"):
         attempt("logger", lambda: configs.make("logger", plain["logger"])())
+    wrong = list(_imprecise(plain["trainer"], plain["optimizer"])) if "trainer" not in broken else []
+    mistakes += wrong
+    # Of a precision that has been spoken of it need not speak too.
+    settings = {key: value for key, value in plain["trainer"].items() if not (wrong and key == "precision")}
     quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
-    attempt("trainer", lambda: configs.make("trainer", plain["trainer"])(**quiet))
+    attempt("trainer", lambda: configs.make("trainer", settings)(**quiet))
     for group in ("net", "task"):
         for key in ("vocabulary_size", "max_length", "n_classes"):
             has, needs = plain[group].get(key) if group not in broken else None, getattr(data, key, None)

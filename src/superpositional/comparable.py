@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from superpositional.analysis import name_seeds
+from superpositional.analysis import material, name_seeds, number
 from superpositional.records import Run, Sweep
 
 # Nodes of a config that a method has no part in: to change them is to change the task.
@@ -47,9 +47,13 @@ def _stamp(run: Run) -> dict[str, str]:
         "code versions": str(run.record.get("code")).split("+")[0],
         "execution modes": str(run.record.get("execution")),
     }
+    found |= material(run)
     config = run.record.get("config") or {}
     for key in TASK:
         found |= {f"the setting {path}": text for path, text in _settings(key, config.get(key))}
+    if "the data's hash" in found:
+        # Where rows lie that are known by their hash is no matter.
+        found.pop("the setting data.path", None)
     return found
 
 
@@ -57,7 +61,8 @@ def machines(runs: Iterable[Run]) -> Iterable[str]:
     """What the runs were made on, where that differs: numbers come out a little otherwise on another device."""
     devices = Counter(str(run.record.get("device")) for run in runs if run.status in ("done", "diverged"))
     if len(devices) > 1:
-        yield f"devices: {', '.join(f'{device} ({count} runs)' for device, count in devices.items())}"
+        shown = [f"{device} ({number(count, 'run')})" for device, count in devices.items()]
+        yield f"devices: {', '.join(shown)}"
 
 
 def _settings(path: str, value: Any) -> Iterable[tuple[str, str]]:

@@ -6,6 +6,7 @@ stranger's config cannot run code (``locate``). Read by check, train and sweep.
 """
 
 import abc
+import functools
 import inspect
 import os
 import re
@@ -28,6 +29,13 @@ ALLOW = "SUPERPOSITIONAL_ALLOW"
 PLUGINS = ("hydra.launcher.", "hydra.sweeper.")
 
 
+def _gsm8k(path: str | None) -> str:
+    """Where GSM8K's rows are, with a revision, so that a run's identity holds it: ``${gsm8k:${data.path}}``."""
+    from superpositional.llm.gsm8k import source
+
+    return source(path)
+
+
 def _add(*terms: Any) -> Any:
     """The sum; of what has none, the text of it, for the constructor that gets it to refuse."""
     return sum(terms) if all(type(term) is int for term in terms) else "+".join(str(term) for term in terms)
@@ -35,6 +43,10 @@ def _add(*terms: Any) -> Any:
 
 # A length that counts the class token is one more than one that does not.
 OmegaConf.register_new_resolver("add", _add, replace=True)
+# An arm of a sweep at one scale alone; null leaves it out at the others.
+OmegaConf.register_new_resolver("only", lambda wanted, chosen, value: value if wanted == chosen else None, replace=True)
+# One answer for a process: the runs of a sweep must not differ in it.
+OmegaConf.register_new_resolver("gsm8k", functools.cache(_gsm8k), replace=True)
 
 
 class ConfigError(Exception):
@@ -175,7 +187,8 @@ def locate(name: str, role: str = "") -> Callable[..., Any]:
     home = getattr(target, "__module__", None) or ""
     if inside(home, trusted) and (isinstance(target, type) or inspect.isfunction(target)):
         return target
-    kinds = _kinds(role.split(".")[0] if role.count(".") <= (role.startswith("callbacks.")) else "")
+    top = role.split(".")[0] if role.count(".") <= (role.startswith("callbacks.")) else ""
+    kinds = _kinds(role if role == "trainer.strategy" else top)
     if isinstance(target, type) and inside(home, PACKAGES) and issubclass(target, kinds):
         return target
     wanted = " or ".join(kind.__name__ for kind in kinds if kind is not Ours) or "a class of superpositional"
@@ -201,6 +214,7 @@ def _kinds(group: str) -> tuple[type, ...]:
     """The classes a group takes; nodes within them, under any other name, take ours and modules."""
     import torch
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+    from lightning.pytorch.strategies import Strategy
 
     return {
         "net": (torch.nn.Module,),
@@ -208,6 +222,7 @@ def _kinds(group: str) -> tuple[type, ...]:
         "data": (LightningDataModule,),
         "task": (LightningModule,),
         "trainer": (Trainer,),
+        "trainer.strategy": (Strategy,),
         "callbacks": (Callback,),
         "logger": (Ours,),
     }.get(group, (Ours, torch.nn.Module))

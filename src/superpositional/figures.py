@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
-from superpositional.analysis import Comparison, bounds, label
-from superpositional.curves import Course, Curve, Reached
+from superpositional.analysis import VALIDATION_ACCURACY, Along, Comparison, bounds, label
+from superpositional.curves import Course, Curve, Departure, Reached
 from superpositional.ink import drawn_as
 from superpositional.verdicts import NONE, Verdict
 
@@ -25,9 +25,13 @@ WIDEST_MARGINS = 12.0
 PUBLISHED = "#D55E00"
 # Fewer seeds than this, and Student's interval says more of t than of the runs.
 BAND_SEEDS = 5
+# Below this, numbers on an axis in decimals would run into one another.
+SHORT_LABELS = 0.01
+# Means that span more than this are drawn on a log axis.
+LINEAR_SPAN = 30
 
 
-def learning_curves(ax: Axes, table: Sequence[Curve], quantity: str = "validation accuracy (%)", note: str = "") -> Axes:
+def learning_curves(ax: Axes, table: Sequence[Curve], along: Along = VALIDATION_ACCURACY, note: str = "") -> Axes:
     """Mean over seeds by epoch, one line per arm, with the baseline's 95 % Student-t band (Pamuk et al. 2025, Fig. 1).
 
     Arms a fraction of a point apart lie on each other at this scale, so an inset shows the last epochs with the arms
@@ -36,16 +40,16 @@ def learning_curves(ax: Axes, table: Sequence[Curve], quantity: str = "validatio
     for index, curve in enumerate(table):
         look = drawn_as(index)
         # Staggered markers: on shared epochs the last arm would hide the others'.
-        every = (index % max(1, min(len(table), len(curve.epochs))), max(1, min(len(table), len(curve.epochs))))
-        ax.plot(curve.epochs, curve.mean, label=_name(curve, table), markevery=every, **look)
+        every = (index % max(1, min(len(table), len(curve.at))), max(1, min(len(table), len(curve.at))))
+        ax.plot(curve.at, curve.mean, label=_name(curve, table), markevery=every, **look)
     # One band: five on one another have the colour of none. The others' intervals stand in the inset. And none for a
     # handful of seeds, whose intervals reach beyond any accuracy.
     baseline = table[0]
     banded = baseline.n >= BAND_SEEDS
     if banded:
-        ax.fill_between(baseline.epochs, baseline.low, baseline.high, color="0.82", linewidth=0, zorder=0)
-    ax.set_xlabel("epoch")
-    ax.set_ylabel(quantity)
+        ax.fill_between(baseline.at, baseline.low, baseline.high, color="0.82", linewidth=0, zorder=0)
+    ax.set_xlabel(along.by)
+    ax.set_ylabel(along.quantity)
     ax.xaxis.get_major_locator().set_params(integer=True)
     what = f"mean, 95 % $t$ interval ({label(baseline.arm)}: band)" if banded else "mean, too few seeds for a band,"
     ns = {curve.n for curve in table}
@@ -72,12 +76,16 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "", ar
             face = "white" if comparison.conditional else look["color"]
             ax.plot(estimate.mean, row, marker=look["marker"], color=look["color"], markerfacecolor=face, markersize=5)
         words = bounds(estimate) if estimate.n else "no finished pair"
+        words = "0 in every pair" if comparison.same else words
         _row_words(ax, row, f"{words}, $n$ = {estimate.n}{'†' if comparison.conditional else ''}", above=7)
     _name_rows(ax, [label(comparison.arm.arm) for comparison in table], top=-0.75)
     # Zero and air around the outermost interval, the same on both sides so that the eye compares fairly.
     ends = [abs(v) for c in table for v in (c.estimate.low, c.estimate.high, c.estimate.mean) if v is not None]
     reach = 1.15 * max(ends, default=0) or 1.0
     ax.set_xlim(-reach, reach)
+    if reach < SHORT_LABELS:
+        ax.xaxis.get_major_locator().set_params(nbins=4)
+        ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 2), useMathText=True)
     measure = table[0].measure
     baselines = dict.fromkeys(label(comparison.baseline.arm) for comparison in table)
     baseline = next(iter(baselines)) if len(baselines) == 1 else "the baseline at the same values"
@@ -85,7 +93,8 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "", ar
     # A long name has a line of its own, and so where long names of arms leave the axis little room: or the page cuts it.
     longest = max(len(label(comparison.arm.arm)) for comparison in table)
     between = "\n" if len(measure.name) + len(baseline) > min(35, 48 - longest) else " "
-    ax.set_xlabel(f"{measure.name}, difference to{between}{baseline} ({measure.unit}){dagger}")
+    unit = f" ({measure.unit})" if measure.unit else ""
+    ax.set_xlabel(f"{measure.name}, difference to{between}{baseline}{unit}{dagger}")
     title = "\n".join(filter(None, [note, "mean paired difference, 95 % $t$ interval, $n$ seeds"]))
     # Held at the right so that a long note runs over the arms' labels instead of off the page.
     ax.set_title(title, loc="right", multialignment="left")
@@ -98,8 +107,9 @@ def claims_forest(ax: Axes, table: Sequence[Verdict], note: str = "") -> Axes:
     Within a row's grey strip, ±1, an effect does not matter. The bar is the 95 % interval, an open diamond the published
     value; what lies beyond the axis stands at its edge as an arrow. An open marker has no verdict.
     """
-    # A strip for each row and none between them: there the row's words stand, on white.
-    ax.barh(range(len(table)), 2, left=-1, height=0.36, color="0.88", linewidth=0, zorder=0)
+    # A strip for each row and none between them: there the row's words stand, on white. Few rows are taller.
+    height = 0.36 if len(table) > 2 else 0.24
+    ax.barh(range(len(table)), 2, left=-1, height=height, color="0.88", linewidth=0, zorder=0)
     ax.axvline(0, color="0.45", linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
     ends = [
         abs(value) / verdict.claim.margin
@@ -133,31 +143,91 @@ def claims_forest(ax: Axes, table: Sequence[Verdict], note: str = "") -> Axes:
 
 
 def seed_bands(
-    axes: Sequence[Axes], table: Sequence[Curve], seeds: Mapping[str, Sequence], quantity: str = "validation accuracy (%)"
+    axes: Sequence[Axes], table: Sequence[Curve], seeds: Mapping[str, Sequence], along: Along = VALIDATION_ACCURACY
 ) -> Sequence[Axes]:
     """A panel for each arm: every seed's own curve, the mean with its 95 % Student-t band, and the baseline's mean.
 
+    All on one y-axis (by step: Pamuk et al. 2025, Fig. 2).
+
     Args:
         axes: one for each curve of ``table``.
-        seeds: of each arm its runs' (epochs, values).
+        seeds: of each arm its runs' (epochs or steps, values).
     """
+    thin = {"linewidth": 0.4, "alpha": 0.35}
+    if max((len(each) for each in seeds.values()), default=0) < BAND_SEEDS:
+        thin = {"linewidth": 0.6, "alpha": 0.6}  # few lines hide nothing
     baseline = table[0]
     for index, (ax, curve) in enumerate(zip(axes, table, strict=True)):
         look = drawn_as(index)
         for epochs, values in seeds[curve.arm]:
-            ax.plot(epochs, values, color=look["color"], linewidth=0.4, alpha=0.35, zorder=1)
+            ax.plot(epochs, values, color=look["color"], zorder=1, **thin)
         if curve.n >= BAND_SEEDS:
-            ax.fill_between(curve.epochs, curve.low, curve.high, color=look["color"], alpha=0.3, linewidth=0, zorder=2)
-        ax.plot(curve.epochs, curve.mean, color=look["color"], linestyle="-", linewidth=1.3, zorder=3)
+            ax.fill_between(curve.at, curve.low, curve.high, color=look["color"], alpha=0.3, linewidth=0, zorder=2)
+        ax.plot(curve.at, curve.mean, color=look["color"], linestyle="-", linewidth=1.3, zorder=3)
         if index:
-            ax.plot(baseline.epochs, baseline.mean, color="black", linestyle=(0, (3, 2)), linewidth=0.9, zorder=4)
+            name = f"{label(baseline.arm)}, mean" if index == 1 and along.by == "step" else None
+            dashed = {"color": "black", "linestyle": (0, (3, 2)), "linewidth": 0.9}
+            ax.plot(baseline.at, baseline.mean, zorder=4, label=name, **dashed)
+            if name:
+                ax.legend(loc="best")
         ax.set_title(f"{label(curve.arm)}, $n$ = {curve.n} of {curve.planned}")
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.set_xlabel("epoch")
-        ax.set_ylabel(quantity if ax.get_subplotspec().is_first_col() else "")
+        ax.set_xlabel(along.by)
+        ax.set_ylabel(along.quantity if ax.get_subplotspec().is_first_col() else "")
+    drawn = [values for each in seeds.values() for _, values in each]
+    least, most = min((v.min() for v in drawn), default=0.0), max((v.max() for v in drawn), default=0.0)
+    if 0 < LINEAR_SPAN * least < most:
+        for ax in axes:
+            ax.set_yscale("log")
     limits = [ax.get_ylim() for ax in axes]
     for ax in axes:
         ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    return axes
+
+
+def departures(axes: Sequence[Axes], table: Sequence[Departure], arms: Sequence[str]) -> Sequence[Axes]:
+    """A panel for each arm: how far each seed's loss is from its baseline's, by step, all on one log axis.
+
+    A step at which they do not differ has no mark, and a panel in which they never do says so.
+    """
+    courses = {each.arm: each.courses for each in table}
+    sizes = np.concatenate([*(size[np.isfinite(size)] for each in courses.values() for _, size in each), []])
+    steps = [step for each in courses.values() for at, _ in each for step in (at[0], at[-1])]
+    for ax, each in zip(axes, table, strict=True):
+        look = drawn_as(arms.index(each.arm))
+        for at, size in courses[each.arm]:
+            # A step that stands alone has no line to be part of.
+            ax.plot(
+                at,
+                size,
+                color=look["color"],
+                linewidth=0.7,
+                alpha=0.8,
+                marker="." if each.block == 1 else None,
+                markersize=2,
+            )
+        if each.first:
+            begins = float(np.median(list(each.first.values())))
+            ax.axvline(begins, color="0.45", linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
+        ax.set_title(f"{label(each.arm)}, $n$ = {len(each.seeds)} of {each.planned}")
+        if not each.first:
+            words = each.words.replace(" in ", "\nin ", 1).replace(", over", ",\nover")
+            ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
+        ax.set_yscale("log")
+        if sizes.size:
+            # Whole decades, so that few of them have labels too.
+            ax.set_ylim(10.0 ** np.floor(np.log10(sizes.min())), 10.0 ** np.ceil(np.log10(1.01 * sizes.max())))
+        else:
+            ax.set_yticks([])
+        if steps:
+            margin = 0.03 * (max(steps) - min(steps)) or 0.5
+            ax.set_xlim(min(steps) - margin, max(steps) + margin)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set_xlabel("step")
+        left = ax.get_subplotspec().is_first_col()
+        ax.set_ylabel(
+            f"|loss − {'the baseline' if len({d.baseline for d in table}) > 1 else label(each.baseline)}'s|" * left
+        )
     return axes
 
 
@@ -270,14 +340,14 @@ def _name(curve: Curve, table: Sequence[Curve]) -> str:
 def _last_epochs(ax: Axes, table: Sequence[Curve]) -> None:
     """Zoom on the last epochs in the corner that rising curves leave empty; nothing where there is no room for it."""
     drawn = [curve for curve in table if curve.n]
-    epochs = sorted(set.intersection(*(set(curve.epochs) for curve in drawn)))
+    epochs = sorted(set.intersection(*(set(curve.at) for curve in drawn)))
     left, bottom, _, height = INSET_BOX
     (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
     top = y0 + (bottom + height + 0.1) * (y1 - y0)
     under = [
         value
         for curve in drawn
-        for value in np.interp(np.linspace(x0 + left * (x1 - x0), x1, 50), curve.epochs, np.fmin(curve.mean, curve.low))
+        for value in np.interp(np.linspace(x0 + left * (x1 - x0), x1, 50), curve.at, np.fmin(curve.mean, curve.low))
     ]
     if len(epochs) <= INSET_EPOCHS + 1 or min(under) < top:
         return
@@ -286,7 +356,7 @@ def _last_epochs(ax: Axes, table: Sequence[Curve]) -> None:
     for index, curve in enumerate(table):
         if not curve.n:
             continue
-        at = np.isin(curve.epochs, shown)
+        at = np.isin(curve.at, shown)
         mean, low, high = curve.mean[at], curve.low[at], curve.high[at]
         # Side by side within an epoch's slot; the epoch is the slot's middle.
         dodge = 0.7 * (shown[-1] - shown[-2]) * ((index + 0.5) / len(table) - 0.5)

@@ -79,7 +79,7 @@ class Job:
         if left is None:
             return False
         same = left["identity"] == self.identity
-        if same and (self.folder / records.CHECKPOINT).is_file() and (self.folder / "config.yaml").is_file():
+        if same and records.has_checkpoint(self.folder) and (self.folder / "config.yaml").is_file():
             # Should the next process die early, this record must not pass for its own.
             if (record := self.folder / "record.json").exists():
                 record.replace(self.folder / records.RUNNING)

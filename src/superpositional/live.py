@@ -204,7 +204,7 @@ def say_summary(planned: Sequence[Job], folder: Path, console: Console, *, metri
     found = {job: job.record() for job in planned}
     if metric is None:
         results = {name for record in found.values() if record for name in record["summary"] if name.startswith("test/")}
-        metric = min(results, key=lambda name: ("accuracy" not in name, name), default=None)
+        metric = min(results, key=lambda name: ("accuracy" not in name, "loss" not in name, name), default=None)
     total = Counter(record["status"] if record else "not run" for record in found.values())
     shown = [status for status in (*records.STATUSES, "not run") if total[status] or status == "done"]
     table = Table(title=f"{planned[0].config['sweep']}: {len(planned)} runs")

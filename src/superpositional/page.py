@@ -133,7 +133,7 @@ def paragraph(text: str, kind: str = "") -> str:
     """Plain text, with Markdown's ** and ` as marks; a lead has a line for each sentence, and verdicts in bold."""
     if kind != "lead":
         return f"<p{_class(kind)}>{marked(text)}</p>"
-    sentences = re.split(r"(?<=\.) (?=[A-Z])", VERDICTS.sub(r"**\1**:", text))
+    sentences = re.split(r"(?<=\.) (?=[A-Zλ])", VERDICTS.sub(r"**\1**:", text))
     return f'<div class="lead">{"".join(map(paragraph, sentences))}</div>'
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from superpositional import analysis, inference
-from superpositional.analysis import Measure, Outcomes, name_seeds
+from superpositional.analysis import Measure, Outcomes, name_seeds, number
 from superpositional.claims import DIVERGED, Claim
 from superpositional.records import Run, Sweep
 
@@ -106,8 +106,8 @@ def telltale(claim: Claim, arm: Side, baseline: Side) -> Iterable[str]:
         return
     if late := arm.late + baseline.late:
         yield (
-            f"{late} runs reached the target after the shortest run of the comparison had ended, so no length of training "
-            "serves all; compare epochs to the target, and seconds per epoch"
+            f"{number(late, 'run')} reached the target after the shortest run of the comparison had ended, so no length of "
+            "training serves all; compare epochs to the target, and seconds per epoch"
         )
     elif len({*arm.values.values(), *baseline.values.values()}) == 1:
         what = "no run reached the target" if arm.missed else "every run reached the target at the same moment"

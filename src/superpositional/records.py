@@ -75,8 +75,12 @@ NEVER_TRAINS = (
 )
 # Config keys that name, place or show a run but cannot change its numbers.
 PRESENTATION = ("sweep", "arm", "question", "claims", "logger", "resume")
+# Data sources that name what they hold.
+PINNED = "jsonl:"
 THINNED_POINTS = 64
-CHECKPOINT = Path("checkpoints/last.ckpt")
+# A run's last checkpoint, and the one before it.
+CHECKPOINTS = (Path("checkpoints/last.ckpt"), Path("checkpoints/previous.ckpt"))
+GENERATIONS = "generations.jsonl"
 RUNNING = "running.json"
 SUPERSEDED = "superseded"
 
@@ -211,8 +215,16 @@ def code_version(others: Iterable[Path] = ()) -> str:
 def identity(config: Mapping[str, Any], code: str) -> str:
     """Hash of all that determines a run's numbers: resolved config (data and execution mode within) and code version."""
     kept = {key: value for key, value in config.items() if key not in PRESENTATION}
+    if str((kept.get("data") or {}).get("source")).startswith(PINNED):
+        # Where the rows lie is no matter once their hash says which they are.
+        kept["data"] = {key: value for key, value in kept["data"].items() if key != "path"}
     text = json.dumps(_plain(kept), sort_keys=True, allow_nan=False)
     return hashlib.sha256(f"{code}\n{text}".encode()).hexdigest()[:16]
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run folder holds something to go on from."""
+    return any((folder / path).is_file() for path in CHECKPOINTS)
 
 
 def family(config: Mapping[str, Any], code: str) -> str:

@@ -12,13 +12,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from superpositional import analysis, claims, curves, figures, ink, page, search_figures, tables, tuning, verdicts, wording
-from superpositional.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, Comparison
+from superpositional import (
+    analysis,
+    claims,
+    curves,
+    figures,
+    ink,
+    page,
+    questions,
+    search_figures,
+    tables,
+    tuning,
+    verdicts,
+    wording,
+)
+from superpositional.analysis import Comparison, Measure
 from superpositional.ledger import ledger
 from superpositional.records import Sweep, load_sweep, write_json
 from superpositional.verdicts import Verdict
 
-TABLES = ("results", "claims", "attribution")
+TABLES = ("results", "claims", "attribution", "term", "questions")
+FIGURES = (
+    *("claims", "fig1", "fig2", "paired_differences", "seed_bands", "departures", "time_to_target"),
+    "perturbation_ratio",
+)
+EXTRA = ("term", "questions")
+# What the figures of curves can be made of.
+ALONG = " or ".join(each.metric for each in (analysis.VALIDATION_ACCURACY, analysis.LOSS_BY_STEP))
+WIDE = ("fig2", "seed_bands", "departures")
 # The arm against which the others are held too: Adam but for one bit.
 CONTROL = "placebo"
 
@@ -43,6 +64,8 @@ class Report:
     files: tuple[Path, ...]
     claims: str = ""
     attribution: str = ""
+    term: str = ""
+    answers: str = ""
     verdicts: tuple[Verdict, ...] = ()
     declared: dict[str, Any] | None = None
 
@@ -50,14 +73,15 @@ class Report:
     def markdown(self) -> str:
         bullets = "".join(f"- {sentence}\n" for sentence in self.sentences)
         details = f"<details><summary>Each comparison in a sentence</summary>\n\n{bullets}\n</details>\n" if bullets else ""
-        parts = [self.lead, self.claims, self.attribution, self.caption, self.table]
+        parts = [self.lead, self.claims, self.attribution, self.caption, self.table, self.term, self.answers]
         return "\n\n".join(part.strip() for part in parts if part) + f"\n\n{details}"
 
     @property
     def text(self) -> str:
         files = "\n".join(str(path) for path in self.files)
         said = "\n".join(self.sentences)
-        parts = [self.claims, self.attribution, self.caption, self.table, said, self.lead, files]
+        tables = [self.claims, self.attribution, self.caption, self.table, self.term, self.answers]
+        parts = [*tables, said, self.lead, files]
         return "\n\n".join(part.strip() for part in parts if part)
 
 
@@ -81,51 +105,65 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
             raise ReportError(f"{sweep.name} is a search, whose seeds select and do not test; judge claims on other seeds")
         return _search_report(sweep, folder, out)
     _check_begun(sweep, folder)
-    found = curves.learning_curves(sweep)
+    measures = analysis.measures(sweep)
+    found = curves.learning_curves(sweep, measures[0].along)
     try:
         content, asked = claims.of(sweep, declared)
     except claims.ClaimError as error:
         raise ReportError(str(error)) from None
     judged = verdicts.judge(sweep, asked, claims.digest(content))
     _check(judged, found, folder)
-    arms = {
-        measure: [analysis.outcomes(sweep, arm, measure) for arm in sweep.arms]
-        for measure in (TEST_ACCURACY, EPOCHS_TO_TARGET)
-    }
+    try:
+        answered = questions.compare(sweep, questions.read(Path(folder), sweep))
+    except ValueError as error:
+        raise ReportError(str(error)) from None
+    arms = {measure: [analysis.outcomes(sweep, arm, measure) for arm in sweep.arms] for measure in measures}
     held = [arm for arm in sweep.arms if sweep.baseline(arm) != arm]
-    comparisons = {measure: [analysis.compare(sweep, arm, measure) for arm in held] for measure in arms}
+    comparisons = {measure: [analysis.compare(sweep, arm, measure) for arm in held] for measure in measures}
+    # Where the loss is what counts, whether it is the baseline's own comes first. A published sweep has rounded curves.
+    of_loss = measures[0].along == analysis.LOSS_BY_STEP
+    apart = curves.departures(sweep, exact=not (Path(folder) / "runs.jsonl").exists()) if of_loss else []
+    terms = curves.terms(sweep, apart) if of_loss else []
     caption = wording.caption(sweep, comparisons)
     rows = tables.arm_rows(arms, comparisons)
-    drawn = _draw(sweep, found, comparisons[TEST_ACCURACY], judged)
+    drawn = _draw(sweep, found, comparisons[measures[0]], judged, apart)
     files = _save(drawn, out / "figures", wording.provenance(sweep))
     said = wording.claims_caption(sweep, judged, content)
+    lead = wording.lead(sweep, comparisons, judged, terms, answered)
+    captioned = {
+        "claims": (said, tables.claim_rows(judged)),
+        "attribution": (wording.ATTRIBUTION, tables.attribution_rows(judged)),
+        "term": (wording.TERM, tables.term_rows(terms)),
+        "questions": (questions.RULE, questions.rows(answered)),
+    }
+    captioned = {name: each for name, each in captioned.items() if len(each[1]) > 1}
+    shown = {name: f"{words}\n\n{tables.markdown(each)}" for name, (words, each) in captioned.items()}
+    results = f"{caption}\n\n{tables.markdown(rows)}"
     texts = {
-        "tables/results.md": f"{caption}\n\n{tables.markdown(rows)}",
+        "tables/results.md": "\n\n".join([lead, results, *(shown[n] for n in EXTRA if n in shown)]) if of_loss else results,
         "tables/results.csv": tables.arms_csv(arms, comparisons),
         "tables/results.tex": tables.tex(rows, caption, sweep.name),
     }
-    rows_claimed, attributed = tables.claim_rows(judged), tables.attribution_rows(judged)
-    claimed = f"{said}\n\n{tables.markdown(rows_claimed)}" if judged else ""
+    for name, (words, each) in captioned.items():
+        texts[f"tables/{name}.md"] = shown[name]
+        texts[f"tables/{name}.tex"] = tables.tex(each, words, f"{sweep.name}-{name}")
     if judged:
-        texts |= {
-            "tables/claims.md": claimed,
-            "tables/claims.csv": tables.claims_csv(judged),
-            "tables/claims.tex": tables.tex(rows_claimed, said, f"{sweep.name}-claims"),
-        }
-    attribution = f"{wording.ATTRIBUTION}\n\n{tables.markdown(attributed)}" if len(attributed) > 1 else ""
-    if attribution:
-        texts |= {
-            "tables/attribution.md": attribution,
-            "tables/attribution.tex": tables.tex(attributed, wording.ATTRIBUTION, f"{sweep.name}-attribution"),
-        }
+        texts["tables/claims.csv"] = tables.claims_csv(judged)
+    if terms:
+        texts["tables/term.csv"] = tables.terms_csv(terms)
+    if "questions" in captioned:
+        texts["tables/questions.csv"] = questions.to_csv(answered)
     sentences = [verdict.sentence for verdict in judged]
-    sentences += [comparison.sentence for measure in comparisons for comparison in comparisons[measure]]
+    sentences += [comparison.sentence for measure in measures for comparison in comparisons[measure]]
     # The control of each baseline, at the same swept values.
     controls = {sweep.baseline(arm): arm for arm in held if arm.split(",")[0] == CONTROL}
     rest = [(arm, controls.get(sweep.baseline(arm), arm)) for arm in held]
-    sentences += [analysis.compare(sweep, arm, TEST_ACCURACY, to).sentence for arm, to in rest if to != arm]
-    lead = wording.lead(sweep, comparisons, judged)
-    texts["index.html"] = _page(sweep, lead, said, judged, rows, caption, drawn, sentences)
+    sentences += [analysis.compare(sweep, arm, measures[0], to).sentence for arm, to in rest if to != arm]
+    sentences += (by_question := questions.sentences(answered))
+    words = wording.shown(found[0], measures[0], apart)
+    texts["index.html"] = _page(
+        sweep, lead, judged, rows, caption, captioned, drawn, words, sentences, by_question, measures
+    )
     for name, text in texts.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +173,7 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
     files.append(out / "claims.json")
     # What an earlier report said and this one does not, of other claims, must not stand beside it.
     possible = [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("md", "csv", "tex")]
-    possible += [f"figures/{name}.{suffix}" for name in SHOWN for suffix in ("pdf", "png")]
+    possible += [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")]
     for stale in {out / name for name in possible} - set(files):
         stale.unlink(missing_ok=True)
     return Report(
@@ -145,8 +183,10 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
         lead,
         tuple(sentences),
         tuple(files),
-        claims=claimed,
-        attribution=attribution,
+        claims=shown.get("claims", ""),
+        attribution=shown.get("attribution", ""),
+        term=shown.get("term", ""),
+        answers=shown.get("questions", "\n".join(by_question)),
         verdicts=tuple(judged),
         declared=content,
     )
@@ -180,8 +220,9 @@ def _check(judged: list[Verdict], found: list, folder: str | Path) -> None:
     if not any(curve.n for curve in found) and all(verdict.verdict == verdicts.NONE for verdict in judged):
         why = next((f" ({verdict.refusals[0]})" for verdict in judged), "")
         raise ReportError(
-            f"nothing to show in {folder}: no finished run logged val/accuracy, and no claim has a verdict{why}; report a "
-            "sweep of a task that validates its accuracy at each epoch's end, or name claims about what it has"
+            f"nothing to show in {folder}: no finished run logged {ALONG}, and no claim has a verdict{why}; "
+            "report a sweep of a task that validates its accuracy at each epoch's end or logs its training loss, or name "
+            "claims about what it has"
         )
 
 
@@ -196,8 +237,11 @@ def _claims_json(sweep: Sweep, judged: list[Verdict], content: dict[str, Any] | 
     }
 
 
-def _draw(sweep: Sweep, found: list, comparisons: list[Comparison], judged: list[Verdict]) -> dict[str, Any]:
+def _draw(
+    sweep: Sweep, found: list, comparisons: list[Comparison], judged: list[Verdict], apart: list[curves.Departure]
+) -> dict[str, Any]:
     """Every figure by its file's name, in the order in which a reader meets them."""
+    along = analysis.measures(sweep)[0].along
     note = wording.note(sweep)
     lines = 0.15 * (note.count("\n") + bool(note))
     names = [analysis.label(arm) for arm in sweep.arms]
@@ -208,23 +252,27 @@ def _draw(sweep: Sweep, found: list, comparisons: list[Comparison], judged: list
             drawn["claims"], ax = ink.column_figure(1.0 + 0.36 * len(judged) + lines)
             figures.claims_forest(ax, judged, note)
         logged = any(curve.n for curve in found)
-        if logged:
+        by_epoch = along.by == "epoch"
+        if logged and by_epoch:
             drawn["fig1"], ax = ink.column_figure(2.55 + above + lines)
-            figures.learning_curves(ax, found, note=note)
+            figures.learning_curves(ax, found, along, note)
         if any(each.arm.values or each.baseline.values for each in comparisons):
             drawn["paired_differences"], ax = ink.column_figure(0.9 + 0.33 * len(comparisons) + 0.15 * note.count("\n"))
             figures.paired_differences(ax, comparisons, note=note, arms=sweep.arms)
         if logged:
-            drawn["seed_bands"], axes = ink.page_figure(len(found))
-            figures.seed_bands(axes, found, curves.seed_curves(sweep))
+            name = "seed_bands" if by_epoch else "fig2"
+            drawn[name], axes = ink.page_figure(len(found))
+            figures.seed_bands(axes, found, curves.seed_curves(sweep, along), along)
+        if any(each.seeds for each in apart):
+            drawn["departures"], axes = ink.page_figure(len(apart))
+            figures.departures(axes, apart, sweep.arms)
         times = curves.reached(sweep)
         if any(len(each.epochs) for each in times):
             drawn["time_to_target"], ax = ink.column_figure(2.3 + above + lines)
             figures.time_to_target(ax, times, note)
         if ratios := curves.courses(sweep):
-            drawn["perturbation_ratio"], ax = ink.column_figure(
-                2.3 + 0.14 * figures.legend_rows(names[: len(ratios)]) + lines
-            )
+            rows = 0.14 * figures.legend_rows(names[: len(ratios)])
+            drawn["perturbation_ratio"], ax = ink.column_figure(2.3 + rows + lines)
             figures.perturbation_ratio(ax, ratios, sweep.arms, note)
     return drawn
 
@@ -234,55 +282,53 @@ def _save(drawn: dict[str, Any], out: Path, provenance: dict[str, str]) -> list[
         return [path for name, figure in drawn.items() for path in ink.save(figure, out / name, provenance)]
 
 
-# What a figure shows, for the page.
-SHOWN = {
-    "claims": "Each claim's effect in units of its margin with its 95 % interval; a diamond is the value as published.",
-    "fig1": "Learning curves: mean over seeds by epoch (Pamuk et al. 2025, Fig. 1).",
-    "paired_differences": "Test accuracy: mean paired difference of each arm to its baseline, with its 95 % interval.",
-    "seed_bands": "Each seed's learning curve by arm (thin), mean and 95 % band; dashed, the first arm's mean.",
-    "time_to_target": "Share of runs that have reached the target by each epoch; runs that never do are in n.",
-    "perturbation_ratio": "Size of the quantum term over that of what it is added to, by step: AdamW's step, or for "
-    "quantum moments the gradient.",
-}
-
-
 def _page(
     sweep: Sweep,
     lead: str,
-    said: str,
     judged: list[Verdict],
     rows: tables.Rows,
     caption: str,
+    captioned: dict[str, tuple[str, tables.Rows]],
     drawn: dict[str, Any],
+    words: dict[str, str],
     sentences: list[str],
+    by_question: list[str],
+    measures: tuple[Measure, ...],
 ) -> str:
     with ink.style():
         shown = {
-            name: page.figure(ink.svg(figure, f"{sweep.name}-{name}"), SHOWN[name], wide=name == "seed_bands")
+            name: page.figure(ink.svg(figure, f"{sweep.name}-{name}"), words[name], wide=name in WIDE)
             for name, figure in drawn.items()
         }
-    attributed = page.table(tables.attribution_rows(judged))
+    told = {name: (page.table(each), text) for name, (text, each) in captioned.items()}
+    claimed, said = told.get("claims", ("", ""))
+    attributed, term, answered = (
+        page.paragraph(told[name][1]) + told[name][0] if name in told else ""
+        for name in ("attribution", "term", "questions")
+    )
     says = [(verdict.claim.id, f"{verdict.claim.says}. {verdict.claim.source}".strip()) for verdict in judged]
-    claimed = page.bullets([f"**{name}**: {text}" for name, text in dict(says).items()], "What is claimed")
+    claims_said = page.bullets([f"**{name}**: {text}" for name, text in dict(says).items()], "What is claimed")
     head = page.paragraph(lead, "lead") + page.paragraph(
         f"{wording.title(sweep)} {analysis.progress(sweep).capitalize()}.", "dim"
     )
     environment = page.table(tables.environment_rows(sweep))
     command = f"`superpositional sweep {sweep.name}` makes the records, `superpositional report` this page from them."
+    along = ("fig1", "seed_bands", "fig2", "departures")
     sections = [
         (
             "Verdicts",
-            page.table(tables.claim_rows(judged)) + shown.get("claims", "") + claimed + page.paragraph(said, "dim")
+            claimed + shown.get("claims", "") + claims_said + page.paragraph(said, "dim")
             if judged
             else page.paragraph("No claim was declared with this sweep."),
         ),
-        ("Attribution", attributed and page.paragraph(wording.ATTRIBUTION) + attributed),
-        ("Learning curves", shown.get("fig1", "") + shown.get("seed_bands", "")),
+        ("Attribution", attributed),
+        ("Learning curves", "".join(shown.get(name, "") for name in along)),
         ("Paired differences", shown.get("paired_differences", "") + page.table(rows) + page.paragraph(caption, "dim")),
+        ("Question by question", answered or "".join(map(page.paragraph, by_question))),
         ("Time to target", shown.get("time_to_target", "")),
-        ("The quantum term", shown.get("perturbation_ratio", "")),
+        ("The quantum term", shown.get("perturbation_ratio", "") + term),
         ("In sentences", page.bullets(sentences, "Each comparison in a sentence, with n")),
-        ("Runs", page.table(tables.run_rows(sweep))),
+        ("Runs", page.table(tables.run_rows(sweep, measures))),
         ("Tuning ledger", page.table(tables.tuning_rows(sweep))),
         ("Environment", environment + page.paragraph(command, "dim")),
     ]

@@ -4,6 +4,7 @@ It trains, tests once at the end, and writes the record last, whatever ended it.
 Lightning come with the run. Read by ``train``'s doors and by ``worker``.
 """
 
+import contextlib
 import datetime
 import hashlib
 import math
@@ -14,7 +15,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from omegaconf import OmegaConf
 
 from superpositional import claims, locks, records
 from superpositional import config as configs
-from superpositional.records import CHECKPOINT, RUNNING
+from superpositional.records import RUNNING
 from superpositional.seeds import STREAMS, stream
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "wandb", "qiskit", "qiskit-aer")
+EXTRAS = ("transformers", "tokenizers", "peft")  # of those who fine-tune
 
 
 def run(config: Mapping[str, Any], folder: Path, *, code: str, resume: bool = False) -> dict[str, Any]:
@@ -49,13 +51,13 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
     """``run`` for who holds the folder already."""
     import torch
 
-    from superpositional.checkpoints import steps_done
+    from superpositional import checkpoints
 
-    # The steps that need not be made again, None if all must be.
-    done = steps_done(folder / CHECKPOINT) if resume else None
-    if resume and done is None:
-        say(f"{folder / CHECKPOINT} cannot be read and is now {CHECKPOINT.name}.broken; the run starts from nothing")
-    resume = done is not None
+    # What need not be done again, None if all must be.
+    found = checkpoints.newest(folder) if resume else None
+    for broken in sorted(folder.glob("checkpoints/*.broken")) if resume else ():
+        say(f"{broken} cannot be read; the run starts from {'nothing' if found is None else found[0].name}")
+    resume = found is not None
     torch.set_num_threads(config["threads"])
     record = opening(config, code)
     measured: dict[str, Any] = {"summary": {}, "sessions": 1, "fit_seconds": 0.0}
@@ -66,8 +68,10 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
         record |= {"started": before["started"], "wandb_id": before["wandb_id"]}
         measured |= {"sessions": before["sessions"] + 1, "fit_seconds": before["fit_seconds"]}
         seconds_before = before["wall_seconds"]
-    for stale in ("record.json", "error.txt", *([] if resume else [CHECKPOINT])):
+    for stale in ("record.json", "error.txt"):
         (folder / stale).unlink(missing_ok=True)
+    if not resume:
+        checkpoints.remove(folder)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
     # Stands while the run does, and after it where nothing could be recorded any more.
     running = {key: record[key] for key in ("identity", "code", "started", "wandb_id")}
@@ -75,11 +79,11 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
     records.write_json(folder / RUNNING, running)
     status, error = "failed", None
     started = time.perf_counter()
-    tracking = None
+    tracking = parts = None
     try:
         parts = configs.build(config)
         tracking = parts.tracking
-        status, error = _train(parts, folder, record, measured, done)
+        status, error = _train(parts, folder, record, measured, found)
     except KeyboardInterrupt:
         status, error = "interrupted", how_to_go_on(config["arm"])
     except (Exception, SystemExit):
@@ -100,11 +104,19 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
         # Before anything else that could fail: the files on disk are the source of truth.
         records.write_record(folder, record)
         (folder / RUNNING).unlink()
+        if status == "done" and not any(getattr(callback, "keep", True) for callback in _resume_points(parts)):
+            checkpoints.remove(folder)
         if error:
             (folder / "error.txt").write_text(error.rstrip() + "\n", encoding="utf-8")
         if tracking is not None:
             tracking.close(status, record["summary"])
     return record
+
+
+def _resume_points(parts: configs.Parts) -> list[Any]:
+    from superpositional.checkpoints import ResumePoint
+
+    return [callback for callback in parts.callbacks.values() if isinstance(callback, ResumePoint)]
 
 
 def how_to_go_on(arm: str | None) -> str:
@@ -122,6 +134,7 @@ def _more(before: float | None, seconds: float) -> float | None:
 def opening(config: Mapping[str, Any], code: str) -> dict[str, Any]:
     """What is known of a run before it starts."""
     import importlib.metadata
+    import importlib.util
 
     return {
         "sweep": config["sweep"],
@@ -137,7 +150,9 @@ def opening(config: Mapping[str, Any], code: str) -> dict[str, Any]:
         "config": {key: value for key, value in config.items() if key != "claims"},
         # Of what was claimed before the run: claims that were changed since are told by it.
         "claims": claims.digest(config["claims"]),
-        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES}
+        | {name: importlib.metadata.version(name) for name in EXTRAS if importlib.util.find_spec(name) is not None},
         "git": records.git_state(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         # Which machine, without its name; and how busy it was: processes that ran or waited, over the last minute.
@@ -154,65 +169,51 @@ def _load() -> float | None:
 
 
 def _train(
-    parts: configs.Parts, folder: Path, record: Mapping[str, Any], measured: dict[str, Any], done: int | None
+    parts: configs.Parts,
+    folder: Path,
+    record: dict[str, Any],
+    measured: dict[str, Any],
+    found: tuple[Path, int] | None,
 ) -> tuple[str, str | None]:
     """Fit, test once, and leave in ``measured`` what was measured, however far it got.
 
-    ``done``: go on from the folder's checkpoint, which was written after so many steps.
+    ``found``: go on from this checkpoint, which was written after so many steps.
     """
-    from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-
-    from superpositional.callbacks import Curves, Diverged, RecordLogger
-    from superpositional.checkpoints import WholeCheckpoints
+    from superpositional import ranks
+    from superpositional.callbacks import Diverged, RecordLogger
 
     configs.quieten_lightning()
     curves = folder / "curves.csv"
-    # Always there: it is what writes the curves and sees that a run diverges.
-    callbacks = [Curves(), *parts.callbacks.values()]
-    for callback in callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-            callback.dirpath = str(folder / CHECKPOINT.parent)
-    if done is None:
+    if found is None:
         curves.unlink(missing_ok=True)
     else:
-        records.truncate_curves(curves, done)
+        records.truncate_curves(curves, found[1])
     loggers = [RecordLogger(curves)]
     if parts.tracking is not None:
         logger, where = parts.tracking.open(folder, record, record["config"], run_id=record["wandb_id"])
         loggers += [logger] if logger is not None else []
         measured["wandb_id"] = parts.tracking.run_id
         say(where)
-    interactive = sys.stdout.isatty()
-    with warnings.catch_warnings():
-        # The data lies in memory and a batch is one indexing: a worker process would only slow it down.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # Losses reach the loggers through callbacks.Curves, whatever Lightning's interval.
-        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-        if done is not None:
-            warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        # Lightning's own use of torch.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        trainer = parts.trainer(
-            logger=loggers,
-            plugins=[WholeCheckpoints()],
-            callbacks=[*callbacks, *([RichProgressBar()] if interactive else [])],
-            default_root_dir=folder,
-            enable_progress_bar=interactive,
-            enable_model_summary=False,
-            # Seconds matter in sweeps: without it, a second pass over the validation set.
-            num_sanity_val_steps=0,
-            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-        )
+
+    def lost(reason: str) -> None:
+        records.write_record(folder, record | measured | {"status": "failed", "error": reason, "wall_seconds": None})
+        say(f"failed: {reason}")
+        os._exit(1)
+
+    with _quiet_lightning():
+        trainer, callbacks = _trainer(parts, folder, loggers, interactive=sys.stdout.isatty())
         measured["device"] = _device(trainer.strategy.root_device)
+        measured["processes"] = trainer.num_devices
         status, error = "done", None
         started = time.perf_counter()
         try:
-            checkpoint = None if done is None else folder / CHECKPOINT
-            trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
-            measured["fit_seconds"] = _more(measured["fit_seconds"], time.perf_counter() - started)
-            started = None
-            # The one use of the test set: the weights at the end of the completed schedule.
-            trainer.test(parts.task, parts.data, verbose=False)
+            checkpoint = None if found is None else found[0]
+            with ranks.joined(trainer, folder, checkpoint, lost):
+                trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
+                measured["fit_seconds"] = _more(measured["fit_seconds"], time.perf_counter() - started)
+                started = None
+                # The one use of the test set: the weights at the end of the completed schedule.
+                trainer.test(parts.task, parts.data, verbose=False)
         except Diverged as divergence:
             status, error = "diverged", str(divergence)
         except SystemExit as end:
@@ -223,8 +224,73 @@ def _train(
         finally:
             if started is not None:
                 measured["fit_seconds"] = _more(measured["fit_seconds"], time.perf_counter() - started)
+            for name, part in (("data", parts.data), ("model", parts.task.net)):
+                if hasattr(part, "notes"):
+                    measured[name] = part.notes()
             _measure(trainer, callbacks, curves, measured)
     return status, error
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # The data lies in memory and a batch is one indexing: a worker process would only slow it down.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Losses reach the loggers through callbacks.Curves, whatever Lightning's interval.
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        # Lightning's own use of torch.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        # Of the means that a task logs: torchmetrics has summed them over the processes already.
+        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+        yield
+
+
+def _trainer(
+    parts: configs.Parts, folder: Path, loggers: Sequence[Any], *, interactive: bool
+) -> tuple[Any, list[Any]]:
+    """The run's Trainer and what measures."""
+    from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, RichProgressBar
+
+    from superpositional.callbacks import Curves
+    from superpositional.checkpoints import WholeCheckpoints
+
+    # Always there: it is what writes the curves and sees that a run diverges.
+    callbacks = [Curves(), *parts.callbacks.values()]
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = str(folder / records.CHECKPOINTS[0].parent)
+    # Our data give each process its own rows; others get Lightning's sampler.
+    own = {"use_distributed_sampler": False} if getattr(parts.data, "spreads_over_ranks", False) else {}
+    trainer = parts.trainer(
+        logger=list(loggers),
+        plugins=[WholeCheckpoints()],
+        callbacks=[*callbacks, *([RichProgressBar()] if interactive else [])],
+        default_root_dir=folder,
+        enable_progress_bar=interactive,
+        enable_model_summary=False,
+        # Seconds matter in sweeps: without it, a second pass over the validation set.
+        num_sanity_val_steps=0,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        **own,
+    )
+    return trainer, callbacks
+
+
+def follow(folder: Path, checkpoint: Path | None) -> None:
+    """Train along in another process of the run in ``folder``, and keep no record (``ranks``)."""
+    import torch
+
+    from superpositional.callbacks import Diverged
+
+    config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    torch.set_num_threads(config["threads"])
+    configs.quieten_lightning()
+    parts = configs.build(config)
+    with _quiet_lightning(), contextlib.suppress(Diverged):
+        trainer, _ = _trainer(parts, folder, [], interactive=False)
+        trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
+        trainer.test(parts.task, parts.data, verbose=False)
 
 
 def _measure(trainer: Any, callbacks: Sequence[Any], curves: Path, measured: dict[str, Any]) -> None:
@@ -266,3 +332,7 @@ def say(text: str) -> None:
     """Tell whoever looks, at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    follow(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -26,7 +26,8 @@ class ArmsSweeper(Sweeper):
     """Arms times seeds times swept values.
 
     Args:
-        arms: name of each arm, with its overrides; the first is the baseline. None: no arms but the swept values.
+        arms: name of each arm, with its overrides; the first is the baseline, null leaves one out. None: no arms but the
+            swept values.
         params: further swept or fixed values, as Hydra's basic sweeper has them; the command line goes before them.
         search: the arguments of ``search.Search``; every arm is then laid out as its trials, each an arm of its own.
         tuned: the folder of a search; every arm then has the settings of its best trial there.
@@ -39,7 +40,9 @@ class ArmsSweeper(Sweeper):
         search: dict[str, Any] | None = None,
         tuned: str | None = None,
     ) -> None:
-        self.arms, self.params, self.search, self.tuned = arms or {}, params or {}, search, tuned
+        # An arm set to null is left out.
+        self.arms = {name: overrides for name, overrides in (arms or {}).items() if overrides is not None}
+        self.params, self.search, self.tuned = params or {}, search, tuned
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins

@@ -1,25 +1,26 @@
 """What stands in a report's tables?
 
-The arms with their means and differences, and the claims with their verdicts, each as Markdown for readers, LaTeX for
-papers (booktabs, two columns of IEEEtran) and CSV with every digit for machines; the runs, their environment and what
-tuned them. Functions of what `analysis` and `verdicts` prepared; `report` writes them, `page` shows them.
+The arms with their means and differences, what the term did, and the claims with their verdicts, each as Markdown for
+readers, LaTeX for papers (booktabs, two columns of IEEEtran) and CSV with every digit for machines; the runs, their
+environment and what tuned them. Functions of what `analysis`, `curves` and `verdicts` prepared; `report` writes them,
+`page` shows them.
 """
 
 import csv
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from superpositional import analysis
-from superpositional.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, Comparison, Measure, Outcomes
-from superpositional.inference import Estimate
+from superpositional.analysis import Comparison, Measure, Outcomes, number
+from superpositional.curves import Term
 from superpositional.records import Sweep
 from superpositional.verdicts import Verdict
 
 Rows = list[tuple[str, ...]]
 
-HEADER = ("arm", "n", "test accuracy (%)", "difference (points)", "epochs to target", "difference (epochs)")
 STATUS = "ended otherwise"
 TEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -32,6 +33,8 @@ TEX = {
     "±": r"$\pm$",
     "–": "--",
     "†": r"$^\dagger$",
+    "°": r"$^\circ$",
+    "√": r"$\surd$",
 }
 
 
@@ -39,28 +42,42 @@ def arm_rows(
     arms: Mapping[Measure, list[Outcomes]], comparisons: Mapping[Measure, list[Comparison]]
 ) -> list[tuple[str, ...]]:
     """The table's cells as readers see them; the last column exists only if some run did not simply end well."""
+    header = ["arm", "n"]
+    for measure in arms:
+        header += [_heading(measure), f"difference ({measure.unit})" if measure.unit else "difference"]
+        header += ["change (%)"] if measure.relative else []
     rows = []
-    by_arm = [{comparison.arm.arm: _difference(comparison) for comparison in table} for table in comparisons.values()]
-    for accuracy, epochs in zip(*arms.values(), strict=True):
-        differences = [table.get(accuracy.arm, "baseline") for table in by_arm]
-        reasons = {**accuracy.without, **{k: v for k, v in epochs.without.items() if k not in accuracy.without}}
-        ended = ", ".join(f"{len(seeds)} {reason}" for reason, seeds in reasons.items())
-        n = f"{_done(accuracy)} of {accuracy.planned}"
-        means = _mean(accuracy.estimate), _mean(epochs.estimate) + _reached(epochs)
-        rows.append((analysis.label(accuracy.arm), n, means[0], differences[0], means[1], differences[1], ended))
+    by_arm = {measure: {each.arm.arm: each for each in table} for measure, table in comparisons.items()}
+    for every in zip(*arms.values(), strict=True):
+        arm, reasons, cells = every[0].arm, {}, []
+        for measure, outcomes in zip(arms, every, strict=True):
+            comparison = by_arm[measure].get(arm)
+            reasons |= {reason: seeds for reason, seeds in outcomes.without.items() if reason not in reasons}
+            cells += [_mean(outcomes, measure.decimals) + _reached(outcomes)]
+            cells += [_difference(comparison) if comparison else "baseline"]
+            if measure.relative:
+                cells.append(_percent(comparison) if comparison else "baseline")
+        said = ", ".join(f"{len(seeds)} {reason}" for reason, seeds in reasons.items())
+        rows.append((analysis.label(arm), f"{_done(every[0])} of {every[0].planned}", *cells, said))
     if not any(row[-1] for row in rows):
-        return [HEADER, *(row[:-1] for row in rows)]
-    return [(*HEADER, STATUS), *((*row[:-1], row[-1] or "–") for row in rows)]
+        return [tuple(header), *(row[:-1] for row in rows)]
+    return [(*header, STATUS), *((*row[:-1], row[-1] or "–") for row in rows)]
+
+
+def _heading(measure: Measure) -> str:
+    return measure.heading or measure.name
 
 
 def _done(outcomes: Outcomes) -> int:
     return outcomes.planned - len(outcomes.seeds(("diverged", "failed", *analysis.UNFINISHED)))
 
 
-def _mean(estimate: Estimate) -> str:
+def _mean(outcomes: Outcomes, decimals: int) -> str:
+    estimate = outcomes.estimate
     if estimate.mean is None:
         return "–"
-    return f"{estimate.mean:.2f}" + (" (one run)" if estimate.sd is None else f" ± {estimate.sd:.2f}")
+    spread = " (one run)" if estimate.sd is None else f" ± {estimate.sd:.{decimals}f}"
+    return f"{estimate.mean:.{decimals}f}{spread}"
 
 
 def _reached(epochs: Outcomes) -> str:
@@ -71,10 +88,14 @@ def _reached(epochs: Outcomes) -> str:
 
 
 def _difference(comparison: Comparison) -> str:
-    n, dagger = comparison.estimate.n, "†" if comparison.conditional else ""
-    if n == comparison.arm.planned:
-        return analysis.bounds(comparison.estimate)
-    return f"{analysis.bounds(comparison.estimate)}{dagger} ({n} pair{'' if n == 1 else 's'})"
+    estimate = comparison.estimate
+    n, dagger = estimate.n, "†" if comparison.conditional else ""
+    shown = "0 in every pair" if comparison.same else analysis.bounds(estimate)
+    return shown if n == comparison.arm.planned else f"{shown}{dagger} ({number(n, 'pair')})"
+
+
+def _percent(comparison: Comparison) -> str:
+    return "0" if comparison.same else analysis.bounds(comparison.change) + "†" * comparison.conditional
 
 
 def markdown(rows: Rows) -> str:
@@ -99,10 +120,11 @@ def arms_csv(arms: Mapping[Measure, list[Outcomes]], comparisons: Mapping[Measur
             cells.append(comparison.conditional if comparison else None)
             cells += [len(outcomes.without.get(reason, ())) for reason in reasons]
             rows.append((measure.metric, measure.unit, outcomes.arm, baseline, outcomes.planned, *cells))
-    return _written(rows)
+    return written(rows)
 
 
-def _written(rows: Sequence[Sequence[Any]]) -> str:
+def written(rows: Sequence[Sequence[Any]]) -> str:
+    """Rows as CSV."""
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
@@ -131,6 +153,54 @@ def tex(rows: Rows, caption: str, name: str) -> str:
 
 def _escape(text: str) -> str:
     return "".join(TEX.get(character, character) for character in text)
+
+
+# The term ----------------------------------------------------------------------------------------------------------
+
+
+def term_rows(terms: Sequence[Term]) -> Rows:
+    """What the term did, a row for each arm: its size, the scalars it really changed, and when the losses part."""
+    heads = ("arm", "runs", "precision", "share of the update (%)", "angle (°)", "scalars changed of touched")
+    rows: Rows = [(*heads, "steps with a gradient", "steps with a change", "losses beside the baseline's")]
+    for each in terms:
+        changed = _of(each.changed, each.touched)
+        if each.counted not in (0, each.runs):
+            changed += f" (in {each.counted} of {each.runs} runs)"
+        if each.changed is None and each.traced is not None:
+            changed = f"{each.traced:.3g} in a traced step"
+        rows.append(
+            (
+                analysis.label(each.arm),
+                str(each.runs),
+                each.precision,
+                "–" if each.share is None else f"{100 * each.share:.3g}",
+                "–" if each.angle is None else f"{each.angle:.3g}",
+                changed,
+                _of(each.steps_with_gradient, each.steps),
+                _of(each.steps_with_change, each.steps),
+                "baseline" if each.departure is None else each.departure.words,
+            )
+        )
+    return rows
+
+
+def terms_csv(terms: Sequence[Term]) -> str:
+    """Every number of it, for machines; ``first`` holds ``seed:step`` for each pair that parts."""
+    own = [field.name for field in fields(Term) if field.name != "departure"]
+    rows: list[tuple[Any, ...]] = [(*own, "baseline", "pairs", "planned", "exact", "first")]
+    for each in terms:
+        cells: tuple[Any, ...] = (None,) * 5
+        if (apart := each.departure) is not None:
+            first = " ".join(f"{seed}:{step}" for seed, step in apart.first.items())
+            cells = apart.baseline, len(apart.seeds), apart.planned, apart.exact, first
+        rows.append((*(getattr(each, name) for name in own), *cells))
+    return written(rows)
+
+
+def _of(some: int | None, whole: int | None) -> str:
+    if some is None:
+        return "–"
+    return f"{some:,}" + ("" if whole is None else f" of {whole:,}")
 
 
 # Claims ------------------------------------------------------------------------------------------------------------
@@ -206,7 +276,7 @@ def claims_csv(verdicts: Sequence[Verdict]) -> str:
                 *(verdict.small, verdict.detectable, verdict.pairs, "; ".join(verdict.refusals)),
             )
         )
-    return _written(rows)
+    return written(rows)
 
 
 def attribution_rows(verdicts: Sequence[Verdict]) -> Rows:
@@ -241,34 +311,26 @@ def attribution_rows(verdicts: Sequence[Verdict]) -> Rows:
 # Runs --------------------------------------------------------------------------------------------------------------
 
 
-def run_rows(sweep: Sweep) -> Rows:
+def run_rows(sweep: Sweep, measures: Sequence[Measure]) -> Rows:
     """A row for each planned run, those that are missing too."""
-    rows: Rows = [("arm", "seed", "status", "test accuracy (%)", "epochs to target", "seconds", "what ended it")]
+    rows: Rows = [("arm", "seed", "status", *map(_heading, measures), "seconds", "what ended it")]
     runs = {(run.arm, run.seed): run for run in sweep.runs}
     for arm in sweep.arms:
         for seed in sweep.seeds:
             run = runs.get((arm, seed))
             if run is None:
-                rows.append((analysis.label(arm), str(seed), "not run", "–", "–", "–", "–"))
+                rows.append((analysis.label(arm), str(seed), "not run", *["–"] * (len(measures) + 2)))
                 continue
-            accuracy, epochs = (run.summary(measure.metric) for measure in (TEST_ACCURACY, EPOCHS_TO_TARGET))
+            values = [(run.summary(measure.metric), measure) for measure in measures]
+            cells = ["–" if v is None else f"{each.scale * v:.{each.decimals}f}" for v, each in values]
             seconds = run.record.get("wall_seconds")
-            rows.append(
-                (
-                    analysis.label(arm),
-                    str(seed),
-                    run.status,
-                    "–" if accuracy is None else f"{100 * accuracy:.2f}",
-                    "–" if epochs is None else f"{epochs:.2f}",
-                    "–" if seconds is None else f"{seconds:.1f}",
-                    run.record.get("error") or "–",
-                )
-            )
+            cells.append("–" if seconds is None else f"{seconds:.1f}")
+            rows.append((analysis.label(arm), str(seed), run.status, *cells, run.record.get("error") or "–"))
     return rows
 
 
 def environment_rows(sweep: Sweep) -> Rows:
-    """What the runs were made with; several values of one thing stand side by side with their counts."""
+    """What the runs were made with and of; several values of one thing stand side by side with their counts."""
     found: dict[str, Counter] = {}
     for run in sweep.runs:
         record = run.record
@@ -276,12 +338,15 @@ def environment_rows(sweep: Sweep) -> Rows:
         stamp |= {"threads": (record.get("config") or {}).get("threads"), "machine": record.get("machine")}
         git = record.get("git") or {}
         stamp |= {"commit": git.get("commit"), "commit had changes": git.get("dirty")}
+        stamp |= {"precision": ((record.get("config") or {}).get("trainer") or {}).get("precision")}
+        for what in ("model", "data"):
+            stamp |= {f"{what}: {key.replace('_', ' ')}": value for key, value in (record.get(what) or {}).items()}
         for name, value in (stamp | record.get("versions", {})).items():
             if value is not None:
                 found.setdefault(name, Counter())[str(value)] += 1
     rows: Rows = [("what", "value")]
     for name, counts in found.items():
-        several = [f"{value} ({count} runs)" for value, count in counts.items()]
+        several = [f"{value} ({number(count, 'run')})" for value, count in counts.items()]
         rows.append((name, next(iter(counts)) if len(counts) == 1 else ", ".join(several)))
     seconds = [run.record["wall_seconds"] for run in sweep.runs if run.record.get("wall_seconds") is not None]
     if seconds:

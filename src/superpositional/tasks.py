@@ -22,19 +22,15 @@ from superpositional.schedules import QuantumWeightScheduler
 from superpositional.seeds import drawing_from, stream
 
 
-class ClassificationTask(LightningModule):
-    """Sequence classification by cross-entropy (Pamuk et al. 2025, Table II).
-
-    Computes ``val/loss``, ``val/accuracy`` after each epoch and ``test/loss``, ``test/accuracy`` at the end. Neither these
-    nor the loss of a training step are sent to loggers from here: ``callbacks.Curves`` gathers them, without waiting for
-    the device at every step.
+class SeededTask(LightningModule):
+    """What every task has: a net made on the ``init`` stream, an optimizer and its schedules, dropout by step.
 
     Args:
-        net: makes the net; called once, on the ``init`` stream. ``tokens_BN`` to ``logits_BC``.
+        net: makes the net; called once, on the ``init`` stream.
         optimizer: makes the optimizer from the net's named parameters; any of torch.optim's kind.
-        n_classes: number of classes.
         seed: the run's seed.
-        lr_schedule: makes the multiplier of lr from nothing, called by step, as for LambdaLR; None keeps lr.
+        lr_schedule: makes the multiplier of lr from nothing, called by step, as for LambdaLR; None keeps lr. One that has
+            ``over`` is first told the run's number of steps (``schedules.WarmupShare``).
         quantum_weight_schedule: the same for the optimizer's quantum_weight.
     """
 
@@ -43,7 +39,6 @@ class ClassificationTask(LightningModule):
         *,
         net: Callable[[], nn.Module],
         optimizer: Callable[..., Optimizer],
-        n_classes: int,
         seed: int,
         lr_schedule: Callable[[int], float] | None = None,
         quantum_weight_schedule: Callable[[int], float] | None = None,
@@ -55,40 +50,43 @@ class ClassificationTask(LightningModule):
         self.make_optimizer = optimizer
         self.lr_schedule = lr_schedule
         self.quantum_weight_schedule = quantum_weight_schedule
-        # By default torchmetrics leaves NaN out of a mean, and a diverged evaluation would look finite.
-        self.val_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
-        self.val_accuracy = MulticlassAccuracy(n_classes, average="micro")
-        self.test_accuracy = MulticlassAccuracy(n_classes, average="micro")
 
     def configure_optimizers(self) -> dict[str, Any] | Optimizer:
         # Its circuit may have random angles; they must neither follow nor shift what else is drawn.
         with drawing_from(self.seed, "circuit"):
-            optimizer = self.make_optimizer(list(self.net.named_parameters()))
+            optimizer = self.make_optimizer(self.optimized())
         if self.quantum_weight_schedule is not None:
-            self.quantum_weight_scheduler = QuantumWeightScheduler(optimizer, self.quantum_weight_schedule)
+            self.quantum_weight_scheduler = QuantumWeightScheduler(optimizer, self._over(self.quantum_weight_schedule))
         if self.lr_schedule is None:
             return optimizer
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_schedule)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._over(self.lr_schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        # Dropout can only draw from torch's global generator. Starting it anew from (seed, step) gives every arm, and a
-        # resumed run, the same masks. Here and no earlier: Lightning calls this from within optimizer.step, and an arm's
-        # optimizer may have drawn by then.
-        torch.manual_seed(stream(self.seed, "dropout", self.global_step))
-        tokens_BN, labels_B = batch
-        return cross_entropy(self.net(tokens_BN), labels_B)
+    def optimized(self) -> list[tuple[str, nn.Parameter]]:
+        """The named parameters that the optimizer gets."""
+        return list(self.net.named_parameters())
+
+    def _over(self, schedule: Callable[[int], float]) -> Callable[[int], float]:
+        if not hasattr(schedule, "over"):
+            return schedule
+        # Without a Trainer, where only the settings are being checked, any number will do.
+        return schedule.over(1000 if self._trainer is None else self.trainer.estimated_stepping_batches)
+
+    def start_dropout(self, batch_idx: int) -> None:
+        """Start this step's dropout; to be called first in ``training_step``.
+
+        Dropout can only draw from torch's global generator. Starting it anew from (seed, step) gives every arm, and a
+        resumed run, the same masks. Here and no earlier: Lightning calls this from within optimizer.step, and an arm's
+        optimizer may have drawn by then.
+        """
+        # Batches and ranks that share a step must not share masks.
+        part = (batch_idx % self.trainer.accumulate_grad_batches, self.global_rank)
+        torch.manual_seed(stream(self.seed, "dropout", self.global_step, *(part if any(part) else ())))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         # Not every batch ends in a step: gradients may be accumulated, or hold an inf.
         if self.quantum_weight_schedule is not None and self.global_step > self.quantum_weight_scheduler.last_step:
             self.quantum_weight_scheduler.step()
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate(batch, "val", self.val_loss, self.val_accuracy)
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate(batch, "test", self.test_loss, self.test_accuracy)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.quantum_weight_schedule is not None:
@@ -101,6 +99,52 @@ class ClassificationTask(LightningModule):
         # Lightning restores the optimizer after configure_optimizers and before this hook.
         if getattr(self, "_saved_schedule", None) is not None:
             self.quantum_weight_scheduler.load_state_dict(self._saved_schedule)
+
+
+class ClassificationTask(SeededTask):
+    """Sequence classification by cross-entropy (Pamuk et al. 2025, Table II).
+
+    Computes ``val/loss``, ``val/accuracy`` after each epoch and ``test/loss``, ``test/accuracy`` at the end. Neither these
+    nor the loss of a training step are sent to loggers from here: ``callbacks.Curves`` gathers them, without waiting for
+    the device at every step.
+
+    Args:
+        net: maps ``tokens_BN`` to ``logits_BC``; this and the rest as for ``SeededTask``.
+        n_classes: number of classes.
+    """
+
+    def __init__(
+        self,
+        *,
+        net: Callable[[], nn.Module],
+        optimizer: Callable[..., Optimizer],
+        n_classes: int,
+        seed: int,
+        lr_schedule: Callable[[int], float] | None = None,
+        quantum_weight_schedule: Callable[[int], float] | None = None,
+    ) -> None:
+        super().__init__(
+            net=net,
+            optimizer=optimizer,
+            seed=seed,
+            lr_schedule=lr_schedule,
+            quantum_weight_schedule=quantum_weight_schedule,
+        )
+        # By default torchmetrics leaves NaN out of a mean, and a diverged evaluation would look finite.
+        self.val_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
+        self.val_accuracy = MulticlassAccuracy(n_classes, average="micro")
+        self.test_accuracy = MulticlassAccuracy(n_classes, average="micro")
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        self.start_dropout(batch_idx)
+        tokens_BN, labels_B = batch
+        return cross_entropy(self.net(tokens_BN), labels_B)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, "val", self.val_loss, self.val_accuracy)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, "test", self.test_loss, self.test_accuracy)
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy) -> None:
         tokens_BN, labels_B = batch

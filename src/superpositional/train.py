@@ -15,7 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from superpositional import check, locks, records, settings
 from superpositional import config as configs
-from superpositional.records import CHECKPOINT
 from superpositional.run import run, say
 
 
@@ -144,8 +143,8 @@ def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
     """A run folder that can be taken up again: it brings its own config, so nothing else may be set."""
     folder = Path(str(folder))
     mistakes = []
-    if not (folder / CHECKPOINT).is_file() or not (folder / "config.yaml").is_file():
-        mistakes.append(f"resume must be a run's folder with {CHECKPOINT} in it, got {str(folder)!r}")
+    if not records.has_checkpoint(folder) or not (folder / "config.yaml").is_file():
+        mistakes.append(f"resume must be a run's folder with {records.CHECKPOINTS[0]} in it, got {str(folder)!r}")
     elif locks.is_held(folder):
         mistakes.append(f"resume={folder}: another process is at work there; wait for its end")
     elif len(overrides) > 1:

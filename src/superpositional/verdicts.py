@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from superpositional import analysis, inference
-from superpositional.analysis import bounds, label
+from superpositional.analysis import bounds, label, number
 from superpositional.claims import DIVERGED, Claim
 from superpositional.comparable import machines, one_at_a_time, unlike
 from superpositional.inference import Estimate, SignFlip
@@ -33,7 +33,6 @@ from superpositional.records import Sweep
 ALPHA, POWER, LEAST_PAIRS = 0.05, 0.8, 6
 NARROW = 1 - 2 * ALPHA  # the interval that the two one-sided tests amount to
 NONE = "no verdict"
-NO_RATIO = inference.Ratio(None, None, None)
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,7 @@ class Verdict:
         sd: of the paired differences; of a ratio in percent of the baseline's mean. None without a verdict.
         missed: runs of either arm that had not reached the target within the length of training, and stand with that.
         attribution: what each control does.
+        exploratory: in words, that the claim was declared or changed after runs were made; it is a caution too.
         detectable: the effect that n pairs find in 80 of 100 cases, at the family's strictest level.
         pairs: how many would decide in 80 of 100 cases, be the effect as large as the margin or 0; None if too many.
     """
@@ -87,6 +87,7 @@ class Verdict:
     sd: float | None
     missed: Mapping[str, int]
     attribution: tuple[Attribution, ...] = ()
+    exploratory: str = ""
 
     @cached_property
     def detectable(self) -> float | None:
@@ -140,7 +141,8 @@ class Verdict:
         if self.answer not in ("–", "undecided", NONE):
             head += f" ({self.answer})"
         if self.refusals:
-            return f"{head}: {'; '.join(self.refusals)}.{self._of_some_pairs}"
+            said = "; ".join(self.refusals)
+            return f"{head}: {said}{'' if said.endswith('?') else '.'}{self._of_some_pairs}"
         kind = "mean paired difference" if claim.compare == "difference" else "change of the mean"
         parts = [f"{head}. {kind.capitalize()} {bounds(effect, claim.effect_unit)}, n = {effect.n} seeds"]
         inside = ""
@@ -152,7 +154,7 @@ class Verdict:
             where = "inside" if self.published_within else "outside"
             published = f"{claim.published:+g}".replace("-", "−") if claim.published else "0"
             parts.append(f"the published {published}{unit} lies {where} the interval")
-        over = f"{self.family_size} claim{'' if self.family_size == 1 else 's'}"
+        over = number(self.family_size, "claim")
         parts.append(f"p = {self.p:.2g}, {self.p_holm:.2g} after Holm over {over}")
         exact = "exact sign-flip" if self.sign_flip.exact else "sign-flip"
         parts.append(f"{exact} p = {self.sign_flip.p:.2g}")
@@ -169,13 +171,13 @@ class Verdict:
     def _of_some_pairs(self) -> str:
         if self.effect.mean is None:
             return ""
-        there = f"{self.effect.n} {'pair' if self.effect.n == 1 else 'pairs'}"
-        return f" Of the {there} there are: {bounds(self.effect, self.claim.effect_unit)}."
+        return f" Of the {number(self.effect.n, 'pair')} there are: {bounds(self.effect, self.claim.effect_unit)}."
 
     def plain(self) -> dict[str, Any]:
         """For ``claims.json``: every digit, None where there is no value."""
         claim = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self.claim).items()}
-        own = ("claim", "effect", "narrow", "sign_flip")
+        # Of the report, not of a claim: `runs_before_declaration`.
+        own = ("claim", "effect", "narrow", "sign_flip", "exploratory")
         found = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in own}
         found |= {"detectable": self.detectable, "pairs": self.pairs}
         found |= {"refusals": list(self.refusals), "cautions": list(self.cautions), "missed": dict(self.missed)}
@@ -205,8 +207,8 @@ def judge(sweep: Sweep, claims: Sequence[Claim], declared: str | None = None) ->
     late = 0 if declared is None else declared_after(sweep, declared)
     if not late:
         return judged
-    caution = f"exploratory, declared or changed after {late} of {len(sweep.runs)} runs"
-    return [replace(verdict, cautions=(*verdict.cautions, caution)) for verdict in judged]
+    caution = f"exploratory, declared or changed after {late} of {number(len(sweep.runs), 'run')}"
+    return [replace(verdict, cautions=(*verdict.cautions, caution), exploratory=caution) for verdict in judged]
 
 
 def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
@@ -230,7 +232,8 @@ def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
             # An interval of no width would say more than n runs can.
             effect = replace(effect, low=None, high=None)
     if usable and claim.published is not None and (missed := arm.missed + baseline.missed):
-        cautions.append(f"{missed} runs are censored here, and the published value is not of restricted means")
+        censored = f"{number(missed, 'run')} {'is' if missed == 1 else 'are'} censored here"
+        cautions.append(f"{censored}, and the published value is not of restricted means")
     attribution = []
     for control in claim.controls:
         mixed = _unfit(sweep, claim, (*arms, control)) if usable else []
@@ -308,18 +311,8 @@ def _effect(claim: Claim, a: np.ndarray, b: np.ndarray) -> tuple[Estimate, tuple
         exact = [discordant(a, b, claim.scale, level) for level in levels]
         estimates = [replace(each, low=low, high=high) for each, (low, high) in zip(estimates, exact, strict=True)]
     if claim.compare == "ratio":
-        # Of a baseline below 0, more percent would be less.
-        above = len(b) and b.mean() > 0
-        ratios = [inference.ratio(a, b, level) if above else NO_RATIO for level in levels]
-        estimates = [
-            replace(estimate, mean=_percent(each.value), sd=None, low=_percent(each.low), high=_percent(each.high))
-            for estimate, each in zip(estimates, ratios, strict=True)
-        ]
+        estimates = [analysis.relative(a, b, level) for level in levels]
     return estimates[0], (estimates[1].low, estimates[1].high)
-
-
-def _percent(ratio: float | None) -> float | None:
-    return None if ratio is None else 100 * (ratio - 1)
 
 
 def _unit(claim: Claim, baseline: np.ndarray) -> float:
@@ -356,8 +349,7 @@ def lead(verdicts: Sequence[Verdict]) -> str:
     for verdict in verdicts:
         kinds.setdefault(verdict.words, []).append(verdict.claim.id)
     named = [f"{kind}: {', '.join(ids)}" for kind, ids in kinds.items()]
-    total = f"{len(verdicts)} claim{'' if len(verdicts) == 1 else 's'}"
-    text = f"Of {total}, {'; '.join(named)}."
+    text = f"Of {number(len(verdicts), 'claim')}, {'; '.join(named)}."
     if "inconclusive" in kinds:
         text += " Inconclusive is not equal: the intervals allow an effect that matters."
     return text

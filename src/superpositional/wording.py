@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from superpositional import analysis, claims, verdicts
-from superpositional.analysis import Comparison, Measure
+from superpositional.analysis import Comparison, Measure, label, number
+from superpositional.curves import Curve, Departure, Term
+from superpositional.questions import Paired
 from superpositional.records import Sweep
 from superpositional.verdicts import Verdict
 
@@ -28,7 +30,21 @@ ATTRIBUTION = (
 )
 
 
-def lead(sweep: Sweep, comparisons: Mapping[Measure, Sequence[Comparison]], judged: Sequence[Verdict]) -> str:
+TERM = (
+    "What the term did, over each arm's finished runs. Share of the update: the norm of what the term adds over that of "
+    "the whole update; angle: between the update with it and without; both are means. Scalars touched: those that eq. (2) "
+    "was applied to, summed over steps and runs; changed: those that came out another number for it. Losses: the training "
+    "loss of each step beside the baseline's of the same seed."
+)
+
+
+def lead(
+    sweep: Sweep,
+    comparisons: Mapping[Measure, Sequence[Comparison]],
+    judged: Sequence[Verdict],
+    terms: Sequence[Term] = (),
+    answered: Sequence[Paired] = (),
+) -> str:
     """The answer in short, and no more than the intervals allow."""
     if not any(comparisons.values()):
         return "One arm: nothing to compare."
@@ -36,34 +52,78 @@ def lead(sweep: Sweep, comparisons: Mapping[Measure, Sequence[Comparison]], judg
     parts = []
     for measure, table in comparisons.items():
         apart = [c for c in table if c.verdict.startswith("The interval excludes 0:")]
-        named = [f"{analysis.label(c.arm.arm)} {analysis.bounds(c.estimate, measure.unit)}" for c in apart]
+        named = [f"{label(c.arm.arm)} {_told(c)}" for c in apart]
         # An interval of some pairs speaks of those alone, and says so.
         some_pairs = [c for c in table if c.verdict.startswith("The interval excludes 0 over these pairs only")]
-        named += [
-            f"{analysis.label(c.arm.arm)} {analysis.bounds(c.estimate, measure.unit)} over {c.estimate.n} of "
-            f"{c.arm.planned} pairs alone"
-            for c in some_pairs
-        ]
+        named += [f"{label(c.arm.arm)} {_told(c)} over {c.estimate.n} of {c.arm.planned} pairs alone" for c in some_pairs]
         some = any(c.estimate.low is not None for c in table)
         none = f"no arm's interval against {baseline} excludes 0" if some else f"no interval against {baseline} to speak of"
         parts.append(f"{measure.name}: {', '.join(named) or none}")
     # What has no pair left has no interval either, and that may be the result.
     lost = Counter((run.arm, run.status) for run in sweep.runs if run.status in ("diverged", "failed"))
-    ended = [f"{analysis.label(arm)} {status} in {n} of {len(sweep.seeds)} runs" for (arm, status), n in lost.items()]
+    ended = [f"{label(arm)} {status} in {n} of {len(sweep.seeds)} runs" for (arm, status), n in lost.items()]
     ends = f" Ended otherwise: {'; '.join(ended)}." if ended else ""
     waiting = " The sweep is unfinished, so this is an interim look." if sweep.missing else ""
     claimed = f"{verdicts.lead(judged)} " if judged else ""
-    if late := next((text for verdict in judged for text in verdict.cautions if text.startswith("exploratory")), ""):
+    if late := next((verdict.exploratory for verdict in judged if verdict.exploratory), ""):
         claimed += f"These verdicts are {late}. "
     alone = "Of each interval alone, uncorrected: " if judged else ""
     text = "; ".join(parts)
-    return f"**In short.** {claimed}{alone}{text if alone else text[0].upper() + text[1:]}.{ends}{waiting}"
+    shown = f"{claimed}{alone}{text if alone else text[0].upper() + text[1:]}.{ends}{waiting}"
+    return " ".join(["**In short.**", *filter(None, map(_term, terms)), shown, *_answered(sweep, answered)])
+
+
+def _told(comparison: Comparison) -> str:
+    change = f" ({analysis.bounds(comparison.change, '%')})" if comparison.change else ""
+    return analysis.bounds(comparison.estimate, comparison.measure.unit) + change
+
+
+def _term(term: Term) -> str:
+    """What the term came to in an arm, in a sentence; nothing where neither it nor the losses were looked at."""
+    apart, arm = term.departure, label(term.arm)
+    if apart is None:
+        return ""
+    to = label(apart.baseline)
+    said = ""
+    if term.changed is not None and term.touched is not None:
+        each = "" if term.length is None else f" of {number(term.length, 'step')}"
+        said = f"{arm} changed {term.changed:,} of {term.touched:,} {term.dtype} values in "
+        said += f"{number(term.counted, 'run')}{each}"
+        said += ", none of which ever had a gradient: " if term.steps_with_gradient == 0 else ": "
+    unchanged = term.changed == 0 and term.counted == term.runs
+    # Of all that were planned and at all steps, for what is missing may be otherwise.
+    if apart.never and apart.complete and apart.exact:
+        said = f"{said}its losses" if said else f"{arm}'s losses"
+        same = f", so this arm is {to}" if unchanged else ""
+        return f"{said} are {to}'s bit for bit{same}."
+    if not apart.seeds:
+        return f"{said.removesuffix(': ')}." if said else ""
+    own = f"{said}its losses and {to}'s" if said else f"The losses of {arm} and {to}"
+    but = ", which something other than the term brought about" if unchanged and apart.first else ""
+    return f"{own} {'are ' if apart.never else ''}{apart.words}{but}."
+
+
+def _answered(sweep: Sweep, answered: Sequence[Paired]) -> list[str]:
+    """Of a smoke that it is one; of a whole evaluation what its intervals exclude."""
+    if (asked := analysis.smoke(sweep)) is not None:
+        return [f"Answers: a smoke of {number(asked, 'question')}, no result."]
+    if not answered:
+        return []
+    there = [each for each in answered if each.estimate is not None and each.estimate.sd]
+    apart = [each for each in there if not each.estimate.low <= 0 <= each.estimate.high]
+    named = [
+        f"{label(each.arm)} {analysis.bounds(each.estimate, 'points')} ({each.kind}"
+        f"{f', over {len(each.by_seed)} of {each.planned} seeds alone' if each.lost else ''})"
+        for each in apart
+    ]
+    none = f"no arm's interval against {against(sweep)} excludes 0" if there else "no interval to speak of"
+    return [f"Answers, over questions: {', '.join(named) or none}."]
 
 
 def against(sweep: Sweep) -> str:
     """What the arms are held to, in words."""
     found = {sweep.baseline(arm) for arm in sweep.arms}
-    first = analysis.label(sweep.arms[0])
+    first = label(sweep.arms[0])
     return first if len(found) == 1 else f"{first.split(',')[0]} at the same values"
 
 
@@ -83,6 +143,29 @@ def claims_caption(sweep: Sweep, judged: list[Verdict], content: dict[str, Any] 
     if sweep.tuned is None:
         parts.append("No arm was tuned: against a baseline at untuned settings a gain may be one of settings.")
     return " ".join(parts)
+
+
+def shown(curve: Curve, measure: Measure, apart: Sequence[Departure] = ()) -> dict[str, str]:
+    """What each figure shows, by its name, for the page."""
+    along = measure.along
+    block = max((each.block for each in apart), default=1)
+    largest = f" Of every {block} {along.by}s the largest." if block > 1 else ""
+    smooth = f" Running means over {curve.window} points." if curve.window > 1 else ""
+    return {
+        "claims": "Each claim's effect in units of its margin with its 95 % interval; a diamond is the value as published.",
+        "fig1": f"Learning curves: mean over seeds by {along.by} (Pamuk et al. 2025, Fig. 1).",
+        "paired_differences": f"{measure.name.capitalize()}: mean paired difference of each arm to its baseline, with its "
+        "95 % interval.",
+        "seed_bands": "Each seed's learning curve by arm (thin), mean and 95 % band; dashed, the first arm's mean.",
+        "fig2": f"{along.quantity.capitalize()} by {along.by}, each seed's (thin) and their mean; dashed, the first arm's "
+        f"mean; one y-axis (Pamuk et al. 2025, Fig. 2).{smooth}",
+        "departures": f"How far the {along.quantity} of each seed is from its baseline's, at each {along.by}, without its "
+        "sign; the dashed line is where they first differ (median). No mark: no difference, bit for "
+        f"bit.{largest}",
+        "time_to_target": "Share of runs that have reached the target by each epoch; runs that never do are in n.",
+        "perturbation_ratio": "Size of the quantum term over that of what it is added to, by step: AdamW's step, or for "
+        "quantum moments the gradient.",
+    }
 
 
 def provenance(sweep: Sweep) -> dict[str, str]:
@@ -108,7 +191,7 @@ def caption(sweep: Sweep, comparisons: dict) -> str:
     parts = [title(sweep)]
     parts.append(f"{analysis.progress(sweep).capitalize()}. Mean ± sd over finished runs.")
     if sweep.left_out:
-        named = ", ".join(f"{count} of {analysis.label(arm)}" for arm, count in sweep.left_out.items())
+        named = ", ".join(f"{count} of {label(arm)}" for arm, count in sweep.left_out.items())
         parts.append(f"Left out, of another config or code version or an arm not planned: records in the folder, {named}.")
     if every:
         baseline, n = against(sweep), len(every)
@@ -120,6 +203,8 @@ def caption(sweep: Sweep, comparisons: dict) -> str:
     if targets := sorted({run.summary("convergence/target") for run in sweep.runs if run.status == "done"} - {None}):
         listed = ", ".join(f"{100 * target:g} %" for target in targets)
         parts.append(f"Target: {listed} validation accuracy.")
+    if any(measure.relative for measure in comparisons):
+        parts.append("Change: of the mean, with Fieller's 95 % interval.")
     if any(comparison.conditional for comparison in every):
         parts.append("†: conditional, over the pairs that gave a value; others ended without one, as listed.")
     if mixed := analysis.mixed_versions(sweep.runs):
