@@ -307,6 +307,16 @@ def test_equal_losses_of_a_term_that_changed_weights_are_told_without_calling_th
     assert "float32 values in 3 runs of 60 steps: its losses are AdamW's bit for bit. " in write_report(folder).lead
 
 
+def test_weights_that_differ_after_the_last_step_show_in_the_other_losses(tmp_path):
+    folder = write_sweep(tmp_path, ("adamw", "lambda_0.5_tensor"), losses=lambda arm, seed: loss("adamw", seed))
+    path = folder / "lambda_0.5_tensor/seed-1/record.json"
+    record = json.loads(path.read_text())
+    records.write_json(path, record | {"summary": record["summary"] | {"val/loss/last": 0.1}})
+    report = write_report(folder)
+    assert "its training losses are AdamW's bit for bit, but val/loss/last differs." in report.lead
+    assert "over all 60 steps; val/loss/last differs" in report.term
+
+
 def test_losses_that_part_where_the_term_changed_nothing_are_laid_to_something_else(tmp_path):
     folder = write_sweep(tmp_path, ("adamw", "lambda_0.5"), losses=lambda arm, seed: loss("adamw", seed) + len(arm) * 1e-3)
     assert (
@@ -354,7 +364,7 @@ def test_a_loss_that_was_not_logged_at_every_step_is_only_seen_to_differ(tmp_pat
 def test_what_the_term_did_is_there_for_machines_with_every_digit(built):
     read = {row["arm"]: row for row in csv.DictReader((built[0] / "report/tables/term.csv").read_text().splitlines())}
     assert (read["lambda_0.5"]["touched"], read["lambda_0.5"]["changed"], read["lambda_0.5"]["first"]) == ("720", "0", "")
-    assert read["placebo"]["first"] == "0:5 1:6 2:7"
+    assert read["placebo"]["first"] == "0:6 1:5 2:7"
     assert read["adamw"]["touched"] == ""
 
 

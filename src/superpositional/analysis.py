@@ -357,4 +357,4 @@ def label(arm: str) -> str:
 
 def _plainly(name: str) -> str:
     name = re.sub(r"(?<![^_])adamw(?![^_])", "AdamW", name)
-    return re.sub(r"(?<![^_])lambda_(-?\d[\d.]*(?:e-?\d+)?)(?![^_])", r"λ = \1", name).replace("_", " ")
+    return re.sub(r"(?<![^_:])lambda_(-?\d[\d.]*(?:e-?\d+)?)(?![^_])", r"λ = \1", name).replace("_", " ")

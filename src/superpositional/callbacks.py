@@ -161,6 +161,10 @@ class PerturbationStatistics(Callback):
         self.measured: dict[str, list[float]] = {}
         self.touched: list[str] = []
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Of a run that goes on, that step has been told of.
+        self.last_step = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

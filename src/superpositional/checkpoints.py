@@ -54,6 +54,9 @@ class ResumePoint(Checkpoint):
         self.every_n_steps, self.keep = every_n_steps, keep
         self.saved_at = 0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.saved_at = trainer.global_step
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         # At the epoch's end validation comes first, and then the other one.
         due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0

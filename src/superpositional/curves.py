@@ -11,13 +11,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from superpositional.analysis import EPOCHS_TO_TARGET, LOSS_BY_STEP, VALIDATION_ACCURACY, Along, number, outcomes
+from superpositional.analysis import (
+    EPOCHS_TO_TARGET,
+    LOSS_BY_STEP,
+    TRAINING_LOSS,
+    VALIDATION_ACCURACY,
+    VALIDATION_LOSS,
+    Along,
+    number,
+    outcomes,
+)
 from superpositional.inference import student_interval
 from superpositional.records import Run, Sweep
 
 # A loss of single batches jumps more from step to step than it falls in a long while: its running mean is over this part of
 # the points, and no line has more points than these.
 WINDOW, DRAWN_POINTS = 1 / 20, 400
+# Losses of a summary, which publishing keeps exact: weights that differ after the last step show in those alone.
+LOSSES = (TRAINING_LOSS.metric, VALIDATION_LOSS.metric, "test/loss")
 # What Lightning's precisions keep parameters in; float32 for all others.
 PARAMETERS = {"bf16-true": "bfloat16", "16-true": "float16", "64-true": "float64"}
 
@@ -65,7 +76,7 @@ class Departure:
     """How far an arm's runs are from its baseline's of the same seeds: ``seeds[seed]`` is (steps, difference).
 
     ``steps`` is how many were taken where every pair took as many, else None; ``exact`` is false where the curves were
-    rounded, so that equal may not be bit for bit.
+    rounded, so that equal may not be bit for bit. ``elsewhere`` names the losses of the summary that differ in some pair.
     """
 
     arm: str
@@ -74,6 +85,7 @@ class Departure:
     seeds: Mapping[int, tuple[np.ndarray, np.ndarray]]
     steps: int | None
     exact: bool
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def first(self) -> dict[int, int]:
@@ -101,6 +113,11 @@ class Departure:
         return bool(self.seeds) and not self.first
 
     @property
+    def differing(self) -> str:
+        """``val/loss/last differs``."""
+        return f"{' and '.join(self.elsewhere)} differ{'s' if len(self.elsewhere) == 1 else ''}"
+
+    @property
     def complete(self) -> bool:
         """Whether every planned pair was looked at in every step."""
         return len(self.seeds) == self.planned and all(len(steps) == self.steps for steps, _ in self.seeds.values())
@@ -114,7 +131,7 @@ class Departure:
         alike = len(self.seeds) - len(self.first)
         said = f"{equal} in {alike} of {number(self.planned, 'seed')}, over {self._looked_at}"
         if self.never:
-            return said
+            return f"{said}; {self.differing}" if self.elsewhere else said
         steps = sorted(self.first.values())
         # Of a curve that was not logged at every step the first that shows it need not be the first that has it.
         first = "first differ" if self._points == self.steps else "first seen to differ"
@@ -231,7 +248,8 @@ def departures(sweep: Sweep, along: Along = LOSS_BY_STEP, *, exact: bool = True)
         seeds = {seed: each for seed, each in seeds.items() if len(each[0])}
         lengths = {run.record.get("steps") for pair in pairs.values() for run in pair}
         steps = lengths.pop() if len(lengths) == 1 else None
-        found.append(Departure(arm, baseline, len(sweep.seeds), seeds, steps, exact))
+        elsewhere = [name for name in LOSSES if any(a.summary(name) != b.summary(name) for a, b in pairs.values())]
+        found.append(Departure(arm, baseline, len(sweep.seeds), seeds, steps, exact, tuple(elsewhere)))
     return found
 
 

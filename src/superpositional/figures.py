@@ -265,6 +265,7 @@ def perturbation_ratio(ax: Axes, table: Sequence[Course], arms: Sequence[str], n
         ax.plot(course.steps, course.median, label=f"{label(course.arm)} ({course.n})", **look)
     if all((course.low > 0).all() for course in table):
         ax.set_yscale("log")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("step")
     ax.set_ylabel("relative size of the term")
     legend_above(ax, "\n".join(filter(None, [note, "median over ($n$) seeds, band from smallest to largest"])))

@@ -87,6 +87,10 @@ class Throughput(Callback):
         self.total: dict[str, float] = {}
         self.first = True
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # A run that goes on within an epoch has no start of it.
+        self._restart(trainer)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restart(trainer)
 

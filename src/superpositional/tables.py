@@ -340,7 +340,7 @@ def environment_rows(sweep: Sweep) -> Rows:
         stamp |= {"commit": git.get("commit"), "commit had changes": git.get("dirty")}
         stamp |= {"precision": ((record.get("config") or {}).get("trainer") or {}).get("precision")}
         for what in ("model", "data"):
-            stamp |= {f"{what}: {key.replace('_', ' ')}": value for key, value in (record.get(what) or {}).items()}
+            stamp |= {f"{what}: {key.replace('_', ' ')}": _listed(v) for key, v in (record.get(what) or {}).items()}
         for name, value in (stamp | record.get("versions", {})).items():
             if value is not None:
                 found.setdefault(name, Counter())[str(value)] += 1
@@ -352,6 +352,10 @@ def environment_rows(sweep: Sweep) -> Rows:
     if seconds:
         rows.append(("time of all runs", f"{sum(seconds):.0f} s over {len(seconds)} of {len(sweep.runs)} runs"))
     return rows
+
+
+def _listed(value: Any) -> Any:
+    return ", ".join(f"{key} {each}" for key, each in value.items()) if isinstance(value, Mapping) else value
 
 
 def tuning_rows(sweep: Sweep) -> Rows:

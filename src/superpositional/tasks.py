@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from superpositional.data import Loader
 from superpositional.schedules import QuantumWeightScheduler
 from superpositional.seeds import drawing_from, stream
 
@@ -94,8 +95,12 @@ class SeededTask(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._saved_schedule = checkpoint.get("quantum_weight_schedule")
+        self._saved_loader = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader")
 
     def on_train_start(self) -> None:
+        # Lightning hands a loader its state when it makes it, which is too early where the schedule asks for the run's length.
+        if getattr(self, "_saved_loader", None) and isinstance(self.trainer.train_dataloader, Loader):
+            self.trainer.train_dataloader.load_state_dict(self._saved_loader[0])
         # Lightning restores the optimizer after configure_optimizers and before this hook.
         if getattr(self, "_saved_schedule", None) is not None:
             self.quantum_weight_scheduler.load_state_dict(self._saved_schedule)

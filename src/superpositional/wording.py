@@ -93,8 +93,11 @@ def _term(term: Term) -> str:
     unchanged = term.changed == 0 and term.counted == term.runs
     # Of all that were planned and at all steps, for what is missing may be otherwise.
     if apart.never and apart.complete and apart.exact:
-        said = f"{said}its losses" if said else f"{arm}'s losses"
+        kind = "training losses" if apart.elsewhere else "losses"
+        said = f"{said}its {kind}" if said else f"{arm}'s {kind}"
         same = f", so this arm is {to}" if unchanged else ""
+        if apart.elsewhere:
+            same = f", but {apart.differing}"
         return f"{said} are {to}'s bit for bit{same}."
     if not apart.seeds:
         return f"{said.removesuffix(': ')}." if said else ""

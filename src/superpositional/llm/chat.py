@@ -43,13 +43,13 @@ class Batch(NamedTuple):
         tokens_BN: ids.
         attends_BN: 1 for a token, 0 for padding. By length: where pad is the end mark, ids do not tell.
         supervised_BN: whether a token is one to be learned.
-        weight: what the sum of the tokens' losses is multiplied by (0-dim).
+        weight: what the sum of the tokens' losses is multiplied by.
     """
 
     tokens_BN: Tensor
     attends_BN: Tensor
     supervised_BN: Tensor
-    weight: Tensor
+    weight: float
 
 
 class Chat:
@@ -132,4 +132,4 @@ class Chat:
             tokens_BN[index, : len(row.tokens)] = torch.tensor(row.tokens)
             attends_BN[index, : len(row.tokens)] = 1
             supervised_BN[index, row.prompt : len(row.tokens)] = True
-        return Batch(tokens_BN, attends_BN, supervised_BN, torch.tensor(weight))
+        return Batch(tokens_BN, attends_BN, supervised_BN, weight)

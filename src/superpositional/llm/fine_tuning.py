@@ -21,14 +21,16 @@ from superpositional.tasks import SeededTask
 
 
 def summed_loss(net: Callable[..., Tensor], batch: Batch) -> Tensor:
-    """The sum of the cross-entropies of a batch's supervised tokens, in float32."""
+    """The sum of the cross-entropies of a batch's supervised tokens, in float32 at least."""
     # Token t is told by the logits at t - 1. Only positions that some row learns from need logits: of a vocabulary of
     # 49,152 they are most of a step's memory.
     learned_BM = batch.supervised_BN[:, 1:]
     positions_K = learned_BM.any(dim=0).nonzero().squeeze(1)
     logits_BKV = net(batch.tokens_BN, batch.attends_BN, positions_K)
     learned_BK, wanted_BK = learned_BM[:, positions_K], batch.tokens_BN[:, 1:][:, positions_K]
-    return cross_entropy(logits_BKV[learned_BK].float(), wanted_BK[learned_BK], reduction="sum")
+    logits = logits_BKV[learned_BK]
+    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    return cross_entropy(logits, wanted_BK[learned_BK], reduction="sum")
 
 
 class FineTuningTask(SeededTask):

@@ -56,7 +56,9 @@ class CausalLM(nn.Module):
                     hub.weights(found, revision), dtype=torch.float32, use_safetensors=True
                 )
         if gradient_checkpointing:
-            language_model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            # The name of it in transformers from 5.20 on, and before.
+            enable = getattr(language_model, "activation_checkpointing_enable", None)
+            (enable or language_model.gradient_checkpointing_enable)({"use_reentrant": False})
         if lora is not None:
             language_model = _with_adapters(language_model, lora)
         # Inference mode is what from_pretrained leaves.
