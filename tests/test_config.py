@@ -14,7 +14,10 @@ BAD_INPUT = [
     (["sede=1"], ["sede is no setting; did you mean seed?"]),
     (["optimzer=adam"], ["optimzer is no setting; did you mean optimizer?"]),
     (["optimizer=adamm"], ["optimizer must be one of adam, adamw, circuit, placebo, sgd, superpositional, got 'adamm'"]),
-    (["optimizer=adamm", "trainer=slow"], ["got 'adamm'", "trainer must be one of default, fine_tuning, smoke, got 'slow'"]),
+    (
+        ["optimizer=adamm", "trainer=slow"],
+        ["got 'adamm'", "trainer must be one of default, fine_tuning, smoke, got 'slow'"],
+    ),
     (
         ["optimizer.quantum_wieght=1"],
         ["optimizer.quantum_wieght is no argument of SuperpositionalAdamW; did you mean optimizer.quantum_weight?"],

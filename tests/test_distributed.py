@@ -45,6 +45,7 @@ SHARDED = {
     "fused": ours(fused=True, scope="all"),
     "fused moments": ours(fused=True, inject="moments"),
     "one by one": ours(foreach=False, scope="tensor"),
+    "placebo": lambda parameters: PlaceboAdamW(parameters, lr=0.05),
     "the rest": ours(amsgrad=True, weight_decay=0.1, bias_correction=False, scope="tensor"),
 }
 CIRCUIT = CircuitPerturbation(Ansatz(n_qubits=3, depth=1))
@@ -53,7 +54,7 @@ READS_REGISTERS = {
     "shuffled": ours(perturbation={"kind": "shuffled", "seed": 3}, scope="all"),
     "circuit": ours(perturbation=CIRCUIT, n_qubits=3, scope="all"),
 }
-WHOLE = {**SHARDED, **READS_REGISTERS, "placebo": lambda parameters: PlaceboAdamW(parameters, lr=0.05)}
+WHOLE = {**SHARDED, **READS_REGISTERS}
 # "views": the gradients are views of DDP's buckets, and moments write to gradients.
 KINDS = {"ddp": WHOLE, "ddp views": {name: SHARDED[name] for name in ("all update", "all moments")}, "fsdp": SHARDED}
 CASES = [(kind, name) for kind, optimizers in KINDS.items() for name in optimizers]

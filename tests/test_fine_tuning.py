@@ -108,7 +108,9 @@ def whole(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]
 
 # Before the first checkpoint, at one, within and at the end of an epoch, and in the second one; of accumulated batches also
 # within a step. Checkpoints are written every 2 steps and at the ends of epochs.
-@pytest.mark.parametrize(("accumulate", "batches"), [(1, 1), (1, 3), (1, 4), (1, 6), (1, 7), (1, 11), (2, 5), (2, 6), (2, 9)])
+@pytest.mark.parametrize(
+    ("accumulate", "batches"), [(1, 1), (1, 3), (1, 4), (1, 6), (1, 7), (1, 11), (2, 5), (2, 6), (2, 9)]
+)
 def test_a_run_killed_at_any_step_ends_bit_for_bit_as_one_that_was_not(whole, tmp_path, accumulate, batches) -> None:
     config, undisturbed = whole(accumulate)
     process = multiprocessing.get_context("fork").Process(target=killed_run, args=(config, tmp_path, batches))
@@ -179,7 +181,10 @@ def test_the_loss_is_transformers_own_over_the_answers_tokens() -> None:
     ours = fine_tuning.summed_loss(net, batch) / batch.supervised_BN.sum()
     torch.testing.assert_close(ours, out.loss, rtol=1e-6, atol=0)
     # Padding changes nothing but rounding: each row by itself.
-    alone = [chat.collate([row]) for row in chat.conversations(["1 + 1?", "What is 3 * 4?"], ["#### 2", "#### 12"], max_length=99)]
+    alone = [
+        chat.collate([row])
+        for row in chat.conversations(["1 + 1?", "What is 3 * 4?"], ["#### 2", "#### 12"], max_length=99)
+    ]
     together = sum(fine_tuning.summed_loss(net, each) for each in alone)
     torch.testing.assert_close(fine_tuning.summed_loss(net, batch), together, rtol=1e-6, atol=0)
     # And by hand.

@@ -17,16 +17,17 @@ PACKAGE = ROOT / "src" / "superpositional"
 LEFT = [
     "seeds", "records", "places", "claims", "ledger", "circuits", "modulations", "perturbation", "scope", "term",
     "optimizer_reference", "optimizer", "tracer", "schedules", "controls", "attention", "attention_controls", "nets",
-    "data", "tasks", "checkpoints", "callbacks", "stopwatch", "circuit_statistics", "tracking", "config", "locks",
-    "check", "settings", "run", "search", "sweep", "jobs", "forecast", "live", "worker", "launch", "slurm", "train",
+    "data", "tasks", "checkpoints", "callbacks", "stopwatch", "circuit_statistics", "tracking", "llm", "config", "locks",
+    "check", "settings", "ranks", "run", "search", "sweep", "jobs", "forecast", "live", "worker", "launch", "slurm", "train",
     "show", "probe", "bench", "cli",
 ]  # fmt: skip
 CIRCUITS = [
     "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "measures", "portrait",
 ]  # fmt: skip
+LLM = ["answers", "word_problems", "hub", "chat", "gsm8k", "models", "fine_tuning", "exact_match"]
 RIGHT = [
     "records", "places", "claims", "ledger", "inference", "analysis", "comparable", "pairing", "verdicts", "curves",
-    "ink", "figures", "search_figures", "tuning", "tables", "page", "wording", "power", "calibration", "report",
+    "ink", "figures", "search_figures", "tuning", "tables", "questions", "page", "wording", "power", "calibration", "report",
     "cli",
 ]  # fmt: skip
 # The launcher and the run it launches know each other; the import is inside the functions that need it.
@@ -64,10 +65,13 @@ def rooms(folder: Path) -> set[str]:
 def test_every_room_is_on_a_bank() -> None:
     assert rooms(PACKAGE) == set(LEFT) | set(RIGHT)
     assert rooms(PACKAGE / "circuits") == set(CIRCUITS)
+    assert rooms(PACKAGE / "llm") == set(LLM)
 
 
 @pytest.mark.parametrize(
-    ("bank", "within"), [(LEFT, ""), (RIGHT, ""), (CIRCUITS, "circuits")], ids=["left", "right", "circuits"]
+    ("bank", "within"),
+    [(LEFT, ""), (RIGHT, ""), (CIRCUITS, "circuits"), (LLM, "llm")],
+    ids=["left", "right", "circuits", "llm"],
 )
 def test_imports_flow_downhill(bank: list[str], within: str) -> None:
     package = ".".join(filter(None, ["superpositional", within]))

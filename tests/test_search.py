@@ -328,7 +328,9 @@ SEARCHES = [path for path in SWEEPS if path.stem.startswith("tune_")]
 
 def seeds(path) -> set[int]:
     """What a sweep file runs without further ado; a single run's seed where it names none."""
-    node = OmegaConf.load(path).hydra.sweeper
+    config = OmegaConf.load(path)
+    config.scale = None  # by which a sweep may choose its arms
+    node = config.hydra.sweeper
     # Whose seeds they are does not depend on the settings that a search chose.
     sweeper = ArmsSweeper(**{key: value for key, value in node.items() if key != "tuned"})
     sweeper.config = OmegaConf.create({"seed": 0})

@@ -48,7 +48,9 @@ class ResumePoint(Checkpoint):
     def __init__(self, *, every_n_steps: int | None = None, keep: bool = False) -> None:
         number = isinstance(every_n_steps, int) and not isinstance(every_n_steps, bool)
         if every_n_steps is not None and not (number and every_n_steps >= 1):
-            raise ValueError(f"every_n_steps must be an integer >= 1 or null, got {every_n_steps!r}; null is at epochs' ends")
+            raise ValueError(
+                f"every_n_steps must be an integer >= 1 or null, got {every_n_steps!r}; null is at epochs' ends"
+            )
         if not isinstance(keep, bool):
             raise ValueError(f"keep must be true or false, got {keep!r}")
         self.every_n_steps, self.keep = every_n_steps, keep

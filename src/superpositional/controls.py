@@ -39,11 +39,17 @@ class PlaceboAdamW(AdamW):
     def _move_one_weight(self) -> None:
         for group in self.param_groups:
             for parameter in group["params"]:
+                # Of a sharded parameter every rank looks at the whole, once: all must agree on which weight it is.
+                whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
                 # A zero's neighbour is a denormal, which the next step would swallow.
-                flat = torch.cat([view.reshape(-1) for view in leading(parameter, 1024)])
-                nonzero = flat.nonzero()
-                if len(nonzero):
-                    view = leading(parameter, int(nonzero[0]) + 1)[-1].view(-1)[-1]
-                    view.copy_(torch.nextafter(view, torch.full_like(view, math.inf)))
-                    return
+                nonzero = torch.cat([view.reshape(-1) for view in leading(whole, 1024)]).nonzero()
+                if not len(nonzero):
+                    continue
+                place = int(nonzero[0])
+                before, views = sum(view.numel() for view in leading(parameter, place)), leading(parameter, place + 1)
+                # On the one rank that holds it: there the first place + 1 scalars are one more than the first place.
+                if sum(view.numel() for view in views) > before:
+                    weight = views[-1].view(-1)[-1]
+                    weight.copy_(torch.nextafter(weight, torch.full_like(weight, math.inf)))
+                return
         raise ValueError("PlaceboAdamW found no weight to move: the first 1,024 scalars of every parameter are 0")

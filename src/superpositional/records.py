@@ -60,6 +60,7 @@ NEVER_TRAINS = (
     "places.py",
     "power.py",
     "probe.py",
+    "questions.py",
     "report.py",
     "search.py",
     "search_figures.py",

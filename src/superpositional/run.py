@@ -246,9 +246,7 @@ def _quiet_lightning() -> Iterator[None]:
         yield
 
 
-def _trainer(
-    parts: configs.Parts, folder: Path, loggers: Sequence[Any], *, interactive: bool
-) -> tuple[Any, list[Any]]:
+def _trainer(parts: configs.Parts, folder: Path, loggers: Sequence[Any], *, interactive: bool) -> tuple[Any, list[Any]]:
     """The run's Trainer and what measures."""
     from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, RichProgressBar
 

@@ -9,7 +9,8 @@ lm-evaluation-harness, its filters ``strict-match`` and ``flexible-extract``, wh
   ``-12`` there as here.
 
 It differs in two ways from the harness, both in the model's favour: a match without a digit (``...``, ``$.``) is no number
-and is passed over, and numbers are compared as numbers, so ``18.00`` answers ``18``. Read by exact_match and gsm8k.
+and is passed over, and numbers are compared as numbers, so ``18.00`` and ``18...`` answer ``18``.
+Read by exact_match and gsm8k.
 """
 
 import re
