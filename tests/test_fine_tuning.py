@@ -5,7 +5,6 @@ import math
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ def killed_run(config: dict[str, Any], folder: Path, batches: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def whole(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Undisturbed runs by their accumulation, made once."""
     made: dict[int, tuple[dict[str, Any], Path]] = {}
 
@@ -103,7 +102,7 @@ def whole(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]
             made[accumulate] = config, folder
         return made[accumulate]
 
-    yield of
+    return of
 
 
 # Before the first checkpoint, at one, within and at the end of an epoch, and in the second one; of accumulated batches also

@@ -17,9 +17,9 @@ PACKAGE = ROOT / "src" / "superpositional"
 LEFT = [
     "seeds", "records", "places", "claims", "ledger", "circuits", "modulations", "perturbation", "scope", "term",
     "optimizer_reference", "optimizer", "tracer", "schedules", "controls", "attention", "attention_controls", "nets",
-    "data", "tasks", "checkpoints", "callbacks", "stopwatch", "circuit_statistics", "tracking", "llm", "config", "locks",
-    "check", "settings", "ranks", "run", "search", "sweep", "jobs", "forecast", "live", "worker", "launch", "slurm", "train",
-    "show", "probe", "bench", "cli",
+    "data", "tasks", "checkpoints", "callbacks", "stopwatch", "circuit_statistics", "tracking", "llm", "config",
+    "hints", "locks", "check", "settings", "ranks", "run", "search", "sweep", "jobs", "forecast", "live", "worker",
+    "launch", "slurm", "train", "show", "probe", "step_bench", "bench", "cli",
 ]  # fmt: skip
 CIRCUITS = [
     "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "measures", "portrait",
@@ -27,8 +27,8 @@ CIRCUITS = [
 LLM = ["answers", "word_problems", "hub", "chat", "gsm8k", "models", "fine_tuning", "exact_match"]
 RIGHT = [
     "records", "places", "claims", "ledger", "inference", "analysis", "comparable", "pairing", "verdicts", "curves",
-    "ink", "figures", "search_figures", "tuning", "tables", "questions", "page", "wording", "power", "calibration", "report",
-    "cli",
+    "ink", "figures", "search_figures", "tuning", "tables", "questions", "page", "wording", "power", "calibration",
+    "report", "cli",
 ]  # fmt: skip
 # The launcher and the run it launches know each other; the import is inside the functions that need it.
 KNOWN_LOOP = {("sweep", "train"), ("launch", "train")}

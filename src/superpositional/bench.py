@@ -2,7 +2,8 @@
 
 Every figure is a ratio to a named peer, measured in the same call, alternating, as the median of repeated measurements.
 ``sweep``: what a run of a sweep costs beyond its training, against a fresh Python process for each run, as a loop in a
-shell has it; and what two runs at a time gain over one. Nothing here is a test: times depend on the machine.
+shell has it; and what two runs at a time gain over one. ``fine_tuning``: a step against plain loops (``step_bench``).
+Nothing here is a test: times depend on the machine.
 """
 
 import itertools
@@ -28,18 +29,33 @@ from superpositional.jobs import Job
 from superpositional.launch import LocalLauncher, cores
 from superpositional.live import View
 
+# How many runs, or steps, a measurement has unless it is told.
+USUAL = {"sweep": 4, "fine_tuning": 20}
 
-def main(subject: str, overrides: Sequence[str], *, runs: int, repeats: int, out: Path) -> dict[str, Any]:
+
+def main(subject: str, overrides: Sequence[str], *, runs: int | None, repeats: int, out: Path) -> dict[str, Any]:
     """Measure, say it, and write ``<out>/<subject>.json`` with every single measurement.
+
+    Args:
+        runs: runs of a measurement of ``sweep``, or steps of one of ``fine_tuning``.
 
     Raises:
         ConfigError: the overrides cannot be composed, or a run of them does not end as done.
     """
+    runs = USUAL[subject] if runs is None else runs
     for name, value in (("runs", runs), ("repeats", repeats)):
         if value < 1:
             raise configs.ConfigError([f"--{name} must be an integer >= 1, got {value}"])
     console = Console(highlight=False, markup=False)
-    measured = _sweep(overrides, runs, repeats, console)
+    if subject == "sweep":
+        measured = _sweep(overrides, runs, repeats, console)
+    else:
+        from superpositional import step_bench
+
+        def progress(rounds: Sequence) -> Any:
+            return track(rounds, "measuring", console=console, transient=True)
+
+        measured = step_bench.measure(overrides, runs, repeats, progress)
     measured |= {
         "overrides": list(overrides),
         "machine": f"{platform.processor() or platform.machine()}, {cores()} cores",
@@ -48,8 +64,9 @@ def main(subject: str, overrides: Sequence[str], *, runs: int, repeats: int, out
     }
     out.mkdir(parents=True, exist_ok=True)
     records.write_json(out / f"{subject}.json", measured)
-    console.print(_table(measured))
-    text = f"medians of {repeats} repeats with {runs} runs each; every measurement in {out / subject}.json"
+    console.print(_table(_sweep_rows(measured) if subject == "sweep" else step_bench.rows(measured)))
+    what = "runs" if subject == "sweep" else "steps"
+    text = f"medians of {repeats} repeats with {runs} {what} each; every measurement in {out / subject}.json"
     console.print(text, soft_wrap=True)
     return measured
 
@@ -102,28 +119,28 @@ def _by_processes(overrides: Sequence[str], planned: Sequence[Job]) -> None:
             raise configs.ConfigError([f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}"])
 
 
-def _table(measured: dict[str, Any]) -> Table:
+def _sweep_rows(measured: dict[str, Any]) -> list[tuple[str, list[float], list[float], str]]:
+    """What, ours, the peer's, unit: of each comparison its measurements, side by side."""
     found = measured["measurements"]
     one, two, alone = (found[how] for how in ("one at a time", "two at a time", "a process per run"))
+    seconds = [[each["seconds"] for each in how] for how in (two, one)]
+    return [
+        (
+            "a run beyond its training; peer: a fresh process per run",
+            [each["beyond"] for each in one],
+            [each["beyond"] for each in alone],
+            " s",
+        ),
+        (f"{measured['runs']} runs two at a time; peer: one at a time", *seconds, " s"),
+    ]
+
+
+def _table(rows: Sequence[tuple[str, list[float], list[float], str]]) -> Table:
     table = Table()
     for heading in ("what", "ours", "peer", "ratio"):
         table.add_column(heading, justify="left" if heading == "what" else "right", overflow="fold")
-
-    def add(what: str, ours: Sequence[float], peer: Sequence[float], unit: str = " s") -> None:
+    for what, ours, peer, unit in rows:
         # Of pairs measured one after the other, so that what else the machine does touches both.
         ratio = statistics.median(a / b for a, b in zip(ours, peer, strict=True))
         table.add_row(what, f"{statistics.median(ours):.2f}{unit}", f"{statistics.median(peer):.2f}{unit}", f"{ratio:.2f}")
-
-    add(
-        "a run beyond its training; peer: a fresh process per run",
-        [each["beyond"] for each in one],
-        [each["beyond"] for each in alone],
-    )
-    add(
-        f"{measured['runs']} runs two at a time; peer: one at a time",
-        [each["seconds"] for each in two],
-        [each["seconds"] for each in one],
-    )
-    efficiency = statistics.median(a["seconds"] / (2 * b["seconds"]) for a, b in zip(one, two, strict=True))
-    table.add_row("efficiency of two at a time (1: twice as fast)", f"{efficiency:.2f}", "1", f"{efficiency:.2f}")
     return table

@@ -9,7 +9,6 @@ Read by train and sweep.
 import contextlib
 import copy
 import dataclasses
-import difflib
 import functools
 import inspect
 import re
@@ -28,6 +27,8 @@ from omegaconf.errors import OmegaConfBaseException
 from superpositional import claims
 from superpositional import config as configs
 from superpositional.circuits import Ansatz
+from superpositional.hints import groups, guess
+from superpositional.hints import places as places_of
 
 # What the run itself hands to the object of each group.
 SUPPLIED = {
@@ -68,7 +69,7 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
     ]
     # What the same choices compose to by themselves: the keys that exist.
     baseline = _baseline(loader, tuple(choices))
-    places = functools.cache(lambda: _places(config))  # asked for by mistakes alone
+    places = functools.cache(lambda: places_of(config))  # asked for by mistakes alone
     mistakes = [*_unknown_keys(config, baseline, places), *bad_scalars(config)]
     mistakes += _seed_followers(config)
     mistakes += _bad_claims(config)
@@ -130,7 +131,7 @@ def check_hydra(cfg: DictConfig) -> None:
         if target.startswith("hydra_plugins.superpositional."):
             keys = list(inspect.signature(get_class(target)).parameters)
             mistakes += [
-                f"hydra.{plugin}.{key} is no setting; {_guess(f'hydra.{plugin}', key, keys)}"
+                f"hydra.{plugin}.{key} is no setting; {guess(f'hydra.{plugin}', key, keys)}"
                 for key in node[plugin]
                 if key not in ("_target_", *keys)
             ]
@@ -143,10 +144,10 @@ def check_hydra(cfg: DictConfig) -> None:
 def _unknown_keys(config: DictConfig, baseline: DictConfig, places: Callable[[], Sequence[str]]) -> Iterator[str]:
     """Keys of nodes that no constructor reads."""
     known = [key for key in baseline if key != "hydra"]
-    yield from (f"{key} is no setting; {_guess('', key, known, places)}" for key in config if key not in known)
+    yield from (f"{key} is no setting; {guess('', key, known, places)}" for key in config if key not in known)
     for name, node in (config.get("callbacks") or {}).items():
         if node is not None and (not isinstance(node, DictConfig) or "_target_" not in node):
-            yield f"callbacks.{name} has no _target_, so nothing reads it; {_guess('callbacks', name, baseline.callbacks)}"
+            yield f"callbacks.{name} has no _target_, so nothing reads it; {guess('callbacks', name, baseline.callbacks)}"
 
 
 def _unread_circuit(cfg: DictConfig, plain: Mapping[str, Any], baseline: DictConfig) -> dict[str, tuple[str, Any]]:
@@ -164,7 +165,7 @@ def _unread_circuit(cfg: DictConfig, plain: Mapping[str, Any], baseline: DictCon
         ways = ("${circuit}", f"${{{key}}}")
         asked = key in given or value != usual.get(field.name)
         if asked and not any(way in rest for way in ways):
-            readers = [f"{group}={option}" for group, option, text in _groups() if any(way in text for way in ways)]
+            readers = [f"{group}={option}" for group, option, text in groups() if any(way in text for way in ways)]
             text = f"{key}={value} has no effect: nothing chosen reads it; {' or '.join(readers)} would"
             unread[text] = field.name, value
     return unread
@@ -189,16 +190,6 @@ def _bad_claims(config: DictConfig) -> list[str]:
     return []
 
 
-def _groups() -> Iterator[tuple[str, str, str]]:
-    """Every group of ours but the circuit's own and Hydra's, each of its choices, ``net/attention``, ``quantum``, and what
-    stands in it."""
-    conf = configs.directory("conf")
-    for file in sorted(conf.rglob("*.yaml")):
-        group = file.parent.relative_to(conf).as_posix()
-        if group != "." and group.split("/")[0] not in ("circuit", "claims", "hydra"):
-            yield group, file.stem, file.read_text()
-
-
 def bad_scalars(config: DictConfig) -> Iterator[str]:
     """What is wrong with the settings that no constructor takes."""
     for key, least, cure in (("seed", 0, "0 is a seed"), ("threads", 1, "1 keeps runs reproducible")):
@@ -209,46 +200,6 @@ def bad_scalars(config: DictConfig) -> Iterator[str]:
         value = config.get(key)
         if not (value is None and key != "sweep") and not (isinstance(value, str) and re.fullmatch(pattern, value)):
             yield f"{key} must be a plain text, got {value!r}; sweep and arm name folders"
-
-
-def _guess(path: str, key: str, known: Sequence[str], elsewhere: Callable[[], Sequence[str]] = tuple) -> str:
-    """What may have been meant by ``path.key``: another spelling of it there, or the same name in another place."""
-    close = difflib.get_close_matches(key, list(known), n=1)
-    if close:
-        return f"did you mean {path}.{close[0]}?" if path else f"did you mean {close[0]}?"
-    same = [place for place in elsewhere() if re.split(r"[./]", place)[-1] == key]
-    # First what is chosen already, then what another choice would take: in the same place, or anywhere.
-    here, there = (
-        [place for place in same if " " not in place],
-        [place for place in same if place.endswith(f" {path}.{key}")],
-    )
-    if found := here or there or same:
-        return f"did you mean {' or '.join(found)}?"
-    return "see superpositional train --help"
-
-
-def _places(config: DictConfig) -> list[str]:
-    """Every setting that could be meant, by its full name: constructors' arguments, and groups."""
-    plain = OmegaConf.to_container(config, resolve=False)
-    places = [group for group, _, _ in _groups()]
-    for path, node in configs.nodes(plain):
-        with contextlib.suppress(configs.ConfigError):  # spoken of elsewhere
-            if "_target_" in node:
-                places += [
-                    f"{path}.{name}" for name in inspect.signature(configs.locate(node["_target_"], path)).parameters
-                ]
-    # Of a circuit perturbation also where the sine is chosen: somebody who asks for shots has it in mind.
-    if "optimizer.perturbation.shots" not in places:
-        places += [f"optimizer=circuit optimizer.perturbation.{name}" for name in ("simulator", "angles", "shots")]
-    # And what the other choices of each group take: "optimizer=superpositional optimizer.quantum_weight".
-    for group, option, text in _groups():
-        # A choice that builds on another of its group takes what that one takes: one of them will do.
-        if re.search(r"^  - (?!_self_)\w+( |$)", text, re.MULTILINE):
-            continue
-        for target in re.findall(r"^_target_: (\S+)", text, re.MULTILINE):
-            names = inspect.signature(configs.locate(target, group.replace("/", "."))).parameters
-            places += [f"{group}={option} {group.replace('/', '.')}.{name}" for name in names]
-    return list(dict.fromkeys(places))
 
 
 def supplied(path: str, plain: Mapping[str, Any]) -> tuple[str, ...]:
@@ -283,7 +234,7 @@ def _unbound(
             mistakes.append(f"{path}.{key} is set by {whose}{own}; remove it")
             unknown.append(key)
         elif key not in named and not takes_any:
-            mistakes.append(f"{path}.{key} is no argument of {target.__name__}; {_guess(path, key, free, places)}")
+            mistakes.append(f"{path}.{key} is no argument of {target.__name__}; {guess(path, key, free, places)}")
             unknown.append(key)
         elif (wanted := _ill_typed(target, key, node[key])) is not None:
             mistakes.append(f"{path}.{key} must be {wanted}, got {node[key]!r}")
@@ -333,8 +284,8 @@ def _imprecise(trainer: Mapping[str, Any], optimizer: Any) -> Iterator[str]:
             )
         if trainer.get("gradient_clip_val") is not None and isinstance(optimizer, dict) and optimizer.get("fused"):
             yield (
-                f"optimizer.fused must be false with trainer.precision={precision} and gradient_clip_val, got true: a fused "
-                "step unscales the gradients itself, after they should have been clipped"
+                f"optimizer.fused must be false with trainer.precision={precision} and gradient_clip_val, got true: a "
+                "fused step unscales the gradients itself, after they should have been clipped"
             )
 
 
@@ -392,12 +343,19 @@ def _refused(plain: dict[str, Any], broken: set[str]) -> list[str]:
         parameters = list(net.named_parameters()) if net is not None else [torch.nn.Parameter(torch.empty(2**40))]
         if attempt("optimizer", lambda: optimizer(parameters)) is not None and net is not None:
             given = {"net": lambda: net, "optimizer": optimizer, "seed": seed}
-            attempt("task", lambda: configs.make("task", plain["task"])(**given).configure_optimizers())
+            task = attempt("task", lambda: configs.make("task", plain["task"])(**given))
+            attempt("task", task.configure_optimizers if task is not None else lambda: None)
+            if data is not None and hasattr(task, "bad_data") and (wrong := task.bad_data(data)):
+                mistakes.append(f"data: {wrong}")
     for name, node in (plain.get("callbacks") or {}).items():
         if isinstance(node, dict) and "_target_" in node:
             attempt(f"callbacks.{name}", lambda name=name, node=node: configs.make(f"callbacks.{name}", node)())
     if plain.get("logger"):
         attempt("logger", lambda: configs.make("logger", plain["logger"])())
+    if plain["trainer"].get("num_nodes", 1) != 1:
+        mistakes.append(
+            f"trainer.num_nodes must be 1, got {plain['trainer']['num_nodes']!r}: a run's processes start on one machine"
+        )
     wrong = list(_imprecise(plain["trainer"], plain["optimizer"])) if "trainer" not in broken else []
     mistakes += wrong
     # Of a precision that has been spoken of it need not speak too.

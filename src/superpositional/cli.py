@@ -123,12 +123,15 @@ def parser() -> argparse.ArgumentParser:
         "bench",
         help="how fast it is here, as ratios to named peers",
         description="Measure, alternating with a named peer, and print medians and ratios. sweep: what a run costs beyond "
-        "its training, against a fresh process per run; what two runs at a time gain over one. Minutes.",
+        "its training, against a fresh process per run; what two runs at a time gain over one. fine_tuning: a step of "
+        "scale=small against plain loops of transformers and torch.optim.AdamW. Minutes.",
         epilog="example: superpositional bench sweep optimizer=adam logger=none --runs 4 --repeats 3",
     )
-    bench.add_argument("subject", choices=["sweep"], help="what to measure")
+    bench.add_argument("subject", choices=["sweep", "fine_tuning"], help="what to measure")
     bench.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides, as for one train")
-    bench.add_argument("--runs", type=int, default=4, metavar="N", help="runs in a measurement (default: %(default)s)")
+    bench.add_argument(
+        "--runs", type=int, metavar="N", help="runs, or steps of fine_tuning, in a measurement (default: 4, or 20)"
+    )
     bench.add_argument(
         "--repeats", type=int, default=3, metavar="N", help="measurements of each kind (default: %(default)s)"
     )

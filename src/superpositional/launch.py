@@ -32,7 +32,7 @@ from superpositional import config as configs
 from superpositional import forecast, jobs, ledger, locks, records, worker
 from superpositional.forecast import Pace
 from superpositional.jobs import Job
-from superpositional.live import View, in_words, say_dry_run, say_summary
+from superpositional.live import View, in_words, say_dry_run, say_stand_in, say_summary
 
 # Imported once, by the fork server; every run starts with them and with nothing done to them.
 MODULES = (
@@ -92,6 +92,7 @@ class Launcher(HydraLauncher):
                 console.print(f"checking {len(job_overrides)} runs")
             with console.status(f"checking {len(job_overrides)} runs"):
                 planned = jobs.plan(self.hydra_context.config_loader, self.config, job_overrides)
+            say_stand_in(planned, console)
             at_once = self.slots(planned)
             if self.dry_run:
                 waiting, pace = self._waiting(planned), Pace(planned)

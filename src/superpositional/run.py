@@ -188,6 +188,8 @@ def _train(
         curves.unlink(missing_ok=True)
     else:
         records.truncate_curves(curves, found[1])
+    if record["config"]["data"].get("source") == "stand_in":
+        say("problems of our own making stand in for GSM8K, which is neither at data.path nor on the hub")
     loggers = [RecordLogger(curves)]
     if parts.tracking is not None:
         logger, where = parts.tracking.open(folder, record, record["config"], run_id=record["wandb_id"])

@@ -98,7 +98,7 @@ class SeededTask(LightningModule):
         self._saved_loader = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader")
 
     def on_train_start(self) -> None:
-        # Lightning hands a loader its state when it makes it, which is too early where the schedule asks for the run's length.
+        # Lightning hands a loader its state when it makes it: too early where the schedule asks for the run's length.
         if getattr(self, "_saved_loader", None) and isinstance(self.trainer.train_dataloader, Loader):
             self.trainer.train_dataloader.load_state_dict(self._saved_loader[0])
         # Lightning restores the optimizer after configure_optimizers and before this hook.

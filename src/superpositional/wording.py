@@ -210,6 +210,8 @@ def caption(sweep: Sweep, comparisons: dict) -> str:
         parts.append("Change: of the mean, with Fieller's 95 % interval.")
     if any(comparison.conditional for comparison in every):
         parts.append("†: conditional, over the pairs that gave a value; others ended without one, as listed.")
+    if stood_in := sum((run.record.get("data") or {}).get("source") == "stand_in" for run in sweep.runs):
+        parts.append(f"Of {len(sweep.runs)} runs {stood_in} had problems of our own making in the place of GSM8K.")
     if mixed := analysis.mixed_versions(sweep.runs):
         parts.append(f"Caution, the runs differ in {'; '.join(mixed)}.")
     return " ".join(parts)

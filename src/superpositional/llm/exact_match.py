@@ -24,8 +24,8 @@ from superpositional.records import GENERATIONS
 class ExactMatch(Callback):
     """Answers test questions after training, and writes ``generations.jsonl`` beside the record.
 
-    Logs ``test/exact_match`` (strict), ``test/exact_match_flexible`` and ``test/answers_finished``, shares of the questions.
-    With fewer questions than the split has it is a smoke, and the record says so.
+    Logs ``test/exact_match`` (strict), ``test/exact_match_flexible`` and ``test/answers_finished``, shares of the
+    questions. With fewer questions than the split has it is a smoke, and the record says so.
 
     Args:
         questions: the first so many of the test split; None for all.

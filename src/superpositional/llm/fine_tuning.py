@@ -70,6 +70,12 @@ class FineTuningTask(SeededTask):
         # Under adapters the model's own weights are frozen, and no part of "the first n scalars" (eq. 2).
         return [each for each in super().optimized() if each[1].requires_grad]
 
+    def bad_data(self, data: Any) -> str | None:
+        """What is wrong with a data module whose batches are none of questions and answers."""
+        if hasattr(data, "chat"):
+            return None
+        return f"must be questions and answers for fine-tuning, got {type(data).__name__}; choose data=gsm8k"
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.start_dropout(batch_idx)
         return summed_loss(self.net, batch) * batch.weight

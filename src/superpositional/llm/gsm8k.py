@@ -204,8 +204,9 @@ class GSM8K(lightning.LightningDataModule):
 
 
 class WeightedBatches(EpochBatches):
-    """``EpochBatches`` as ``(rows, weight)``: with it the sum of a batch's losses adds up, over the batches and ranks of one
-    optimizer step, to the mean over all its tokens, after Lightning has divided by the accumulation and DDP by the ranks.
+    """``EpochBatches`` as ``(rows, weight)``: with it the sum of a batch's losses adds up, over the batches and ranks of
+    one optimizer step, to the mean over all its tokens, after Lightning has divided by the accumulation and DDP by the
+    ranks.
 
     Args:
         tokens: supervised tokens of each row.

@@ -239,7 +239,7 @@ def _hash(files: Sequence[Path]) -> str | None:
     return digest.hexdigest()[:16]
 
 
-class quiet:  # noqa: N801
+class quiet:
     """While it lasts transformers draws no progress bars, which would be noise in a log; its errors are raised anyway."""
 
     def __enter__(self) -> None:

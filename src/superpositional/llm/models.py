@@ -25,7 +25,8 @@ class CausalLM(nn.Module):
     of token 0's row.
 
     Args:
-        model: ``smollm2_135m``, ``llama_3_2_1b``, ``tiny`` (54 thousand random weights), a folder, or a hub's ``owner/name``.
+        model: ``smollm2_135m``, ``llama_3_2_1b``, ``tiny`` (54 thousand random weights), a folder, or a hub's
+            ``owner/name``.
         revision: a commit, branch or tag of the hub's.
         lora: settings of ``peft.LoraConfig``, such as ``{r: 8, lora_alpha: 16}``; then only the adapters are trained.
         gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
