@@ -29,3 +29,17 @@ def test_a_benchmark_of_nothing_or_of_runs_that_fail_is_refused(door, workplace)
     assert (code, "a run of the benchmark did not end as done: " in err) == (2, True)
     code, _, err = door("bench", "sweep", "optimizer=adma")
     assert (code, "got 'adma'" in err) == (2, True)
+
+
+def test_a_step_of_fine_tuning_is_measured_against_each_plain_loop(door, workplace) -> None:
+    code, out, err = door("bench", "fine_tuning", "net=tiny", "data.source=stand_in", "--runs", "5", "--repeats", "1")
+    assert code == 0, err
+    measured = json.loads((workplace / "outputs" / "bench" / "fine_tuning.json").read_text())
+    assert set(measured["measurements"]) == {"run", "transformers", "ours"}
+    for (each,) in measured["measurements"].values():
+        assert len(each["seconds"]) == 4  # between five ends
+        assert min(each["seconds"]) > 0
+        assert each["peak_bytes"] > 1e8
+    assert "peak memory" in out
+    code, _, err = door("bench", "fine_tuning", "net=tiny", "data.source=stand_in", "--runs", "2")
+    assert (code, "--runs must be above 2 steps, which are left out as warm-up, got 2" in err) == (2, True)

@@ -271,3 +271,54 @@ def test_bf16_keeps_its_weights_in_float32(rows, tmp_path) -> None:
     record = run(composed(rows, "trainer.precision=bf16-mixed", "trainer.max_epochs=1"), tmp_path, code="c")
     assert record["status"] == "done", record["error"]
     assert {value.dtype for value in state(tmp_path)["state_dict"].values()} == {torch.float32}
+
+
+# Bad input ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("trainer.precision=16-mixed", "trainer.precision=16-mixed needs a GPU, and this run would be on a CPU"),
+        ("trainer.precision=16-mixed optimizer.fused=true", "optimizer.fused must be false with trainer.precision=16-mixed"),
+        ("trainer.precision=fp16-mixed", "must have one of Lightning's names, got 'fp16-mixed'; mixed float16 is 16-mixed"),
+        ("trainer.num_nodes=2", "trainer.num_nodes must be 1, got 2"),
+        ("data=synthetic_sequences", "must be questions and answers for fine-tuning, got SyntheticSequences"),
+        ("data.max_length=4096", "max_length must be at most the context of tiny, 2048, got 4096"),
+        ("net.lora={rank:2}", "lora must be settings of peft.LoraConfig, got {'rank': 2}"),
+        ("data.path=/nowhere", "path must be a folder with train.jsonl and test.jsonl, got '/nowhere'"),
+        ("net.model=nonsense", "model must be one of smollm2_135m, llama_3_2_1b, tiny, a folder that is there"),
+        ("task.lr_schedule.share=2", "share must be in [0, 1), got 2"),
+        ("callbacks.exact_match.questions=0", "questions must be an integer >= 1, got 0"),
+        ("callbacks.checkpoint.every_n_steps=0", "every_n_steps must be an integer >= 1 or null, got 0"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_before_any_weight_is_read(door, rows, words, message) -> None:
+    code, out, err = door("train", "scale=tiny", "logger=none", f"data.path={rows}", *words.split())
+    assert (code, out) == (2, "")
+    assert message in err
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize("devices", ["2", "auto"])
+def test_a_sweep_over_several_devices_a_run_is_refused_in_words(door, rows, devices) -> None:
+    words = ["scale=tiny", "logger=none", f"data.path={rows}", f"trainer.devices={devices}", "trainer.strategy=ddp"]
+    code, _, err = door("train", "-m", *words, "seed=0,1")
+    assert code == 2
+    assert f"trainer.devices must be 1 in a sweep, got {devices}: its runs go side by side, one device each" in err
+
+
+def test_a_sweep_at_another_scale_has_the_arms_of_that_scale(door, rows) -> None:
+    """scale=paper needs a GPU and Llama, so here with tiny in their place: it has λ = 0.1 besides."""
+    small = ["net=tiny", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.limit_train_batches=2"]
+    more = ["callbacks.exact_match.questions=1", "callbacks.exact_match.max_new_tokens=2", "data.n_validation=2"]
+    code, out, err = door(
+        "sweep", "paper_gsm8k", "scale=paper", *small, *more, "logger=none", f"data.path={rows}", "seed=0", "--jobs", "1"
+    )
+    assert code == 0, err
+    plan = json.loads(Path("outputs/paper_gsm8k/sweep.json").read_text())
+    assert plan["arms"] == ["adamw", "lambda_0.1", "lambda_0.5", "lambda_0.5_tensor", "lambda_0.5_all", "placebo"]
+    assert list(plan["claims"]) == ["C5_lambda_0.1", "C5_lambda_0.5", "C5_lambda_0.5_tensor", "C5_lambda_0.5_all"]
+    code, out, err = door("report", "outputs/paper_gsm8k")
+    assert code == 0, err
+    assert "C5_lambda_0.1" in out

@@ -23,7 +23,10 @@ COMMANDS = re.findall(r"^    ((?:[A-Z_]+=\S+ )*superpositional .*?)(?:  +#.*)?$"
 
 
 def test_the_examples_run_as_they_stand(capsys) -> None:
-    loop, circuits, traced = [text for language, text in BLOCKS if language == "python" and "SuperpositionalAdamW(" in text]
+    # The last is held to test_trainer_of_transformers, which runs it.
+    loop, circuits, traced, _ = [
+        text for language, text in BLOCKS if language == "python" and "SuperpositionalAdamW(" in text
+    ]
     exec(loop, {})
     assert "'perturbation_norm'" in capsys.readouterr().out
     exec(traced, {})

@@ -137,3 +137,7 @@ def test_the_example_of_readme_runs_and_leaves_no_file(tmp_path, monkeypatch, ca
     first, *_, last = map(float, printed.split(", "))
     assert last < first / 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_example_is_readmes() -> None:
+    assert EXAMPLE in (Path(__file__).resolve().parents[1] / "README.md").read_text()
