@@ -83,7 +83,10 @@ def write_sweep(
                 ratio = [(s, "perturbation/ratio", 1e-6 * (1 + s / 60)) for s in steps if s % 5 == 0]
                 records.append_curves(run / "curves.csv", ratio)
             if arm == "placebo":
-                summary |= {"tracer/share": 3e-9, "tracer/changed": 0.05}
+                summary |= {"tracer/share": 0.5, "tracer/changed": 0.05}
+                # In the first step of the warm-up AdamW does not move, so whatever else does is the whole of it.
+                traced = [(1, "tracer/share", 1.0), (21, "tracer/share", 3e-9), (21, "tracer/angle", 1e-7)]
+                records.append_curves(run / "curves.csv", traced)
             if asked:
                 answers = [_answer(q, q in set(right(arm, seed))) for q in range(asked)]
                 text = "".join(json.dumps(each) + "\n" for each in answers)

@@ -288,7 +288,7 @@ def terms(sweep: Sweep, apart: list[Departure]) -> list[Term]:
                 steps=_sum(runs, "perturbation/steps"),
                 steps_with_gradient=_sum(runs, "perturbation/steps_with_gradient"),
                 steps_with_change=_sum(runs, "perturbation/steps_with_change"),
-                share=_mean(runs, "tracer/share") if share is None else share,
+                share=_traced_share(runs) if share is None else share,
                 angle=_mean(runs, "perturbation/angle"),
                 ratio=_mean(runs, "perturbation/ratio"),
                 traced=_mean(runs, "tracer/changed"),
@@ -296,6 +296,15 @@ def terms(sweep: Sweep, apart: list[Departure]) -> list[Term]:
             )
         )
     return found
+
+
+def _traced_share(runs: list[Run]) -> float | None:
+    """Mean over the traced steps in which AdamW alone would have moved: there is an angle to its step in those alone."""
+    found = []
+    for run in runs:
+        (steps, shares), moving = (run.curves.get(f"tracer/{name}", ((), ())) for name in ("share", "angle"))
+        found += [share for step, share in zip(steps, shares, strict=True) if step in set(moving[0])]
+    return float(np.mean(found)) if found else None
 
 
 def _values(runs: list[Run], metric: str) -> list[float]:
