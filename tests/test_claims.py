@@ -14,6 +14,7 @@ from test_verdicts import made_up, pair
 from superpositional import claims, records, verdicts
 from superpositional.claims import Claim, ClaimError, digest, find, read
 from superpositional.places import directory
+from superpositional.published import publish
 
 GOOD = {"says": "it does", "metric": "test/accuracy", "arm": "x", "better": "higher", "margin": 0.5}
 FILES = sorted((directory("conf") / "claims").glob("*.yaml"))
@@ -525,7 +526,7 @@ def judged_in(folder: Path) -> dict:
 
 def test_a_sweep_is_published_with_the_claims_that_it_was_judged_by(door, workplace) -> None:
     kept, other = declared(metric="score"), {"other": GOOD | {"metric": "score", "better": "lower", "margin": 9}}
-    records.publish(made_up(pair([2.0, 3, 2, 3, 2, 3]), claims=kept), workplace / "outputs" / "made_up")
+    publish(made_up(pair([2.0, 3, 2, 3, 2, 3]), claims=kept), workplace / "outputs" / "made_up")
     (workplace / "other.yaml").write_text(yaml.safe_dump(other))
     code, out, err = door("report", "made_up", "--claims", "other.yaml", "--out", "first", "--publish", "there")
     assert code == 0, err
@@ -550,7 +551,7 @@ def test_a_sweep_is_published_with_the_claims_that_it_was_judged_by(door, workpl
 
 def test_a_sweep_that_kept_no_claims_is_published_with_those_it_was_judged_by(door, workplace) -> None:
     old = made_up(pair([0.02, 0.03, 0.02, 0.03, 0.02, 0.03]), metric="test/accuracy")
-    records.publish(old, workplace / "outputs" / "made_up")
+    publish(old, workplace / "outputs" / "made_up")
     assert records.load_sweep(workplace / "outputs" / "made_up").claims is None
     code, _, err = door("report", "made_up", "--out", "first", "--publish", "there")
     assert code == 0, err

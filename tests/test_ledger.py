@@ -12,6 +12,7 @@ from test_sweep import statuses
 
 from superpositional import ink, records, search, search_figures, tuning
 from superpositional.ledger import best_of_k, ledger, write
+from superpositional.published import publish
 from superpositional.report import ReportError, update_readme, write_report
 
 METRIC = "val/accuracy/last"
@@ -192,17 +193,17 @@ def test_a_sweep_that_is_no_search_has_no_ledger(tmp_path):
     with pytest.raises(ValueError, match="plain is no search, so it has no ledger"):
         write(tmp_path)
     assert not (tmp_path / "ledger.json").exists()
-    records.publish(sweep, tmp_path / "published")
+    publish(sweep, tmp_path / "published")
     assert not {"search", "set_aside"} & set(json.loads((tmp_path / "published" / "sweep.json").read_text()))
 
 
 def test_the_plan_travels_with_published_records_and_gives_the_same_ledger(tmp_path):
     write_search(tmp_path, {"adam": ADAM, "loud": LOUD}, ended={("loud", 0, 5): "diverged"})
     add_run(tmp_path / "superseded", "adam,trial-0001", "5-0123-99", seconds=3.0)
-    records.publish(records.load_sweep(tmp_path), tmp_path / "published")
+    publish(records.load_sweep(tmp_path), tmp_path / "published")
     assert json.loads(write(tmp_path).read_text()) == json.loads(write(tmp_path / "published").read_text())
     before = (tmp_path / "published" / "sweep.json").read_bytes()
-    records.publish(records.load_sweep(tmp_path / "published"), tmp_path / "again")
+    publish(records.load_sweep(tmp_path / "published"), tmp_path / "again")
     assert (tmp_path / "again" / "sweep.json").read_bytes() == before
 
 
@@ -323,7 +324,7 @@ def test_a_search_reports_the_same_bytes_again_and_from_published_records(built,
     first = contents(folder / "report")
     write_report(folder, tmp_path / "again")
     assert contents(tmp_path / "again") == first
-    records.publish(records.load_sweep(folder), tmp_path / "published")
+    publish(records.load_sweep(folder), tmp_path / "published")
     write_report(tmp_path / "published")
     assert contents(tmp_path / "published" / "report") == first
 

@@ -26,9 +26,9 @@ CIRCUITS = [
 ]  # fmt: skip
 LLM = ["answers", "word_problems", "hub", "chat", "gsm8k", "models", "fine_tuning", "exact_match"]
 RIGHT = [
-    "records", "places", "claims", "ledger", "inference", "analysis", "comparable", "pairing", "verdicts", "curves",
-    "ink", "figures", "search_figures", "tuning", "tables", "questions", "page", "wording", "power", "calibration",
-    "report", "cli",
+    "records", "places", "claims", "ledger", "published", "inference", "analysis", "comparable", "pairing",
+    "verdicts", "curves", "ink", "figures", "search_figures", "tuning", "tables", "questions", "page", "wording",
+    "power", "calibration", "report", "cli",
 ]  # fmt: skip
 # The launcher and the run it launches know each other; the import is inside the functions that need it.
 KNOWN_LOOP = {("sweep", "train"), ("launch", "train")}

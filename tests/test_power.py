@@ -10,9 +10,10 @@ import pytest
 import yaml
 from test_verdicts import SECONDS, a_claim, made_up, pair, timed
 
-from superpositional import claims, ink, power, probe, records, show, verdicts
+from superpositional import claims, ink, power, probe, show, verdicts
 from superpositional.claims import ClaimError
 from superpositional.inference import pairs_for_equivalence, pairs_to_detect, power_equivalence, power_t
+from superpositional.published import publish
 from superpositional.verdicts import ALPHA, LEAST_PAIRS
 
 STEPS = 20
@@ -324,7 +325,7 @@ def test_plan_tells_the_term_and_the_seeds_and_writes_both(door, workplace) -> N
 def test_plan_takes_spreads_and_effects_from_a_sweep(door, workplace) -> None:
     declared = a_declaration(C1={"unit": "points", "published": 2.3}, C0={"published": 0, "claimed": "equivalent"})
     differences = [-1.0, 1, -1, 1, -1, 1, 0]
-    records.publish(made_up(pair(differences), claims=declared), workplace / "outputs" / "pilot")
+    publish(made_up(pair(differences), claims=declared), workplace / "outputs" / "pilot")
     # Of two, as they are declared; or as asked.
     for asked, family in (([], 2), (["--family", "9"], 9), (["--family", "1"], 1)):
         code, out, err = door("plan", "optimizer=adam", "--steps", "1", "--from", "pilot", *asked)
@@ -381,7 +382,7 @@ def test_all_bad_options_of_a_plan_are_refused_at_once_before_anything_is_traced
     ],
 )
 def test_a_plan_of_what_is_not_there_is_refused(door, workplace, words, message) -> None:
-    records.publish(made_up(pair([1.0, 2.0])), workplace / "outputs" / "old")
+    publish(made_up(pair([1.0, 2.0])), workplace / "outputs" / "old")
     before = sorted(workplace.rglob("*"))
     code, out, err = door("plan", *words)
     assert (code, out) == (2, "")

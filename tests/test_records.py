@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 
 from superpositional import records
+from superpositional.published import THINNED_POINTS, publish
 from superpositional.records import (
     NEVER_TRAINS,
     PRESENTATION,
     STATUSES,
-    THINNED_POINTS,
     append_curves,
     code_version,
     git_state,
     identity,
     load_sweep,
-    publish,
     read_curves,
     read_record,
     truncate_curves,
@@ -436,7 +435,7 @@ def test_a_thinned_curve_has_the_first_and_the_last_point_and_at_most_64(folder,
     assert len(kept) == min(steps, THINNED_POINTS)
     assert (kept[0], kept[-1]) == (1, steps)
     assert (np.diff(kept) > 0).all()
-    # What is kept are points of the curve, not averages; seven significant digits.
+    # What is kept are points of the curve, not averages; nine significant digits.
     np.testing.assert_allclose(values, whole.curves["train/loss"][1][kept - 1], rtol=5e-7, atol=0)
 
 

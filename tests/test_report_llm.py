@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from superpositional import analysis, curves, figures, ink, records
+from superpositional.published import publish
 from superpositional.report import ReportError, write_report
 
 STEPS = 60
@@ -334,12 +335,12 @@ def test_an_arm_with_a_run_that_is_not_done_is_never_called_the_baseline(tmp_pat
     assert "are equal bit for bit in 2 of 3 seeds, over all 60 steps." in report.lead
 
 
-def test_a_published_sweep_claims_no_bits_that_its_rounded_curves_have_lost(tmp_path):
+def test_a_published_sweep_claims_nothing_of_steps_that_its_thinned_curves_have_lost(tmp_path):
     folder = write_sweep(tmp_path / "raw", ("adamw", "lambda_0.5"), losses=lambda arm, seed: np.linspace(2.0, 1.0, 100))
-    records.publish(records.load_sweep(folder), tmp_path / "published")
+    publish(records.load_sweep(folder), tmp_path / "published")
     report = write_report(tmp_path / "published")
     assert "bit for bit" not in report.text
-    assert "equal to the seven digits kept here in 3 of 3 seeds, over 64 recorded of 100 steps" in report.term
+    assert "equal at the steps kept here in 3 of 3 seeds, over 64 recorded of 100 steps" in report.term
     assert "changed 0 of 720 float32 values" in report.lead
 
 

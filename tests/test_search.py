@@ -13,6 +13,7 @@ from scipy.stats import qmc
 from superpositional import config as configs
 from superpositional import records
 from superpositional import search as searches
+from superpositional.published import publish
 from superpositional.search import Search
 from superpositional.sweep import ArmsSweeper
 
@@ -388,7 +389,7 @@ def test_a_comparison_takes_what_a_search_chose_and_keeps_its_ledger(workplace, 
         assert {key: config[key.removeprefix("optimizer.")] for key in values} == values
     sweep = records.load_sweep(workplace / "outputs/tuned_it")
     assert sweep.tuned == found
-    records.publish(sweep, workplace / "published")
+    publish(sweep, workplace / "published")
     assert records.load_sweep(workplace / "published").tuned == found
     code, out, _ = door("report", "tuned_it")
     told = "the best of its 2 trials in tune_it, by val/accuracy/last on 2 other seeds, listed in sweep.json."

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from superpositional import config as configs
 from superpositional import records
 from superpositional.jobs import plan
+from superpositional.published import publish
 from superpositional.records import read_record
 from superpositional.sweep import ArmsSweeper
 
@@ -87,7 +88,7 @@ def test_in_a_grid_every_arm_is_held_to_the_baseline_at_the_same_values(door, wo
     assert "vs adam, data.length=16, epochs" in out
     assert "data.length=18 vs adam, data.length=16" not in out
     # Published, it is the same.
-    records.publish(sweep, workplace / "published")
+    publish(sweep, workplace / "published")
     assert records.load_sweep(workplace / "published").baselines == sweep.baselines
 
 

@@ -272,6 +272,7 @@ def _folder(sweep: str) -> Path:
 
 def _report(options: argparse.Namespace) -> None:
     from superpositional import ledger, records
+    from superpositional.published import publish
     from superpositional.records import Unreadable
     from superpositional.report import ReportError, update_readme, write_report
 
@@ -281,7 +282,7 @@ def _report(options: argparse.Namespace) -> None:
         if options.publish is not None:
             # With the claims as they were judged.
             sweep = replace(records.load_sweep(folder), claims=report.declared)
-            records.publish(sweep, options.publish)
+            publish(sweep, options.publish)
             if sweep.search is not None:
                 ledger.write(options.publish)
         if options.readme is not None:

@@ -76,7 +76,7 @@ class Departure:
     """How far an arm's runs are from its baseline's of the same seeds: ``seeds[seed]`` is (steps, difference).
 
     ``steps`` is how many were taken where every pair took as many, else None; ``exact`` is false where the curves were
-    rounded, so that equal may not be bit for bit. ``elsewhere`` names the losses of the summary that differ in some pair.
+    thinned, so that equal is so at the steps kept. ``elsewhere`` names the losses of the summary that differ in some pair.
     """
 
     arm: str
@@ -127,7 +127,7 @@ class Departure:
         """``equal bit for bit in 3 of 3 seeds, over all 60 steps`` or when they part."""
         if not self.seeds:
             return f"no pair to compare of {self.planned}"
-        equal = "equal bit for bit" if self.exact else "equal to the seven digits kept here"
+        equal = "equal bit for bit" if self.exact else "equal at the steps kept here"
         alike = len(self.seeds) - len(self.first)
         said = f"{equal} in {alike} of {number(self.planned, 'seed')}, over {self._looked_at}"
         if self.never:
@@ -231,12 +231,8 @@ def _points(run: Run, along: Along, window: int) -> dict[float, float]:
     return dict(zip(steps[::every].tolist(), means[::every].tolist(), strict=True))
 
 
-def departures(sweep: Sweep, along: Along = LOSS_BY_STEP, *, exact: bool = True) -> list[Departure]:
-    """Of every arm but the baselines its difference to its baseline by step, over the pairs of finished runs.
-
-    Args:
-        exact: the curves have every digit, as a run's own folder has; a published sweep's have seven.
-    """
+def departures(sweep: Sweep, along: Along = LOSS_BY_STEP) -> list[Departure]:
+    """Of every arm but the baselines its difference to its baseline by step, over the pairs of finished runs."""
     runs = {(run.arm, run.seed): run for run in sweep.runs if run.status == "done" and along.metric in run.curves}
     found = []
     for arm in sweep.arms:
@@ -249,7 +245,9 @@ def departures(sweep: Sweep, along: Along = LOSS_BY_STEP, *, exact: bool = True)
         lengths = {run.record.get("steps") for pair in pairs.values() for run in pair}
         steps = lengths.pop() if len(lengths) == 1 else None
         elsewhere = [name for name in LOSSES if any(a.summary(name) != b.summary(name) for a, b in pairs.values())]
-        found.append(Departure(arm, baseline, len(sweep.seeds), seeds, steps, exact, tuple(elsewhere)))
+        # A long run's curves are thinned when it is published.
+        whole = [len(run.curves[along.metric][0]) == run.record.get("steps") for pair in pairs.values() for run in pair]
+        found.append(Departure(arm, baseline, len(sweep.seeds), seeds, steps, all(whole), tuple(elsewhere)))
     return found
 
 

@@ -61,6 +61,7 @@ NEVER_TRAINS = (
     "places.py",
     "power.py",
     "probe.py",
+    "published.py",
     "questions.py",
     "report.py",
     "search.py",
@@ -80,7 +81,6 @@ NEVER_TRAINS = (
 PRESENTATION = ("sweep", "arm", "question", "claims", "logger", "resume")
 # Data sources that name what they hold.
 PINNED = "jsonl:"
-THINNED_POINTS = 64
 # A run's last checkpoint, and the one before it.
 CHECKPOINTS = (Path("checkpoints/last.ckpt"), Path("checkpoints/previous.ckpt"))
 GENERATIONS = "generations.jsonl"
@@ -148,7 +148,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
     A number that is not finite has no JSON; it becomes null, which readers take as "no value".
     """
-    _replace(path, json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
+    replace_file(path, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -175,10 +175,10 @@ def truncate_curves(path: Path, step: int) -> None:
     header, *lines = path.read_text().splitlines(keepends=True) or [""]
     # A crash may have torn the last line.
     kept = [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) <= step]
-    _replace(path, "".join([header, *kept]))
+    replace_file(path, "".join([header, *kept]))
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w") as file:
@@ -221,7 +221,7 @@ def identity(config: Mapping[str, Any], code: str) -> str:
     if str((kept.get("data") or {}).get("source")).startswith(PINNED):
         # Where the rows lie is no matter once their hash says which they are.
         kept["data"] = {key: value for key, value in kept["data"].items() if key != "path"}
-    text = json.dumps(_plain(kept), sort_keys=True, allow_nan=False)
+    text = json.dumps(plain(kept), sort_keys=True, allow_nan=False)
     return hashlib.sha256(f"{code}\n{text}".encode()).hexdigest()[:16]
 
 
@@ -362,26 +362,6 @@ def _set_aside(folder: Path, runs: Iterable[Run], families: Mapping[str, str]) -
     return found
 
 
-def publish(sweep: Sweep, folder: Path) -> None:
-    """Write a sweep's records as ``sweep.json`` and ``runs.jsonl``, curves thinned to ``THINNED_POINTS`` points."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = []
-    for run in sweep.runs:
-        curves = {name: _thin(steps, values) for name, (steps, values) in run.curves.items()}
-        lines.append(json.dumps(_plain({"record": run.record, "curves": curves}), allow_nan=False) + "\n")
-    _replace(folder / "runs.jsonl", "".join(lines))
-    plan = {"sweep": sweep.name, "question": sweep.question, "arms": sweep.arms, "seeds": sweep.seeds}
-    plan |= {"families": sweep.families}
-    if sweep.baselines:
-        plan |= {"baselines": sweep.baselines}
-    for key in ("tuned", "claims"):
-        if (value := getattr(sweep, key)) is not None:
-            plan |= {key: value}
-    if sweep.search is not None:
-        plan |= {"search": sweep.search, "set_aside": sweep.set_aside}
-    write_json(folder / "sweep.json", plan)
-
-
 def _run(record: dict[str, Any], curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> Run:
     return Run(record["sweep"], record["arm"], record["seed"], record["status"], record, curves)
 
@@ -394,18 +374,12 @@ def _published_run(line: dict[str, Any]) -> Run:
     return _run(line["record"], curves)
 
 
-def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[list[int], list[float]]:
-    """At most ``THINNED_POINTS`` points of a curve, first and last included, seven significant digits (float32's)."""
-    index = np.unique(np.linspace(0, len(steps) - 1, THINNED_POINTS).round().astype(int)) if len(steps) else []
-    return [int(steps[i]) for i in index], [float(f"{values[i]:.7g}") for i in index]
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON's own types: mappings, lists, strings, finite numbers; a number that is not finite becomes None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

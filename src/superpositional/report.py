@@ -120,9 +120,9 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
     arms = {measure: [analysis.outcomes(sweep, arm, measure) for arm in sweep.arms] for measure in measures}
     held = [arm for arm in sweep.arms if sweep.baseline(arm) != arm]
     comparisons = {measure: [analysis.compare(sweep, arm, measure) for arm in held] for measure in measures}
-    # Where the loss is what counts, whether it is the baseline's own comes first. A published sweep has rounded curves.
+    # Where the loss is what counts, whether it is the baseline's own comes first.
     of_loss = measures[0].along == analysis.LOSS_BY_STEP
-    apart = curves.departures(sweep, exact=not (Path(folder) / "runs.jsonl").exists()) if of_loss else []
+    apart = curves.departures(sweep) if of_loss else []
     terms = curves.terms(sweep, apart) if of_loss else []
     caption = wording.caption(sweep, comparisons)
     rows = tables.arm_rows(arms, comparisons)
