@@ -33,6 +33,7 @@ demo: $(VENV)/ready ## the same with two seeds, in a minute
 
 figures: $(VENV)/ready ## rebuild the published figures, tables and README's result from the published records
 	$(RUN) report outputs/published/paper_classification --readme README.md
+	$(RUN) report outputs/published/paper_gsm8k --readme README.md
 
 test: $(VENV)/ready lint ## the fast tests
 	$(VENV)/bin/python -m pytest -m "not slow and not slurm and not browser"
