@@ -17,8 +17,9 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 
 from superpositional import SuperpositionalAdamW, data
-from superpositional.callbacks import Convergence, Curves, Diverged, PerturbationStatistics, RecordLogger, UpdateTracer
+from superpositional.callbacks import Curves, Diverged, PerturbationStatistics, RecordLogger, UpdateTracer
 from superpositional.config import quieten_lightning
+from superpositional.convergence import Convergence
 from superpositional.data import SyntheticSequences
 from superpositional.nets import SequenceTransformer
 from superpositional.records import read_curves

@@ -353,7 +353,7 @@ def test_diverged_runs_count_as_one_and_done_ones_as_nothing() -> None:
     # Eight runs of which none diverged allow a share of a third.
     none = only(diverging([]), **settings)
     assert (none.verdict, none.p, none.sd, none.detectable, none.pairs) == ("inconclusive", 1, 0, None, None)
-    assert none.cautions == ("all 8 differences are the same, so they have no spread to judge by",)
+    assert none.cautions == ("all 8 differences are the same in single precision, no spread to judge by",)
 
 
 SHARE = {"metric": "diverged", "scale": 100, "unit": "points", "better": "lower", "margin": 10}

@@ -110,3 +110,26 @@ def test_a_run_whose_other_process_falls_is_recorded_as_failed(tmp_path, rows) -
     )
     assert record["status"] == "failed"
     assert record["error"]
+
+
+def test_sharded_processes_answer_questions_that_do_not_divide_by_their_number(tmp_path, rows) -> None:
+    asked = ["callbacks.exact_match.questions=3", "callbacks.exact_match.batch_size=1", "trainer.limit_train_batches=2"]
+    one = train(tmp_path / "one", rows, *ONE, *asked)
+    sharded = ["trainer=sharded", *TWO, "trainer.accelerator=cpu", "trainer.precision=bf16-mixed"]
+    two = train(tmp_path / "two", rows, *sharded, *asked, "optimizer.scope=all")
+    assert (one["status"], two["status"]) == ("done", "done"), two["error"]
+    told = [json.loads(line) for line in (tmp_path / "two" / records.GENERATIONS).read_text().splitlines()]
+    assert [each["question"] for each in told] == [0, 1, 2]
+    # Each process has counted its own shards; the record has all of them.
+    assert two["summary"]["perturbation/scalars_touched"] == 2 * two["model"]["parameters"]
+
+
+def test_shards_and_a_tracer_do_not_go_together_and_it_is_said_at_once(rows) -> None:
+    command = [sys.executable, "-m", "superpositional.train", "scale=tiny", f"data.path={rows}", "logger=none"]
+    done = subprocess.run(
+        [*command, "trainer=sharded", "trainer.accelerator=cpu"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert (
+        "callbacks.tracer needs whole weights, and trainer.strategy shards them; set callbacks.tracer=null" in done.stderr
+    )

@@ -339,7 +339,7 @@ def test_equal_differences_have_no_interval_and_still_all_their_other_numbers(va
     assert (verdict.p, verdict.sign_flip.p, verdict.sd) == (p, p, 0)
     assert (verdict.effect.low, verdict.effect.high, verdict.published_within) == (None, None, None)
     assert (verdict.detectable, verdict.pairs) == (None, None)
-    assert verdict.cautions == ("all 8 differences are the same, so they have no spread to judge by",)
+    assert verdict.cautions == ("all 8 differences are the same in single precision, no spread to judge by",)
     assert "(no interval), n = 8 seeds" in verdict.sentence
     for absent in ("90 % interval", "published", "80 % power", "no number of pairs"):
         assert absent not in verdict.sentence

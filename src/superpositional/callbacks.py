@@ -1,13 +1,11 @@
 """What happened during training?
 
-Callbacks that measure and never steer: the curves of a run, the numbers of the quantum term (Pamuk et al. 2025, eq. 2) and
-the convergence metrics (claims C1, C2 and C6 of the paper). All go through Lightning's loggers, so the record on disk and
-W&B see the same. A step costs what it must: values stay tensors on their device and are read once per interval.
-Read by train; a callback's ``summary`` goes to the record.
+Callbacks that measure and never steer: the curves of a run, and the numbers of the quantum term (Pamuk et al. 2025, eq. 2).
+All go through Lightning's loggers, so the record on disk and W&B see the same. A step costs what it must: values stay
+tensors on their device and are read once per interval. Read by train; a callback's ``summary`` goes to the record.
 """
 
 import math
-import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,6 +84,30 @@ class Curves(Callback):
         self.every_n_steps = interval(every_n_steps)
         self.losses: list[tuple[int, Tensor]] = []
         self.step = 0
+        self.taken = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # GradScaler leaves out steps whose gradients hold an inf; Lightning counts them all the same.
+        trainer.optimizers[0].register_step_post_hook(self._count)
+
+    def _count(self, *_: Any) -> None:
+        self.taken += 1
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.skipped = trainer.global_step - self.taken
+
+    def notes(self) -> dict[str, Any]:
+        """``skipped_steps``: those that GradScaler left out, once training has ended."""
+        skipped = getattr(self, "skipped", None)
+        if skipped:
+            warnings.warn(f"GradScaler left out {skipped} of the steps, whose gradients held an inf", stacklevel=2)
+        return {} if skipped is None else {"skipped_steps": skipped}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"taken": self.taken}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.taken = state_dict["taken"]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # The step this batch is part of, also if it only accumulates gradients towards it.
@@ -152,7 +174,7 @@ class PerturbationStatistics(Callback):
 
     def __init__(self, *, every_n_steps: int = 50) -> None:
         self.every_n_steps = interval(every_n_steps)
-        self.last_step = 0
+        self.taken = self.told = 0
         self.steps = 0
         self.with_gradient: Tensor | int = 0
         self.with_change: Tensor | int = 0
@@ -162,16 +184,20 @@ class PerturbationStatistics(Callback):
         self.touched: list[str] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Of a run that goes on, that step has been told of.
-        self.last_step = trainer.global_step
+        self.taken = self.told = 0
+        for optimizer in trainer.optimizers:
+            optimizer.register_step_post_hook(self._count)
+
+    def _count(self, *_: Any) -> None:
+        self.taken += 1
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # A batch that only accumulates gradients leaves the numbers of the step before.
-        if trainer.global_step == self.last_step:
+        # A batch that only accumulates gradients, or whose step GradScaler leaves out, leaves the numbers as they were.
+        if self.taken == self.told:
             return
-        self.last_step = trainer.global_step
+        self.told = self.taken
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         wanted = [group for group in groups if _is_on(group.get("quantum_weight", 0))]
         if not wanted:
@@ -202,6 +228,13 @@ class PerturbationStatistics(Callback):
                     self.measured.setdefault(name, []).append(metrics[name])
         if metrics:
             log(trainer, {trainer.global_step: metrics}, check=False)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Of sharded weights each process has counted its own part; of whole ones all have counted the same.
+        if any(hasattr(parameter, "placements") for parameter in pl_module.parameters()):
+            counts = torch.tensor([float(self.scalars_touched), float(self.scalars_changed)], dtype=torch.float64)
+            counts = trainer.strategy.reduce(counts.to(trainer.strategy.root_device), reduce_op="sum").tolist()
+            self.scalars_touched, self.scalars_changed = (round(count) for count in counts)
 
     def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
         """Empty for an optimizer without the term."""
@@ -246,7 +279,8 @@ class PerturbationStatistics(Callback):
 class UpdateTracer(Callback):
     """What AdamW alone would have done at sampled steps (``tracer.Tracer``), for optimizers with Adam's state.
 
-    Logs ``tracer/share``, ``tracer/angle`` (degrees), ``tracer/changed`` and ``tracer/touched``; summary: their means.
+    Logs ``tracer/share``, ``tracer/angle`` (degrees), ``tracer/changed`` and ``tracer/touched``; summary: their means
+    over the traced steps in which AdamW alone would have moved.
     Costs a copy of the model at the sampled steps.
 
     Args:
@@ -256,21 +290,24 @@ class UpdateTracer(Callback):
     def __init__(self, *, every_n_steps: int = 50) -> None:
         self.every_n_steps = interval(every_n_steps)
         self.found: dict[str, list[float]] = {}
+        self.steps = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.tracer = Tracer(trainer.optimizers[0], every=self.every_n_steps).__enter__()
         # A resumed run samples the steps that it would have.
-        self.tracer.steps = trainer.global_step
+        self.tracer.steps = self.steps
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         for trace in self.tracer.traces:
             metrics = trace.metrics()
-            for name, value in metrics.items():
+            # Where AdamW alone would not have moved, at a rate of 0, whatever moves is the whole of the update.
+            for name, value in metrics.items() if "angle" in metrics else ():
                 self.found.setdefault(name, []).append(value)
-            log(trainer, {trace.step: {f"tracer/{name}": value for name, value in metrics.items()}}, check=False)
+            log(trainer, {trainer.global_step: {f"tracer/{name}": value for name, value in metrics.items()}}, check=False)
         self.tracer.traces.clear()
+        self.steps = self.tracer.steps
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and hasattr(self, "tracer"):
@@ -281,88 +318,10 @@ class UpdateTracer(Callback):
         return {f"tracer/{name}": float(np.mean(values)) for name, values in self.found.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"found": self.found}
+        return {"found": self.found, "steps": self.steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.found = state_dict["found"]
-
-
-class Convergence(Callback):
-    """How fast a validation metric rises, and how restless the loss is.
-
-    Logs ``time/train_seconds`` at every validation (training and validation, without setup). Summary, under
-    ``convergence/``:
-
-    - ``target``, and ``epochs_to_target``, ``steps_to_target``, ``seconds_to_target``: where the metric first reaches it,
-      by linear interpolation between validations; the first validation counts as it stands. Missing when never reached.
-    - ``area``: mean height of the curve over the epochs validated (trapezoids, divided by the width).
-    - ``mean_last_k``: mean of the last ``last_k`` validations.
-    - ``seconds_per_epoch``: from the first validation to the last, so that what the first epoch sets up is left out.
-    - ``loss_variance``: variance of the change of the training loss from one step to the next.
-
-    Args:
-        metric: the metric to follow; with a target, larger is better.
-        target: the value to reach; None: there is none, as for a loss.
-        last_k: how many last validations to average.
-    """
-
-    def __init__(self, *, metric: str = "val/accuracy", target: float | None = 0.9, last_k: int = 3) -> None:
-        if last_k < 1:
-            raise ValueError(f"last_k must be >= 1, got {last_k}; 3 evens out the last epochs")
-        if target is not None and not math.isfinite(target):
-            raise ValueError(f"target must be a finite number, got {target}; the paper's is 0.9, and null is none")
-        self.metric, self.target, self.last_k = metric, target, last_k
-        self.seconds_before = 0.0
-        self.started = 0.0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.started = time.perf_counter()
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking and self.started:
-            log(trainer, {trainer.global_step: {"time/train_seconds": self._seconds()}})
-
-    def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
-        """From the curves on disk, so that a resumed run is judged whole."""
-        found: dict[str, float] = {} if self.target is None else {"target": self.target}
-        if self.metric not in curves:
-            logged = ", ".join(sorted(curves)) or "none"
-            warnings.warn(f"Convergence follows {self.metric}, which was never logged; logged: {logged}", stacklevel=2)
-        else:
-            steps, values = curves[self.metric]
-            reached = np.flatnonzero(values >= self.target) if self.target is not None else ()
-            if len(reached):
-                found["steps_to_target"] = _crossing(steps, values, self.target, int(reached[0]))
-                if steps_per_epoch is not None:
-                    found["epochs_to_target"] = found["steps_to_target"] / steps_per_epoch
-                found["seconds_to_target"] = float(np.interp(found["steps_to_target"], *curves["time/train_seconds"]))
-            clock = curves.get("time/train_seconds", ((), ()))
-            if steps_per_epoch is not None and len(clock[0]) > 1:
-                epochs = (clock[0][-1] - clock[0][0]) / steps_per_epoch
-                found["seconds_per_epoch"] = float((clock[1][-1] - clock[1][0]) / epochs)
-            if len(steps) > 1:
-                found["area"] = float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
-            found["mean_last_k"] = float(values[-self.last_k :].mean())
-        losses = curves.get("train/loss", (np.empty(0), np.empty(0)))[1]
-        if len(losses) > 2 and np.isfinite(losses).all():
-            found["loss_variance"] = float(np.diff(losses).var(ddof=1))
-        return {f"convergence/{name}": value for name, value in found.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self._seconds()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seconds_before = state_dict["seconds"]
-
-    def _seconds(self) -> float:
-        return self.seconds_before + (time.perf_counter() - self.started if self.started else 0.0)
-
-
-def _crossing(steps: np.ndarray, values: np.ndarray, target: float, index: int) -> float:
-    """The step at which the line from the validation before ``index`` to it meets the target."""
-    if index == 0:
-        return float(steps[0])
-    return float(np.interp(target, values[index - 1 : index + 1], steps[index - 1 : index + 1]))
+        vars(self).update(state_dict)
 
 
 def _is_on(quantum_weight: float | Tensor) -> bool:

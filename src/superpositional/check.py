@@ -269,6 +269,21 @@ def _ill_typed(target: Callable[..., Any], key: str, value: Any) -> str | None:
     return None if fits else " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
 
 
+def _bad_data(path: str, reader: Any, data: Any) -> list[str]:
+    """What a part of the run that reads the data has against them."""
+    wrong = reader.bad_data(data) if data is not None and hasattr(reader, "bad_data") else None
+    return [] if wrong is None else [f"{path}: {wrong}"]
+
+
+def _untraceable(plain: Mapping[str, Any]) -> Iterator[str]:
+    """Callbacks that need whole weights where they will be sharded."""
+    strategy = plain["trainer"].get("strategy")
+    if isinstance(strategy, dict) and str(strategy.get("_target_")).endswith("ModelParallelStrategy"):
+        for name, node in (plain.get("callbacks") or {}).items():
+            if isinstance(node, dict) and str(node.get("_target_")).endswith("UpdateTracer"):
+                yield f"callbacks.{name} needs whole weights, and trainer.strategy shards them; set callbacks.{name}=null"
+
+
 def _imprecise(trainer: Mapping[str, Any], optimizer: Any) -> Iterator[str]:
     """What is wrong with mixed float16: on a CPU Lightning would take another precision and warn."""
     import torch
@@ -345,17 +360,18 @@ def _refused(plain: dict[str, Any], broken: set[str]) -> list[str]:
             given = {"net": lambda: net, "optimizer": optimizer, "seed": seed}
             task = attempt("task", lambda: configs.make("task", plain["task"])(**given))
             attempt("task", task.configure_optimizers if task is not None else lambda: None)
-            if data is not None and hasattr(task, "bad_data") and (wrong := task.bad_data(data)):
-                mistakes.append(f"data: {wrong}")
+            mistakes += _bad_data("data", task, data)
     for name, node in (plain.get("callbacks") or {}).items():
         if isinstance(node, dict) and "_target_" in node:
-            attempt(f"callbacks.{name}", lambda name=name, node=node: configs.make(f"callbacks.{name}", node)())
+            made = attempt(f"callbacks.{name}", lambda name=name, node=node: configs.make(f"callbacks.{name}", node)())
+            mistakes += _bad_data(f"callbacks.{name}", made, data)
     if plain.get("logger"):
         attempt("logger", lambda: configs.make("logger", plain["logger"])())
     if plain["trainer"].get("num_nodes", 1) != 1:
         mistakes.append(
             f"trainer.num_nodes must be 1, got {plain['trainer']['num_nodes']!r}: a run's processes start on one machine"
         )
+    mistakes += _untraceable(plain)
     wrong = list(_imprecise(plain["trainer"], plain["optimizer"])) if "trainer" not in broken else []
     mistakes += wrong
     # Of a precision that has been spoken of it need not speak too.

@@ -84,9 +84,12 @@ def newest(folder: Path) -> tuple[Path, int] | None:
         if not path.is_file():
             continue
         try:
-            return path, torch.load(path, weights_only=True, map_location="cpu")["global_step"]
+            # Mapped, not read: a large model's is as large as the memory may be.
+            return path, torch.load(path, weights_only=True, map_location="cpu", mmap=True)["global_step"]
         # What torch says of a file that is empty, torn, or something else.
-        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
+        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            if "memory" in str(error):
+                raise
             path.rename(path.with_name(f"{path.name}.broken"))
     return None
 

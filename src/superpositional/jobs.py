@@ -202,7 +202,7 @@ def _several_devices(trainer: Mapping[str, Any]) -> str | None:
     for key in ("devices", "num_nodes"):
         value = trainer.get(key, 1)
         # -1 and auto are all there are.
-        several = value in ("auto", -1, "-1") or (isinstance(value, int) and value > 1)
+        several = value in ("auto", -1, "-1") or (str(value).isdigit() and int(value) > 1)
         if several or (isinstance(value, list) and len(value) > 1):
             return f"trainer.{key} must be 1 in a sweep, got {value}: its runs go side by side, one device each"
     return None

@@ -69,5 +69,9 @@ def _watch(started: list[subprocess.Popen], over: threading.Event, lost: Callabl
             while time.monotonic() < until:
                 if over.wait(0.5):
                     return
+            # ``lost`` ends this process at once, and nobody else would end the others.
+            for process in started:
+                process.kill()
+                process.wait()
             lost(f"another process of this run ended with exit code {failed}; see what it printed")
             return

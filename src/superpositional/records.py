@@ -78,7 +78,7 @@ NEVER_TRAINS = (
     "wording.py",
 )
 # Config keys that name, place or show a run but cannot change its numbers.
-PRESENTATION = ("sweep", "arm", "question", "claims", "logger", "resume")
+PRESENTATION = ("sweep", "arm", "question", "claims", "logger", "resume", "scale")
 # Data sources that name what they hold.
 PINNED = "jsonl:"
 # A run's last checkpoint, and the one before it.
@@ -218,11 +218,17 @@ def code_version(others: Iterable[Path] = ()) -> str:
 def identity(config: Mapping[str, Any], code: str) -> str:
     """Hash of all that determines a run's numbers: resolved config (data and execution mode within) and code version."""
     kept = {key: value for key, value in config.items() if key not in PRESENTATION}
-    if str((kept.get("data") or {}).get("source")).startswith(PINNED):
+    if is_pinned(kept):
         # Where the rows lie is no matter once their hash says which they are.
         kept["data"] = {key: value for key, value in kept["data"].items() if key != "path"}
     text = json.dumps(plain(kept), sort_keys=True, allow_nan=False)
     return hashlib.sha256(f"{code}\n{text}".encode()).hexdigest()[:16]
+
+
+def is_pinned(config: Mapping[str, Any]) -> bool:
+    """Whether the config names its data by what they hold, wherever they lie."""
+    source = str((config.get("data") or {}).get("source"))
+    return source.startswith(PINNED) and source != PINNED
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -61,12 +61,13 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
     torch.set_num_threads(config["threads"])
     record = opening(config, code)
     measured: dict[str, Any] = {"summary": {}, "sessions": 1, "fit_seconds": 0.0}
-    seconds_before = 0.0
+    seconds_before, peak_before = 0.0, 0
     if resume:
         # A session that was killed has left no record, and nobody knows how long it took.
         before = records.left_in(folder)
         record |= {"started": before["started"], "wandb_id": before["wandb_id"]}
         measured |= {"sessions": before["sessions"] + 1, "fit_seconds": before["fit_seconds"]}
+        peak_before = before.get("peak_memory_bytes", 0)
         seconds_before = before["wall_seconds"]
     for stale in ("record.json", "error.txt"):
         (folder / stale).unlink(missing_ok=True)
@@ -96,8 +97,10 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
             "error": error and error.strip().splitlines()[-1],
             "wall_seconds": _more(seconds_before, time.perf_counter() - started),
             # Kilobytes on Linux, bytes on macOS.
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            * (1 if sys.platform == "darwin" else 1024),
+            "peak_memory_bytes": max(
+                peak_before,
+                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            ),
         }
         if torch.cuda.is_available():
             record["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
@@ -147,7 +150,7 @@ def opening(config: Mapping[str, Any], code: str) -> dict[str, Any]:
         "code": code,
         "execution": "eager",
         "seeds": {name: stream(config["seed"], name) for name in STREAMS},
-        "config": {key: value for key, value in config.items() if key != "claims"},
+        "config": _portable({key: value for key, value in config.items() if key != "claims"}),
         # Of what was claimed before the run: claims that were changed since are told by it.
         "claims": claims.digest(config["claims"]),
         "versions": {"python": platform.python_version()}
@@ -158,6 +161,17 @@ def opening(config: Mapping[str, Any], code: str) -> dict[str, Any]:
         # Which machine, without its name; and how busy it was: processes that ran or waited, over the last minute.
         "machine": hashlib.sha256(platform.node().encode()).hexdigest()[:8],
         "load": _load(),
+    }
+
+
+def _portable(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without the machine's own paths, for records that others read; ``config.yaml`` keeps them to resume by."""
+    parts = {"data": "path", "net": "model"}
+    named = {group: (config.get(group) or {}).get(key) for group, key in parts.items()}
+    return config | {
+        group: config[group] | {parts[group]: Path(value).name}
+        for group, value in named.items()
+        if isinstance(value, str) and Path(value).is_absolute()
     }
 
 
@@ -226,9 +240,11 @@ def _train(
         finally:
             if started is not None:
                 measured["fit_seconds"] = _more(measured["fit_seconds"], time.perf_counter() - started)
-            for name, part in (("data", parts.data), ("model", parts.task.net)):
-                if hasattr(part, "notes"):
-                    measured[name] = part.notes()
+            measured |= {
+                name: part.notes()
+                for name, part in (("data", parts.data), ("model", parts.task.net))
+                if hasattr(part, "notes")
+            }
             _measure(trainer, callbacks, curves, measured)
     return status, error
 

@@ -227,7 +227,8 @@ def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
     cautions = [f"the runs compared differ in {words}" for words in [*analysis.mixed_versions(runs), *machines(runs)]]
     sd = inference.student_interval(each).sd / _unit(claim, b) if usable else None
     if sd == 0:
-        cautions.append(f"all {effect.n} differences are the same, so they have no spread to judge by")
+        more = f"; {LEAST_PAIRS} pairs would do" if effect.n < LEAST_PAIRS else ""
+        cautions.append(f"all {effect.n} differences are the same in single precision, no spread to judge by{more}")
         if claim.metric != DIVERGED:
             # An interval of no width would say more than n runs can.
             effect = replace(effect, low=None, high=None)
@@ -350,8 +351,12 @@ def lead(verdicts: Sequence[Verdict]) -> str:
         kinds.setdefault(verdict.words, []).append(verdict.claim.id)
     named = [f"{kind}: {', '.join(ids)}" for kind, ids in kinds.items()]
     text = f"Of {number(len(verdicts), 'claim')}, {'; '.join(named)}."
-    if "inconclusive" in kinds:
+    undecided = [verdict for verdict in verdicts if verdict.words.startswith("inconclusive")]
+    if any(verdict.effect.low is not None for verdict in undecided):
         text += " Inconclusive is not equal: the intervals allow an effect that matters."
+    if same := [verdict for verdict in undecided if verdict.effect.low is None]:
+        pairs = ", ".join(f"{verdict.claim.id} ({verdict.effect.n} pairs)" for verdict in same)
+        text += f" Without any spread there is no interval, and {LEAST_PAIRS} pairs are asked for: {pairs}."
     return text
 
 

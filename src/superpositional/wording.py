@@ -189,6 +189,21 @@ def title(sweep: Sweep) -> str:
     return f"Sweep {sweep.name}: {question}{'' if question.endswith(('?', '.')) else '.'}"
 
 
+def _trained(sweep: Sweep) -> str:
+    """Of a language model which one, for how long and on what: a claim may be about another."""
+    found = {}
+    for run in (run for run in sweep.runs if run.status == "done" and run.record.get("model")):
+        model, data = run.record["model"], run.record.get("data") or {}
+        steps, rows = run.record.get("steps"), (data.get("rows") or {}).get("train")
+        batch = ((run.record.get("config") or {}).get("data") or {}).get("batch_size")
+        # Rows seen of rows there are; of runs on several devices or with accumulated batches it is not that simple.
+        trainer = (run.record.get("config") or {}).get("trainer") or {}
+        plain = trainer.get("accumulate_grad_batches", 1) == 1 and run.record.get("processes", 1) == 1
+        share = f", {100 * steps * batch / rows:.2g} % of an epoch" if plain and steps and batch and rows else ""
+        found[f"Trained: {model.get('name')}, {steps} steps{share} of {data.get('source')}."] = None
+    return " ".join(found)
+
+
 def caption(sweep: Sweep, comparisons: dict) -> str:
     every = [comparison for table in comparisons.values() for comparison in table]
     parts = [title(sweep)]
@@ -210,6 +225,8 @@ def caption(sweep: Sweep, comparisons: dict) -> str:
         parts.append("Change: of the mean, with Fieller's 95 % interval.")
     if any(comparison.conditional for comparison in every):
         parts.append("†: conditional, over the pairs that gave a value; others ended without one, as listed.")
+    if trained := _trained(sweep):
+        parts.append(trained)
     if stood_in := sum((run.record.get("data") or {}).get("source") == "stand_in" for run in sweep.runs):
         parts.append(f"Of {len(sweep.runs)} runs {stood_in} had problems of our own making in the place of GSM8K.")
     if mixed := analysis.mixed_versions(sweep.runs):

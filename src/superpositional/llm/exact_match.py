@@ -8,6 +8,7 @@ Shapes: B prompts, N tokens.
 """
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,13 @@ class ExactMatch(Callback):
         prompts = data.chat.prompts([row["question"] for row in rows])
         # Longest first: prompts of a batch are then about as long, and what memory it takes is known at once.
         order = sorted(mine, key=lambda index: -len(prompts[index]))
+        batches = [order[first : first + self.batch_size] for first in range(0, len(order), self.batch_size)]
+        if _is_sharded(pl_module):
+            # Shards are gathered for each batch, so all processes must ask for as many: some ask once more.
+            most = math.ceil(math.ceil(len(rows) / trainer.world_size) / self.batch_size)
+            batches += [(order or [0])[-1:]] * (most - len(batches))
         told: dict[int, dict[str, Any]] = {}
-        for batch in _track(range(0, len(order), self.batch_size), trainer):
-            indices = order[batch : batch + self.batch_size]
+        for indices in _track(batches, trainer):
             texts = self._answers(trainer, pl_module, [prompts[index] for index in indices])
             for index, (text, finished) in zip(indices, texts, strict=True):
                 told[index] = _judged(index, rows[index], text, finished)
@@ -66,10 +71,17 @@ class ExactMatch(Callback):
             "smoke": len(rows) < len(data.questions),
             "max_new_tokens": self.max_new_tokens,
             "prompt": data.chat.prompt,
+            "system": data.chat.system,
         }
         shares = {"exact_match": "correct", "exact_match_flexible": "correct_flexible", "answers_finished": "finished"}
         metrics = {f"test/{name}": sum(each[key] for each in found) / len(found) for name, key in shares.items()}
         log(trainer, {trainer.global_step: metrics})
+
+    def bad_data(self, data: Any) -> str | None:
+        """What is wrong with a data module that has no questions."""
+        return (
+            None if hasattr(data, "chat") else f"needs questions, got {type(data).__name__}; remove it or take data=gsm8k"
+        )
 
     def notes(self) -> dict[str, Any]:
         """``evaluation``: how many questions were asked, and how."""
@@ -78,8 +90,8 @@ class ExactMatch(Callback):
     def _answers(self, trainer: Trainer, pl_module: LightningModule, prompts: list[list[int]]) -> list[tuple[str, bool]]:
         chat, net, device = trainer.datamodule.chat, pl_module.net, pl_module.device
         tokens_BN, attends_BN = _padded_left(prompts, chat.end)
-        # Shards are gathered for each token, so all processes must ask for as many.
-        together = {"synced_gpus": True} if trainer.world_size > 1 and getattr(pl_module, "device_mesh", None) else {}
+        # And for each token.
+        together = {"synced_gpus": True} if _is_sharded(pl_module) else {}
         with trainer.precision_plugin.forward_context():
             ids_BN = net.answer(
                 tokens_BN.to(device), attends_BN.to(device), end=chat.end, max_new_tokens=self.max_new_tokens, **together
@@ -119,7 +131,11 @@ def _padded_left(prompts: list[list[int]], padding: int) -> tuple[Tensor, Tensor
     return tokens_BN, attends_BN
 
 
-def _track(batches: range, trainer: Trainer) -> Any:
+def _is_sharded(pl_module: LightningModule) -> bool:
+    return any(hasattr(parameter, "placements") for parameter in pl_module.parameters())
+
+
+def _track(batches: list[list[int]], trainer: Trainer) -> Any:
     if trainer.progress_bar_callback is None or not trainer.is_global_zero:
         return batches
     from rich.progress import track

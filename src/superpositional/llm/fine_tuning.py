@@ -100,9 +100,10 @@ class FineTuningTask(SeededTask):
         mesh = self.device_mesh["data_parallel"]
         if mesh.size() == 1 or isinstance(next(self.net.parameters()), torch.distributed.tensor.DTensor):
             return
-        # Weights and moments stay float32; what is gathered and multiplied has the Trainer's precision.
-        halves = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-        policy = MixedPrecisionPolicy(param_dtype=halves.get(self.trainer.precision))
+        # Weights and moments stay float32, and gradients are summed over the processes as such; what is gathered and
+        # multiplied has the Trainer's precision.
+        half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.trainer.precision)
+        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=None if half is None else torch.float32)
         for layer in self.net.layers():
             fully_shard(layer, mesh=mesh, mp_policy=policy)
         fully_shard(self.net, mesh=mesh, mp_policy=policy)

@@ -7,6 +7,7 @@ hash of the rows. Read by fine_tuning's runs through ``conf/data``.
 """
 
 import hashlib
+import importlib.util
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,11 +37,13 @@ CURE = (
 def source(path: str | None) -> str:
     """Where the rows are: ``jsonl:<hash>`` if there is a path, ``hub:<commit>`` if the hub or its cache has them, else
     ``stand_in``. What is wrong with a path is the constructor's to say. For configs: ``${gsm8k:${data.path}}``."""
-    if path is not None:
+    if path:
         try:
             return f"jsonl:{_hash({split: _lines(Path(path) / f'{split}.jsonl') for split in SPLITS})}"
         except (OSError, ValueError):
             return "jsonl"
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return "hub"
     try:
         return f"hub:{_snapshot(None).name}"
     except hub.SourceError:
@@ -108,7 +111,7 @@ class GSM8K(lightning.LightningDataModule):
         kind, _, expected = str(source).partition(":")
         if kind not in KINDS:
             wrong.append(f"source must be one of {', '.join(KINDS)}, got {source!r}; {CURE}")
-        elif (kind == "jsonl") != (path is not None):
+        elif (kind == "jsonl") != bool(path):
             wrong.append(f"source must be jsonl with a path, and only then, got {source!r} and path {path!r}; {CURE}")
         try:
             self.chat = Chat(hub.tokenizer(model, revision), prompt=prompt, system=system)
@@ -144,16 +147,17 @@ class GSM8K(lightning.LightningDataModule):
             return
         train, test = self.rows["train"], self.rows["test"][: self.n_test]
         cuts = {"train": train[: -self.n_validation], "validation": train[-self.n_validation :], "test": test}
-        self.splits, self.left_out = {}, {}
+        splits, self.left_out = {}, {}
         for name, rows in cuts.items():
             texts = [row["answer"] for row in rows]
             texts = [answers.without_marks(text) for text in texts] if self.calculator == "strip" else texts
             all_rows = self.chat.conversations([row["question"] for row in rows], texts, max_length=self.max_length)
             # A question that fills the context leaves nothing to learn.
-            self.splits[name] = [row for row in all_rows if row.supervised]
-            self.left_out[name] = len(all_rows) - len(self.splits[name])
-            if not self.splits[name]:
+            splits[name] = [row for row in all_rows if row.supervised]
+            self.left_out[name] = len(all_rows) - len(splits[name])
+            if not splits[name]:
                 raise ValueError(f"max_length must leave room for an answer, got {self.max_length}; the paper's is 2048")
+        self.splits = splits
         share = self.supervised_share
         if not 0 < share < 1:
             raise RuntimeError(f"the share of supervised tokens must lie within (0, 1), got {share}")

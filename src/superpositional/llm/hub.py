@@ -137,6 +137,7 @@ def snapshot(name: str, revision: str | None, kind: str, patterns: Sequence[str]
     Raises:
         SourceError: there is no such repository, no access to it, or no network.
     """
+    needs("huggingface_hub")
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -193,6 +194,7 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
         part = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
         try:
             make(part)
+            part.chmod(0o755)  # a cache may be shared; temporary folders are not
             part.rename(folder)
         except OSError:
             # Another process was faster, and its folder is as good.

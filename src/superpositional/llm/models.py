@@ -9,6 +9,7 @@ Shapes: B rows, N tokens, K positions, V vocabulary.
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,6 +63,13 @@ class CausalLM(nn.Module):
             (enable or language_model.gradient_checkpointing_enable)({"use_reentrant": False})
         if lora is not None:
             language_model = _with_adapters(language_model, lora)
+        # Models come with sampling temperatures and repetition penalties of their own, which transformers puts wherever a
+        # call says nothing. Ours are greedy, and end where the model ends.
+        from transformers import GenerationConfig
+
+        own = language_model.generation_config.eos_token_id
+        self.ends = {own} if isinstance(own, int) else set(own or ())
+        language_model.generation_config = GenerationConfig()
         # Inference mode is what from_pretrained leaves.
         self.language_model = language_model.train()
         self.origin, self.revision = found, revision
@@ -95,11 +103,9 @@ class CausalLM(nn.Module):
         """
         from transformers import GenerationConfig
 
-        own = self.language_model.generation_config.eos_token_id
-        ends = {end, *([own] if isinstance(own, int) else own or ())}
-        # Of our own: models come with sampling temperatures in theirs.
+        ends = sorted({end, *self.ends})
         greedy = GenerationConfig(
-            do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=sorted(ends), pad_token_id=end, use_cache=True
+            do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=end, use_cache=True
         )
         whole_BN = self.language_model.generate(
             input_ids=tokens_BN, attention_mask=attends_BN, generation_config=greedy, **options
@@ -116,7 +122,8 @@ class CausalLM(nn.Module):
         """What a record says of it."""
         trained = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
         return {
-            "name": self.origin.name,
+            # Of a folder its name, not the path of a machine; the revision is a hash of what it holds.
+            "name": self.origin.name if self.origin.source != "folder" else Path(self.origin.name).name,
             "source": self.origin.source,
             "revision": self.origin.revision,
             "parameters": sum(parameter.numel() for parameter in self.parameters()),
