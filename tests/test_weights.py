@@ -128,13 +128,14 @@ def test_what_the_hub_refuses_is_said_with_its_cure(tmp_path, monkeypatch, name,
 def test_a_missing_extra_is_named_with_the_command_that_brings_it(monkeypatch, missing) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == missing else find(name, *rest))
-    with pytest.raises(
-        SourceError, match=rf"needs {missing}, which is not installed; pip install 'superpositional\[llm\]'"
-    ):
-        if missing == "huggingface_hub":
-            hub.snapshot("a/b", None, "model", hub.SMALL_FILES, cure="")
-        else:
-            CausalLM(model="tiny", lora={"r": 2})
+    calls = {
+        "transformers": lambda: CausalLM(model="tiny"),
+        "peft": lambda: CausalLM(model="tiny", lora={"r": 2}),
+        "huggingface_hub": lambda: hub.snapshot("a/b", None, "model", hub.SMALL_FILES, cure=""),
+    }
+    message = rf"needs {missing}, which is not installed; pip install 'superpositional\[llm\]'"
+    with pytest.raises(SourceError, match=message):
+        calls[missing]()
 
 
 def test_what_is_made_once_is_whole_whoever_is_interrupted_and_however_many_make_it(tmp_path, monkeypatch) -> None:
