@@ -493,3 +493,13 @@ def test_records_of_neither_accuracy_nor_loss_are_refused_with_what_they_lack(tm
         path.unlink()
     with pytest.raises(ReportError, match="no finished run logged val/accuracy or train/loss"):
         write_report(folder)
+
+
+def test_publishing_brings_every_answer_so_that_questions_are_compared_alike(tmp_path):
+    folder = write_sweep(
+        tmp_path / "raw", ("adamw", "lambda_0.5"), asked=20, of=20, right=lambda arm, seed: range(9 + seed)
+    )
+    publish(records.load_sweep(folder), tmp_path / "published", source=folder)
+    there, here = write_report(folder), write_report(tmp_path / "published")
+    assert there.answers
+    assert here.answers == there.answers

@@ -282,7 +282,7 @@ def _report(options: argparse.Namespace) -> None:
         if options.publish is not None:
             # With the claims as they were judged.
             sweep = replace(records.load_sweep(folder), claims=report.declared)
-            publish(sweep, options.publish)
+            publish(sweep, options.publish, source=folder)
             if sweep.search is not None:
                 ledger.write(options.publish)
         if options.readme is not None:

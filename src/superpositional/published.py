@@ -5,6 +5,7 @@ verdict. Read by cli, which publishes; ``records.load_sweep`` reads it like the 
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,18 @@ from superpositional.records import Sweep
 THINNED_POINTS = 64
 
 
-def publish(sweep: Sweep, folder: Path) -> None:
-    """Write a sweep's records as ``sweep.json`` and ``runs.jsonl``, curves thinned to ``THINNED_POINTS`` points."""
+def publish(sweep: Sweep, folder: Path, *, source: Path | None = None) -> None:
+    """Write a sweep's records as ``sweep.json`` and ``runs.jsonl``, curves thinned to ``THINNED_POINTS`` points.
+
+    Args:
+        source: the sweep's own folder, for what its runs have left in files: answers of language models are copied.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    for run in sweep.runs if source is not None else ():
+        place = Path(run.arm, f"seed-{run.seed}", records.GENERATIONS)
+        if (source / place).is_file() and (source / place).resolve() != (folder / place).resolve():
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / place, folder / place)
     lines = []
     for run in sweep.runs:
         curves = {name: _thin(steps, values) for name, (steps, values) in run.curves.items()}

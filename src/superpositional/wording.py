@@ -194,7 +194,8 @@ def _trained(sweep: Sweep) -> str:
     found = {}
     for run in (run for run in sweep.runs if run.status == "done" and run.record.get("model")):
         model, data = run.record["model"], run.record.get("data") or {}
-        steps, rows = run.record.get("steps"), (data.get("rows") or {}).get("train")
+        steps, rows = run.record.get("steps"), data.get("rows")
+        rows = rows.get("train") if isinstance(rows, Mapping) else None
         batch = ((run.record.get("config") or {}).get("data") or {}).get("batch_size")
         # Rows seen of rows there are; of runs on several devices or with accumulated batches it is not that simple.
         trainer = (run.record.get("config") or {}).get("trainer") or {}
