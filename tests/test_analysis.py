@@ -9,6 +9,7 @@ from scipy import stats
 
 from superpositional import analysis, curves, records
 from superpositional.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, compare, label, name_seeds, student_interval
+from superpositional.published import publish
 
 
 def write_sweep(folder, accuracies, *, epochs=None, statuses=(), codes=(), seeds=None, curves=None):
@@ -180,7 +181,7 @@ def test_an_unknown_arm_is_refused_with_the_arms_there_are(tmp_path):
 
 def test_published_records_give_the_same_comparison(tmp_path):
     sweep = write_sweep(tmp_path / "raw", {"adam": [0.1, 0.2, 1 / 3], "x": [0.3, 0.1, 2 / 3]})
-    records.publish(sweep, tmp_path / "published")
+    publish(sweep, tmp_path / "published")
     published = records.load_sweep(tmp_path / "published")
     assert compare(published, "x", TEST_ACCURACY) == compare(sweep, "x", TEST_ACCURACY)
     assert json.loads((tmp_path / "published" / "sweep.json").read_text())["arms"] == ["adam", "x"]

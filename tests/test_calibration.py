@@ -15,6 +15,7 @@ from superpositional import ink, records, verdicts
 from superpositional.calibration import Calibration, calibrate, groups, p_values, write_calibration
 from superpositional.claims import ClaimError
 from superpositional.inference import paired_t
+from superpositional.published import publish
 from superpositional.records import Sweep
 
 CLAIMS = {"C": {"says": "differs", "metric": "score", "arm": "x", "better": "higher", "margin": 1.0}}
@@ -176,7 +177,7 @@ def written(folder: Path, differences, *, declared=CLAIMS, metric: str = "score"
     """A published sweep, which is two files."""
     dice = np.random.default_rng(1)
     sweep = made_up(pair(differences, dice.normal(0, 1, len(differences))), metric=metric, claims=declared)
-    records.publish(sweep, folder)
+    publish(sweep, folder)
     return folder
 
 
@@ -213,7 +214,7 @@ def test_the_files_hold_the_counts_and_name_the_seeds_left_over(tmp_path) -> Non
 def test_a_calibration_without_a_group_that_can_be_judged_is_written_as_such(tmp_path) -> None:
     """Warnings are errors here: a figure of nothing must not ask for a legend."""
     lost = {("x", seed): {"status": "failed", "summary": {}} for seed in (0, 6)}
-    records.publish(made_up(pair([0.0] * 12), runs=lost, claims=CLAIMS), tmp_path)
+    publish(made_up(pair([0.0] * 12), runs=lost, claims=CLAIMS), tmp_path)
     text = write_calibration(tmp_path, tmp_path / "out", size=6)
     assert "| C | 2 | 0 | 0 | 0 | 0 | 2 | – | 0 |\n" in text
     assert "C (score): no group of 6 pairs could be judged." in text
@@ -227,7 +228,7 @@ def test_claims_that_a_sweep_has_not_are_named_or_refused(tmp_path) -> None:
     assert "accuracy:x (test/accuracy): no group of 6 pairs could be judged." in write_calibration(folder, size=6)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(CLAIMS))
     assert "C (score): 1 of 2 groups" in write_calibration(folder, size=6, declared=str(tmp_path / "mine.yaml"))
-    records.publish(made_up({"adam": [0.0] * 12}), tmp_path / "alone")
+    publish(made_up({"adam": [0.0] * 12}), tmp_path / "alone")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(
         ClaimError, match="no claim to judge in made_up: none was declared, or it has one arm; name others with --claims"

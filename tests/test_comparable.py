@@ -9,6 +9,7 @@ from scipy import stats
 from test_verdicts import CONFIG, SECONDS, a_claim, fieller, four_errors, made_up, only, pair, timed
 
 from superpositional import inference, pairing, records
+from superpositional.published import publish
 from superpositional.records import Sweep
 from superpositional.verdicts import judge
 
@@ -580,7 +581,7 @@ def test_every_metric_of_time_is_judged_only_of_runs_that_had_the_machine(metric
 def test_a_published_sweep_has_the_very_verdicts_of_the_full_one(compare, tmp_path) -> None:
     """Its curves are thinned to 64 points of seven digits, and a run's length in seconds is read from one."""
     sweep = timed(("adam", "x", "y"), points=200)
-    records.publish(sweep, tmp_path)
+    publish(sweep, tmp_path)
     again = records.load_sweep(tmp_path)
     assert len(again.runs[0].curves["time/train_seconds"][1]) == records.THINNED_POINTS
     asked = [

@@ -12,6 +12,7 @@ import pytest
 from test_analysis import write_sweep
 
 from superpositional import analysis, curves, figures, ink, records
+from superpositional.published import publish
 from superpositional.report import ReportError, update_readme, write_report
 
 ARMS = {"adam": [0.90, 0.91, 0.92], "quantum_moments": [0.91, 0.93, 0.90], "lambda_0.5": [0.92, 0.92, 0.95]}
@@ -56,7 +57,7 @@ def test_a_rebuild_gives_the_same_bytes_at_a_later_time(built, tmp_path, monkeyp
 
 def test_published_records_give_the_same_tables_and_themselves_rebuild_to_the_same_bytes(built, tmp_path):
     folder, report = built
-    records.publish(records.load_sweep(folder), tmp_path / "published")
+    publish(records.load_sweep(folder), tmp_path / "published")
     again = write_report(tmp_path / "published")
     assert (again.table, again.caption, again.sentences) == (report.table, report.caption, report.sentences)
     first = contents(tmp_path / "published" / "report")

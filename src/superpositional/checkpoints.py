@@ -42,7 +42,7 @@ class ResumePoint(Checkpoint):
 
     Args:
         every_n_steps: optimizer steps from one to the next within an epoch; None: at the ends of epochs alone.
-        keep: leave them when the run is done.
+        keep: leave the last one when the run is done.
     """
 
     def __init__(self, *, every_n_steps: int | None = None, keep: bool = False) -> None:
@@ -94,9 +94,9 @@ def newest(folder: Path) -> tuple[Path, int] | None:
     return None
 
 
-def remove(folder: Path) -> None:
-    """Take a run's checkpoints away, and their folder if nothing else is in it."""
-    for name in CHECKPOINTS:
+def remove(folder: Path, *, but_the_last: bool = False) -> None:
+    """Take a run's checkpoints away, all or all but the last, and their folder if nothing else is in it."""
+    for name in CHECKPOINTS[but_the_last:]:
         (folder / name).unlink(missing_ok=True)
     place = (folder / CHECKPOINTS[0]).parent
     if place.is_dir() and not any(place.iterdir()):

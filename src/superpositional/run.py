@@ -107,8 +107,9 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
         # Before anything else that could fail: the files on disk are the source of truth.
         records.write_record(folder, record)
         (folder / RUNNING).unlink()
-        if status == "done" and not any(getattr(callback, "keep", True) for callback in _resume_points(parts)):
-            checkpoints.remove(folder)
+        if status == "done" and (points := _resume_points(parts)):
+            # Nobody goes on from a run that is done.
+            checkpoints.remove(folder, but_the_last=any(point.keep for point in points))
         if error:
             (folder / "error.txt").write_text(error.rstrip() + "\n", encoding="utf-8")
         if tracking is not None:
