@@ -9,7 +9,7 @@ from scipy import stats
 from test_verdicts import CONFIG, SECONDS, a_claim, fieller, four_errors, made_up, only, pair, timed
 
 from superpositional import inference, pairing, records
-from superpositional.published import publish
+from superpositional.published import THINNED_POINTS, publish
 from superpositional.records import Sweep
 from superpositional.verdicts import judge
 
@@ -583,7 +583,7 @@ def test_a_published_sweep_has_the_very_verdicts_of_the_full_one(compare, tmp_pa
     sweep = timed(("adam", "x", "y"), points=200)
     publish(sweep, tmp_path)
     again = records.load_sweep(tmp_path)
-    assert len(again.runs[0].curves["time/train_seconds"][1]) == records.THINNED_POINTS
+    assert len(again.runs[0].curves["time/train_seconds"][1]) == THINNED_POINTS
     asked = [
         a_claim(metric=SECONDS, compare=compare, controls=("y",)),
         a_claim(id="A", metric="convergence/target", compare=compare),

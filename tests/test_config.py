@@ -16,7 +16,7 @@ BAD_INPUT = [
     (["optimizer=adamm"], ["optimizer must be one of adam, adamw, circuit, placebo, sgd, superpositional, got 'adamm'"]),
     (
         ["optimizer=adamm", "trainer=slow"],
-        ["got 'adamm'", "trainer must be one of default, fine_tuning, smoke, got 'slow'"],
+        ["got 'adamm'", "trainer must be one of default, fine_tuning, sharded, smoke, got 'slow'"],
     ),
     (
         ["optimizer.quantum_wieght=1"],

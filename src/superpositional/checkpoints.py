@@ -74,24 +74,26 @@ class ResumePoint(Checkpoint):
         trainer.save_checkpoint(Path(trainer.default_root_dir) / CHECKPOINTS[0])
 
 
-def newest(folder: Path) -> tuple[Path, int] | None:
-    """A run's newest checkpoint that can be read, and after how many optimizer steps it was written.
+def newest(folder: Path) -> tuple[tuple[Path, int] | None, list[Path]]:
+    """A run's newest checkpoint that can be read, and after how many optimizer steps it was written; those that cannot.
 
-    One that cannot be read is renamed, so that nobody tries it again.
+    They are renamed, so that nobody tries them again.
     """
+    broken = []
     for name in CHECKPOINTS:
         path = folder / name
         if not path.is_file():
             continue
         try:
             # Mapped, not read: a large model's is as large as the memory may be.
-            return path, torch.load(path, weights_only=True, map_location="cpu", mmap=True)["global_step"]
+            return (path, torch.load(path, weights_only=True, map_location="cpu", mmap=True)["global_step"]), broken
         # What torch says of a file that is empty, torn, or something else.
         except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
             if "memory" in str(error):
                 raise
             path.rename(path.with_name(f"{path.name}.broken"))
-    return None
+            broken.append(path)
+    return None, broken
 
 
 def remove(folder: Path, *, but_the_last: bool = False) -> None:

@@ -54,9 +54,10 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
     from superpositional import checkpoints
 
     # What need not be done again, None if all must be.
-    found = checkpoints.newest(folder) if resume else None
-    for broken in sorted(folder.glob("checkpoints/*.broken")) if resume else ():
-        say(f"{broken} cannot be read; the run starts from {'nothing' if found is None else found[0].name}")
+    found, broken = checkpoints.newest(folder) if resume else (None, [])
+    for path in broken:
+        since = "starts from nothing" if found is None else f"goes on from {found[0].name}"
+        say(f"{path} cannot be read and is now {path.name}.broken; the run {since}")
     resume = found is not None
     torch.set_num_threads(config["threads"])
     record = opening(config, code)
