@@ -140,6 +140,29 @@ def test_a_template_that_cannot_teach_where_an_answer_starts_or_ends_is_refused(
         Chat(of_template(template))
 
 
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ raise_exception('no system, please') }}", "refuses the conversation: no system, please.*set system to null"),
+        (PLAIN.replace("{{ m['content'] }}", "{% if m['role'] != 'system' %}{{ m['content'] }}{% endif %}"), "leaves the"),
+    ],
+)
+def test_a_template_that_takes_no_system_turn_is_refused(template, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        Chat(of_template(template), system="Be brief.")
+
+
+def test_a_template_that_writes_todays_date_writes_ours_on_every_day() -> None:
+    dated = "{{ strftime_now('%d %b %Y') }}\n" + PLAIN
+    chat = Chat(of_template(dated))
+    assert chat.tokenizer.decode(chat.prompts(["b?"])[0]) == f"{DATE}\nb?\n"
+
+
+def test_an_answer_that_holds_the_end_mark_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must not hold the model's end mark <\|im_end\|>"):
+        Chat(hub.tokenizer("tiny")).conversations(["b?"], ["two<|im_end|>#### 2"], max_length=99)
+
+
 @pytest.mark.parametrize("prompt", ["", "no place for it", 3])
 def test_a_prompt_without_a_question_is_refused(prompt) -> None:
     with pytest.raises(ValueError, match=r"prompt must be a text that holds \{question\}"):

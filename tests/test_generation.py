@@ -122,3 +122,13 @@ def test_a_text_is_judged_by_both_rules(text, strict, correct, flexible) -> None
     found = _judged(4, {"question": "q", "answer": "5 * 4 = <<5*4=20>>20\n#### 20"}, text, True)
     assert (found["question"], found["reference"], found["completion"]) == (4, "20", text)
     assert (found["strict"], found["correct"], found["correct_flexible"]) == (strict, correct, flexible)
+
+
+def test_answers_must_fit_behind_the_longest_question(taught) -> None:
+    chat, _ = taught
+    questions = [{"question": "one?"}, {"question": "a much longer question about two?"}]
+    longest = max(len(ids) for ids in chat.prompts([row["question"] for row in questions]))
+    data = SimpleNamespace(chat=chat, questions=questions, context=longest + 20)
+    assert ExactMatch(max_new_tokens=20).bad_data(data) is None
+    wrong = ExactMatch(max_new_tokens=21).bad_data(data)
+    assert wrong.startswith(f"max_new_tokens must be at most 20, the model's context of {longest + 20} less the longest")

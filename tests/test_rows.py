@@ -158,6 +158,18 @@ def test_a_malformed_line_is_named_by_file_and_number(tmp_path, line, message) -
     assert message in str(told.value)
 
 
+def test_a_line_in_another_encoding_is_named_by_file_and_number(tmp_path) -> None:
+    latin = '{"question": "Café?", "answer": "#### 1"}'.encode("latin-1")
+    (write(tmp_path) / "train.jsonl").write_bytes(json.dumps(ROWS[0]).encode() + b"\n" + latin + b"\n")
+    with pytest.raises(ValueError, match=r"train\.jsonl, line 2 is no JSON: not in UTF-8; mend or remove it"):
+        data(tmp_path)
+
+
+def test_another_stand_in_than_ours_is_refused() -> None:
+    with pytest.raises(ValueError, match="source=stand_in:0123 is another stand-in than ours; its hash is"):
+        GSM8K(seed=0, model="tiny", source="stand_in:0123")
+
+
 def test_rows_other_than_those_that_the_source_names_are_refused(tmp_path) -> None:
     name = source(str(write(tmp_path)))
     assert name.startswith("jsonl:")

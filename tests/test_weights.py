@@ -1,6 +1,7 @@
 """Do a model's weights come from where they are said to, and is what is not to be had refused with its cure?"""
 
 import importlib.util
+import json
 import re
 import shutil
 import threading
@@ -93,6 +94,55 @@ def test_a_folder_without_a_config_or_a_chat_template_is_refused(tmp_path) -> No
     (tmp_path / "chat_template.jinja").unlink()
     with pytest.raises(SourceError, match="has no chat template, so nothing says how a question is put to it"):
         hub.tokenizer(str(tmp_path))
+
+
+def test_a_folder_that_holds_a_part_of_a_model_is_refused(tmp_path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    saved(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    left = load_file(weights)
+    lost = sorted(left)[1]
+    save_file({name: value for name, value in left.items() if name != lost}, weights, metadata={"format": "pt"})
+    with pytest.raises(SourceError, match=f"lacks the weights {re.escape(lost)}; name one that save_pretrained has left"):
+        CausalLM(model=str(tmp_path))
+    weights.unlink()
+    hub.origin.cache_clear()
+    with pytest.raises(SourceError, match=r"has no weights, \*\.safetensors; name a folder"):
+        hub.origin(str(tmp_path))
+
+
+def test_a_snapshot_that_lacks_a_part_of_its_weights_is_not_whole(tmp_path, monkeypatch) -> None:
+    """An interrupted download leaves one; with the hub out of reach that is said, not a model made of what is there."""
+    place = tmp_path / "models--owner--name"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(COMMIT)
+    folder = place / "snapshots" / COMMIT
+    saved(folder)
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    parts = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(SourceError, match="is not in the hub's cache and the hub cannot be reached"):
+        CausalLM(model="owner/name")
+
+
+def test_a_models_own_code_is_neither_run_nor_asked_about(tmp_path) -> None:
+    saved(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    ours = {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "mine", "auto_map": ours}))
+    (tmp_path / "mine.py").write_text("raise SystemExit('a stranger code ran')")
+    with pytest.raises(SourceError, match=r"transformers can use|has no tokenizer"):
+        CausalLM(model=str(tmp_path))
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_its_cure(tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(tmp_path / "file" / "below"))
+    with pytest.raises(SourceError, match=r"cannot be written .*; set SUPERPOSITIONAL_CACHE to a folder that can"):
+        hub.made_once("name", lambda folder: None)
 
 
 def test_without_network_and_cache_the_cure_is_named_and_comes_at_once(tmp_path, monkeypatch) -> None:

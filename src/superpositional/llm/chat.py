@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 
 # Llama 3.2's template writes today's date into every prompt unless it is told another; this one is its own default.
 DATE = "26 Jul 2024"
+TODAY = f"{{% macro strftime_now(format) %}}{DATE}{{% endmacro %}}"
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,27 @@ class Chat:
         if system is not None and not isinstance(system, str):
             raise ValueError(f"system must be a text, got {system!r}; null leaves it to the model's template")
         self.tokenizer, self.prompt, self.system = tokenizer, prompt, system
-        self.special = set(tokenizer.all_special_ids)
+        template = tokenizer.get_chat_template()
+        # Some write today's date and take no other.
+        self.template = (TODAY if "strftime_now" in template else "") + template
+        # Those by name, and further ones: Llama 3.2's tokenizer names <|eot_id|> and not <|end_of_text|>.
+        added = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self.special = added.union(tokenizer.all_special_ids)
         # Once for all rows: what the template makes of an answer, and where it ends.
         mark = "\N{INVISIBLE SEPARATOR}answer\N{INVISIBLE SEPARATOR}"
-        before, after = self._rendered("a question"), self._rendered("a question", mark)
-        if not after.startswith(before) or mark not in after[len(before) :]:
+        try:
+            before, after = self._rendered("a question"), self._rendered("a question", mark)
+        except TemplateError as error:
+            raise ValueError(
+                f"the tokenizer's chat template refuses the conversation: {error}; choose another model"
+                + ("" if system is None else ", or set system to null")
+            ) from None
+        if system is not None and system.strip() not in before:
+            raise ValueError(
+                f"the tokenizer's chat template leaves the system's text out, got {before!r}; set system to null and say "
+                "it in the prompt"
+            )
+        if not after.startswith(before) or after[len(before) :].count(mark) != 1:
             raise ValueError(
                 "the tokenizer's chat template must put the answer after what it renders with add_generation_prompt, got "
                 f"{before!r} and {after!r}; choose another model, or save its tokenizer with another template"
@@ -88,7 +106,7 @@ class Chat:
                 f"the tokenizer's chat template must close an answer with a special token, got {self.closing!r}; choose "
                 "another model, or save its tokenizer with another template"
             )
-        self.end = ends[0]
+        self.end, self.marks = ends[0], ends.count(ends[0])
 
     def _rendered(self, question: str, answer: str | None = None) -> str:
         said = [] if self.system is None else [{"role": "system", "content": self.system}]
@@ -96,7 +114,11 @@ class Chat:
         if answer is not None:
             said.append({"role": "assistant", "content": answer})
         return self.tokenizer.apply_chat_template(
-            said, tokenize=False, add_generation_prompt=answer is None, date_string=DATE
+            said,
+            chat_template=self.template,
+            tokenize=False,
+            add_generation_prompt=answer is None,
+            date_string=DATE,
         )
 
     def _ids(self, text: str) -> list[int]:
@@ -115,7 +137,12 @@ class Chat:
         """
         tails = self.tokenizer([f"{answer}{self.closing}" for answer in answers], add_special_tokens=False)["input_ids"]
         found = []
-        for prompt, tail in zip(self.prompts(questions), tails, strict=True):
+        for prompt, tail, answer in zip(self.prompts(questions), tails, answers, strict=True):
+            if tail.count(self.end) != self.marks:
+                mark = self.tokenizer.convert_ids_to_tokens(self.end)
+                raise ValueError(
+                    f"an answer must not hold the model's end mark {mark}, got {answer!r}; take it out of the row"
+                )
             # What the template writes after the end mark, a line's end often, nobody has to learn.
             whole = [*prompt, *tail[: tail.index(self.end) + 1]]
             kept = whole[:max_length]

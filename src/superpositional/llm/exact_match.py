@@ -78,9 +78,15 @@ class ExactMatch(Callback):
         log(trainer, {trainer.global_step: metrics})
 
     def bad_data(self, data: Any) -> str | None:
-        """What is wrong with a data module that has no questions."""
+        """What is wrong with a data module that has no questions, or whose model's context has no room for answers."""
+        if not hasattr(data, "chat"):
+            return f"needs questions, got {type(data).__name__}; remove it or take data=gsm8k"
+        longest = max(map(len, data.chat.prompts([row["question"] for row in data.questions[: self.questions]])))
+        if data.context is None or longest + self.max_new_tokens <= data.context:
+            return None
         return (
-            None if hasattr(data, "chat") else f"needs questions, got {type(data).__name__}; remove it or take data=gsm8k"
+            f"max_new_tokens must be at most {data.context - longest}, the model's context of {data.context} less the "
+            f"longest question's {longest}, got {self.max_new_tokens}; lower it"
         )
 
     def notes(self) -> dict[str, Any]:
@@ -96,9 +102,10 @@ class ExactMatch(Callback):
             ids_BN = net.answer(
                 tokens_BN.to(device), attends_BN.to(device), end=chat.end, max_new_tokens=self.max_new_tokens, **together
             )
-        texts = []
+        # The model's own further ends are not always special to its tokenizer.
+        ends, texts = chat.special | net.ends, []
         for ids in ids_BN.tolist():
-            end = next((place for place, token in enumerate(ids) if token in chat.special), None)
+            end = next((place for place, token in enumerate(ids) if token in ends), None)
             texts.append((chat.tokenizer.decode(ids[:end]), end is not None))
         return texts
 

@@ -39,7 +39,7 @@ def source(path: str | None) -> str:
     ``stand_in``. What is wrong with a path is the constructor's to say. For configs: ``${gsm8k:${data.path}}``."""
     if path:
         try:
-            return f"jsonl:{_hash({split: _lines(Path(path) / f'{split}.jsonl') for split in SPLITS})}"
+            return f"jsonl:{_hash({split: _lines(Path(str(path)) / f'{split}.jsonl') for split in SPLITS})}"
         except (OSError, ValueError):
             return "jsonl"
     if importlib.util.find_spec("huggingface_hub") is None:
@@ -115,9 +115,11 @@ class GSM8K(lightning.LightningDataModule):
             wrong.append(f"source must be jsonl with a path, and only then, got {source!r} and path {path!r}; {CURE}")
         try:
             self.chat = Chat(hub.tokenizer(model, revision), prompt=prompt, system=system)
-            context = getattr(hub.architecture(model, revision), "max_position_embeddings", None)
-            if context is not None and type(max_length) is int and max_length > context:
-                wrong.append(f"max_length must be at most the context of {model}, {context}, got {max_length}; lower it")
+            self.context = getattr(hub.architecture(model, revision), "max_position_embeddings", None)
+            if self.context is not None and type(max_length) is int and max_length > self.context:
+                wrong.append(
+                    f"max_length must be at most the context of {model}, {self.context}, got {max_length}; lower it"
+                )
         except ValueError as error:
             wrong += str(error).splitlines()
         if not wrong:
@@ -262,10 +264,13 @@ def _read(kind: str, path: str | None, expected: str | None) -> tuple[dict[str, 
     """
     if kind == "stand_in":
         rows = {split: word_problems.problems(n, seed=0, split=split) for split, n in STAND_IN_ROWS.items()}
+        if expected not in (None, _hash(rows)):
+            raise ValueError(f"source=stand_in:{expected} is another stand-in than ours; its hash is {_hash(rows)}")
         return rows, _hash(rows)
     if kind == "hub":
         folder = _snapshot(expected)
         return {split: _table(folder, split) for split in SPLITS}, folder.name
+    path = str(path)  # a folder may be called 2024
     if not Path(path).is_dir():
         raise ValueError(f"path must be a folder with train.jsonl and test.jsonl, got {path!r}; {CURE}")
     found, wrong = {}, []
@@ -285,14 +290,15 @@ def _read(kind: str, path: str | None, expected: str | None) -> tuple[dict[str, 
 
 def _lines(file: Path) -> list[dict[str, str]]:
     rows = []
-    with file.open(encoding="utf-8") as lines:
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{file}, line {number} is no JSON: {error.msg}; mend or remove it") from None
+                row = json.loads(line.decode("utf-8"))
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                why = error.msg if isinstance(error, json.JSONDecodeError) else "not in UTF-8"
+                raise ValueError(f"{file}, line {number} is no JSON: {why}; mend or remove it") from None
             rows.append(_checked(row, f"{file}, line {number}"))
     if not rows:
         raise ValueError(f"{file} holds no rows; {CURE}")
@@ -324,7 +330,7 @@ def _checked(row: Any, where: str) -> dict[str, str]:
 
 
 def _snapshot(revision: str | None) -> Path:
-    return hub.snapshot(REPOSITORY, revision, "dataset", ("main/*.parquet",), cure=CURE)
+    return hub.snapshot(REPOSITORY, revision, "dataset", [f"main/{split}-*.parquet" for split in SPLITS], cure=CURE)
 
 
 def _hash(rows: Mapping[str, Sequence[Mapping[str, str]]]) -> str:

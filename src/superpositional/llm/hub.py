@@ -26,8 +26,8 @@ HUB = {
     "smollm2_135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
     "llama_3_2_1b": "meta-llama/Llama-3.2-1B-Instruct",
 }
-# What tells of a model without its weights.
-SMALL_FILES = ("*.json", "tokenizer*", "*.jinja")
+# What tells of a model without its weights; of these the first two must be there.
+SMALL_FILES = ("config.json", "tokenizer*", "*.json", "*.jinja")
 WEIGHTS = ("*.safetensors",)
 # Of what we make of the package's file; counted up when that changes.
 CONVERSION = 1
@@ -93,6 +93,8 @@ def origin(model: str, revision: str | None = None) -> Origin:
     needs("transformers")
     if not isinstance(model, str) or not model:
         raise SourceError(f"model must be {_choices()}, got {model!r}")
+    if revision is not None and not isinstance(revision, str):
+        raise SourceError(f"revision must be a text, got {revision!r}; put it in quotes, or null for the default branch")
     if revision is not None and (model == "tiny" or Path(model).is_dir()):
         raise SourceError(f"revision is the hub's and must be null for model={model}, got {revision!r}")
     if model == "tiny":
@@ -100,7 +102,10 @@ def origin(model: str, revision: str | None = None) -> Origin:
     if Path(model).is_dir():
         if not (Path(model) / "config.json").is_file():
             raise SourceError(f"model={model} has no config.json; name a folder that save_pretrained has left")
-        return Origin(model, "folder", _hash(sorted(Path(model).glob("*.safetensors"))), Path(model))
+        files = sorted(Path(model).glob("*.safetensors"))
+        if not files:
+            raise SourceError(f"model={model} has no weights, *.safetensors; name a folder that save_pretrained has left")
+        return Origin(model, "folder", _hash(files), Path(model))
     if model == "smollm2_135m" and revision is None and importlib.util.find_spec(PACKAGE) is not None:
         version = importlib.metadata.version(PACKAGE)
         folder = made_once(f"{model}-{version}-{CONVERSION}", _converted)
@@ -114,12 +119,12 @@ def origin(model: str, revision: str | None = None) -> Origin:
     return Origin(model, f"hub, {name}", folder.name, folder)
 
 
-def weights(found: Origin, revision: str | None = None) -> Path:
-    """The folder of a model's files, weights too: those of the hub are fetched now."""
+def weights(found: Origin) -> Path:
+    """The folder of a model's files, weights too: those of the hub are fetched now, of the commit that was found."""
     if found.folder is None or not found.source.startswith("hub"):
         return found.folder
     name = HUB.get(found.name, found.name)
-    return snapshot(name, revision or found.revision, "model", (*SMALL_FILES, *WEIGHTS), cure="try again later")
+    return snapshot(name, found.revision, "model", (*SMALL_FILES, *WEIGHTS), cure="try again later")
 
 
 def _choices() -> str:
@@ -151,8 +156,7 @@ def snapshot(name: str, revision: str | None, kind: str, patterns: Sequence[str]
     asked = {"repo_id": name, "revision": revision, "repo_type": kind, "allow_patterns": list(patterns)}
     try:
         folder = Path(snapshot_download(**asked, local_files_only=True))
-        # A snapshot may hold a part of the files: those that somebody has asked for before.
-        if all(next(folder.rglob(pattern), None) for pattern in patterns if pattern not in SMALL_FILES[1:]):
+        if _is_whole(folder, [pattern for pattern in patterns if pattern not in SMALL_FILES[2:]]):
             return folder
     except LocalEntryNotFoundError:
         pass
@@ -172,9 +176,18 @@ def snapshot(name: str, revision: str | None, kind: str, patterns: Sequence[str]
             f"the hub has no {kind} {where}, or none for this account; see its spelling, or set HF_TOKEN"
         ) from None
     except (OSError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, *_network_errors()) as error:
-        raise SourceError(
-            f"{where} is not in the hub's cache and the hub cannot be reached ({str(error).splitlines()[0]}); {cure}"
-        ) from None
+        # Some errors of a network have no words.
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SourceError(f"{where} is not in the hub's cache and the hub cannot be reached ({told}); {cure}") from None
+
+
+def _is_whole(folder: Path, patterns: Sequence[str]) -> bool:
+    """Whether a snapshot has it all: it may hold what somebody else has asked for, or what came before an interruption."""
+    if not all(any(path.is_file() for path in folder.rglob(pattern)) for pattern in patterns):
+        return False
+    indices = folder.glob("*.safetensors.index.json") if set(WEIGHTS) <= set(patterns) else ()
+    parts = {part for index in indices for part in json.loads(index.read_text())["weight_map"].values()}
+    return all((folder / part).is_file() for part in parts)
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
@@ -190,8 +203,14 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
     """A folder of our cache, made if it is not there; whoever is killed meanwhile leaves nothing that looks whole."""
     folder = cache() / name
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
+        except OSError as error:
+            raise SourceError(
+                f"the cache {folder.parent} cannot be written ({error.strerror}); set SUPERPOSITIONAL_CACHE to a folder "
+                "that can"
+            ) from None
         try:
             make(part)
             part.chmod(0o755)  # a cache may be shared; temporary folders are not
@@ -273,7 +292,8 @@ def tokenizer(model: str, revision: str | None = None) -> Any:
 
     with quiet():
         try:
-            made = AutoTokenizer.from_pretrained(found.folder)
+            # A stranger's model brings no code of its own, nor asks whether it may.
+            made = AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise SourceError(f"model={model} has no tokenizer: {str(error).splitlines()[0]}") from None
     if not made.chat_template:
@@ -315,8 +335,13 @@ def architecture(model: str, revision: str | None = None) -> Any:
     from transformers import AutoConfig, LlamaConfig
 
     if found.folder is not None:
-        with quiet():
-            return AutoConfig.from_pretrained(found.folder)
+        try:
+            with quiet():
+                return AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise SourceError(
+                f"model={model} has no config that transformers can use: {str(error).splitlines()[0]}; choose another model"
+            ) from None
     words = tokenizer(model)
     return LlamaConfig(
         vocab_size=len(words),

@@ -54,9 +54,15 @@ class CausalLM(nn.Module):
             if found.folder is None or torch.get_default_device().type == "meta":
                 language_model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
             else:
-                language_model = AutoModelForCausalLM.from_pretrained(
-                    hub.weights(found, revision), dtype=torch.float32, use_safetensors=True
+                language_model, told = AutoModelForCausalLM.from_pretrained(
+                    hub.weights(found), dtype=torch.float32, use_safetensors=True, output_loading_info=True
                 )
+                # transformers would draw them at random, and say so where nobody listens.
+                if told["missing_keys"]:
+                    raise hub.SourceError(
+                        f"model={model} lacks the weights {', '.join(sorted(told['missing_keys'])[:3])}; name one that "
+                        "save_pretrained has left whole"
+                    )
         if gradient_checkpointing:
             # The name of it in transformers from 5.20 on, and before.
             enable = getattr(language_model, "activation_checkpointing_enable", None)
@@ -123,7 +129,7 @@ class CausalLM(nn.Module):
         trained = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
         return {
             # Of a folder its name, not the path of a machine; the revision is a hash of what it holds.
-            "name": self.origin.name if self.origin.source != "folder" else Path(self.origin.name).name,
+            "name": self.origin.name if self.origin.source != "folder" else Path(self.origin.name).resolve().name,
             "source": self.origin.source,
             "revision": self.origin.revision,
             "parameters": sum(parameter.numel() for parameter in self.parameters()),
