@@ -55,34 +55,3 @@ def wait_for(found: Callable[[], Any], process: subprocess.Popen | None = None, 
         assert process is None or process.poll() is None
         time.sleep(0.05)
     return value
-
-
-def read_wandb(path: Path) -> dict:
-    """What a ``.wandb`` file says: 7 bytes, then LevelDB's framing of protocol-buffer records."""
-    from wandb.proto import wandb_internal_pb2
-
-    content, place, pieces, run = path.read_bytes(), 7, b"", {"history": {}, "summary": {}, "config": {}}
-    while place + 7 <= len(content):
-        if 32768 - place % 32768 < 7:
-            place += 32768 - place % 32768
-            continue
-        length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
-        pieces += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind not in (1, 4):
-            continue
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(pieces)
-        pieces = b""
-        if record.HasField("run"):
-            run |= {"id": record.run.run_id, "group": record.run.run_group, "job_type": record.run.job_type}
-            run["name"] = record.run.display_name
-            run["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
-        for item in record.history.item:
-            key = item.key or "/".join(item.nested_key)
-            run["history"].setdefault(key, []).append(json.loads(item.value_json))
-        for item in record.summary.update:
-            run["summary"][item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
-        if record.HasField("exit"):
-            run["exit_code"] = record.exit.exit_code
-    return run

@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 
 from superpositional import SuperpositionalAdamW, data
-from superpositional.callbacks import Curves, Diverged, PerturbationStatistics, RecordLogger, UpdateTracer
+from superpositional.callbacks import Curves, Diverged, GradientNorm, PerturbationStatistics, RecordLogger, UpdateTracer
 from superpositional.config import quieten_lightning
 from superpositional.convergence import Convergence
 from superpositional.data import SyntheticSequences
@@ -151,6 +151,26 @@ def fit(
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         trainer.fit(module, sequences)
     return watch, read_curves(folder / "curves.csv"), module
+
+
+# Gradient norm -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, [2, 4, 6, 8, 10, 12]), (2, [2, 4, 6])])
+def test_the_gradients_norm_is_that_of_all_of_it_before_clipping(tmp_path, accumulate, steps):
+    seen: dict[int, float] = {}
+
+    class Norm(Callback):
+        def on_after_backward(self, trainer: Trainer, pl_module) -> None:
+            flat = torch.cat([parameter.grad.flatten() for parameter in pl_module.parameters()])
+            seen[trainer.global_step + 1] = float(flat.double().norm())
+
+    changes = {"accumulate_grad_batches": accumulate, "gradient_clip_val": 1e-3}
+    _, curves, _ = fit(tmp_path, Norm(), GradientNorm(every_n_steps=2), **changes)
+    found, values = curves["gradient/norm"]
+    assert found.tolist() == steps
+    # float32 sums of some hundred squares.
+    np.testing.assert_allclose(values, [seen[step] for step in steps], rtol=1e-5)
 
 
 # Tracer ------------------------------------------------------------------------------------------------------------

@@ -15,11 +15,20 @@ from superpositional.attention import QuantumAttention
 from superpositional.callbacks import RecordLogger
 from superpositional.circuit_statistics import CircuitStatistics
 from superpositional.circuits import Ansatz
+from superpositional.circuits.facts import facts
 from superpositional.circuits.simulators import SIMULATORS
 from superpositional.perturbation import CircuitPerturbation
 from superpositional.records import read_curves, read_record
 
 QUANTUM = ["net/attention=quantum"]
+# Curves and summaries that two runs of one config do not share.
+CLOCKS = ("time/", "throughput/", "memory/")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for all tests here, and none of the developer's own."""
+    monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def smoke(door, workplace, *overrides: str) -> tuple[dict, dict]:
@@ -139,7 +148,76 @@ def test_places_with_different_circuits_are_counted_apart(door, workplace) -> No
     assert record["summary"]["circuit/gate_depth"] == 10
 
 
-def test_measuring_changes_no_number(door, workplace) -> None:
+def test_a_run_records_what_its_circuit_reaches_and_what_a_device_would_run(door, workplace) -> None:
+    record, curves = smoke(door, workplace, *QUANTUM, "optimizer=circuit")
+    found, _ = facts(Ansatz())
+    names = ("expressibility", "expressibility_standard_error", "transpiled_depth", "transpiled_two_qubit_gates")
+    summary = [record["summary"][f"circuit/{name}"] for name in names]
+    reach, device = found["expressibility"], found["transpiled"]
+    assert summary == [reach["nats"], reach["standard_error"], device["depth"], device["two_qubit_gates"]]
+    # Once for the record; no curve has it.
+    assert not [name for name in curves if "expressibility" in name or "transpiled" in name]
+    for place in record["circuits"].values():
+        assert {name: place[name] for name in found} == found
+        method = {"basis": ["rz", "sx", "x", "cx"], "coupling": "line", "level": 1, "seed": 0}
+        assert place["transpiled"].items() >= method.items()
+        assert place["expressibility"].items() >= {"pairs": 5000, "bins": 75}.items()
+
+
+def test_pairs_basis_coupling_and_level_are_settings_and_stand_beside_what_they_gave(door, workplace) -> None:
+    settings = {"pairs": 50, "basis": "[h,ry,rz,cx]", "coupling": "full", "level": 0}
+    overrides = [f"callbacks.circuit.{name}={value}" for name, value in settings.items()]
+    record, _ = smoke(door, workplace, *QUANTUM, "optimizer=adam", "circuit.entanglement=ring", *overrides)
+    counts = Ansatz(entanglement="ring").statistics()
+    assert record["summary"]["circuit/transpiled_depth"] == counts["gate_depth"]
+    assert record["summary"]["circuit/transpiled_two_qubit_gates"] == counts["two_qubit_gates"]
+    note = record["circuits"]["net.layers.0.self_attn"]
+    told = {"basis": ["h", "ry", "rz", "cx"], "coupling": "full", "level": 0}
+    assert (note["transpiled"].items() >= told.items(), note["expressibility"]["pairs"]) == (True, 50)
+    code, out, err = door("circuit", *QUANTUM, "circuit.entanglement=ring", *overrides)
+    assert code == 0, err
+    assert f"on a full coupling map: depth {counts['gate_depth']}, two qubit gates 8 (Qiskit" in " ".join(out.split())
+
+
+def test_what_is_missing_has_no_number_and_the_notes_say_why(door, workplace) -> None:
+    record, _ = smoke(door, workplace, "optimizer=circuit", "circuit.n_qubits=10", "callbacks.circuit.pairs=50")
+    assert "all 50 pairs lie in the first" in record["circuits"]["optimizer"]["expressibility"]["missing"]
+    assert not [name for name in record["summary"] if "expressibility" in name]
+    assert record["summary"]["circuit/transpiled_two_qubit_gates"] == 2 * 9
+
+
+def test_without_a_cache_a_run_ends_as_done_with_the_same_numbers_and_a_warning(door, workplace, monkeypatch) -> None:
+    kept, _ = smoke(door, workplace, *QUANTUM, "optimizer=adam")
+    shutil.rmtree(workplace / "run")
+    (workplace / "file").write_text("")
+    monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(workplace / "file" / "below"))
+    record, _ = smoke(door, workplace, *QUANTUM, "optimizer=adam")
+    assert record["circuits"] == kept["circuits"]
+    (warning,) = record["warnings"]
+    assert "cannot be written (Not a directory), so every run finds out anew" in warning
+    assert kept["warnings"] == []
+    code, out, err = door("circuit")
+    assert (code, "expressibility at random angles" in out, "cannot be written" in err) == (0, True, True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("coupling=star", "coupling must be one of line, ring, grid, full, got 'star'"),
+        ("basis=[cx]", "basis must make h, cx and every rotation, got ['cx']"),
+        ("level=9", "level must be 0, 1, 2 or 3, got 9"),
+        ("pairs=0", "pairs must be an integer >= 2, got 0"),
+    ],
+)
+def test_a_method_that_cannot_be_is_refused_before_anything_trains(door, workplace, setting: str, message: str) -> None:
+    for command in ("train", "circuit"):
+        code, _, err = door(command, *QUANTUM, f"callbacks.circuit.{setting}")
+        assert (code, message in err) == (2, True)
+
+
+def test_measuring_changes_no_number(door, workplace, monkeypatch) -> None:
+    # Nor does finding out what no run has found out before.
+    monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(workplace / "empty"))
     _, with_it = smoke(door, workplace, *QUANTUM, "optimizer=circuit")
     code, _, err = door(
         "train",
@@ -152,7 +230,9 @@ def test_measuring_changes_no_number(door, workplace) -> None:
     )
     assert code == 0, err
     without = read_curves(workplace / "without" / "curves.csv")
-    assert all((without[name][1] == with_it[name][1]).all() for name in without if not name.startswith("time/"))
+    told = [name for name in without if not name.startswith(CLOCKS)]
+    assert all((without[name][1] == with_it[name][1]).all() for name in told)
+    assert "train/loss" in told
 
 
 @pytest.mark.parametrize("readout", ["amplitude", "z"])
@@ -207,11 +287,11 @@ class Net(LightningModule):
         )
 
 
-def fit(net: Net, folder: Path, **settings) -> dict:
-    statistics = CircuitStatistics(every_n_steps=2)
+def fit(net: Net, folder: Path, every: int = 2, epochs: int = 1, **settings) -> dict:
+    statistics = CircuitStatistics(every_n_steps=every)
     data = DataLoader(torch.randn(8, 5, 4, generator=torch.Generator().manual_seed(1)), batch_size=1)
     trainer = Trainer(
-        max_epochs=1,
+        max_epochs=epochs,
         accelerator="cpu",
         logger=RecordLogger(folder / "curves.csv"),
         callbacks=[statistics],
@@ -251,6 +331,12 @@ def test_executions_are_those_of_the_step(
         assert curves["circuit/attention/gradient_variance"][1].tolist() == pytest.approx(variances, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*logging interval.*")
+def test_the_last_step_is_measured_and_short_epochs_ends_are_not(tmp_path: Path) -> None:
+    steps, _ = fit(Net(1), tmp_path, every=10, epochs=3)["circuit/attention/entanglement"]
+    assert steps.tolist() == [10, 20, 24]  # of three epochs of eight
+
+
 def test_an_optimizer_with_a_perturbation_of_another_kind_is_let_be(door, workplace, monkeypatch) -> None:
     (workplace / "sam.py").write_text(
         "import torch\nclass Sam(torch.optim.SGD):\n    def __init__(self, params, lr=0.1):\n"
@@ -276,7 +362,7 @@ def test_a_resumed_runs_record_has_the_circuits_of_an_uninterrupted_one(door, wo
     code, _, err = door("train", "resume=cut")
     assert code == 0, err
     resumed = read_record(cut)
-    kept = {name: value for name, value in whole["summary"].items() if "seconds" not in name}
+    kept = {name: value for name, value in whole["summary"].items() if not ("seconds" in name or name.startswith(CLOCKS))}
     assert {name: resumed["summary"].get(name) for name in kept} == kept
     assert (resumed["circuits"], resumed["touched"]) == (whole["circuits"], whole["touched"])
     assert len(read_curves(cut / "curves.csv")["circuit/net.layers.0.self_attn/certificate"][0]) == 1
@@ -301,11 +387,14 @@ def test_measured_sizes_are_sums_of_squares_of_phi_and_of_the_scaled_scores() ->
     ("arguments", "shown"),
     [
         (["circuit.depth=3"], ["layers 3", "circuits that give Phi for every score: 13 per set", "readout amplitude"]),
-        (["circuit.n_qubits=2", "--readout", "z"], ["n qubits 2", "readout z", "two qubit gates 2"]),
+        (
+            ["circuit.n_qubits=2", "--readout", "z"],
+            ["n qubits 2", "readout z", "two qubit gates 2", "transpiled to rz, sx, x, cx on a line coupling map: depth "],
+        ),
         (["net/attention=quantum", "net.attention.readout=probability"], ["readout probability"]),
         (
             ["optimizer=circuit", "circuit.entanglement=none", "circuit.depth=1"],
-            ["+1.000 │", "a run has it in the optimizer."],
+            ["+1.000 │", "a run has it in the optimizer.", " nats (lower reaches more;"],
         ),
         (
             ["optimizer=circuit", "optimizer.perturbation.angles=random", "net/attention=quantum"],

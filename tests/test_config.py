@@ -226,7 +226,7 @@ def test_a_config_cannot_name_code_to_run(target: str, monkeypatch: pytest.Monke
         ("superpositional.schedules.WarmupDecay", "task.lr_schedule"),
         ("lightning.pytorch.callbacks.ModelCheckpoint", "callbacks.checkpoint"),
         ("lightning.pytorch.Trainer", "trainer"),
-        ("superpositional.tracking.WandbTracking", "logger"),
+        ("superpositional.tracking.run.WandbTracking", "logger"),
     ],
 )
 def test_each_group_takes_classes_of_its_kind_alone(target: str, role: str) -> None:

@@ -220,12 +220,17 @@ def test_wide_circuits_are_measured_in_parts(monkeypatch: pytest.MonkeyPatch) ->
     assert rank(Ansatz(), "z", dice())[:2] == (12, 12)
 
 
-def test_the_portrait_says_what_the_circuit_has() -> None:
+def test_the_portrait_says_what_the_circuit_has(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(tmp_path))
     ansatz = Ansatz()
     text = portrait.text(ansatz, "z", random_angles(ansatz, dice(), 2), sine)
     assert "n qubits 4, layers 2, gate depth 10, gates 26, one qubit gates 20, two qubit gates 6" in text
     assert "angles that do nothing to Phi, 4 of 16: theta[12], theta[13], theta[14], theta[15]" in text
     assert "circuits that give Phi for every score: 17 per set of angles" in text
+    assert (
+        "expressibility at random angles: 0.0191 ± 0.0033 nats (lower reaches more; Haar-random states show 0.0037" in text
+    )
+    assert "transpiled to rz, sx, x, cx on a line coupling map: depth 17, two qubit gates 6 (Qiskit" in text
     ranks = "dPhi/d(angles) has rank 12 (12 without the constant): the classical twin has 12 free ones"
     assert f"Phi has 17 coefficients; {ranks}" in text
     # The sine's curve reaches +1 and -1 exactly.
@@ -244,13 +249,3 @@ def test_the_portraits_curves_are_the_circuits() -> None:
     assert (len(response.lines), len(spectrum_ax.patches), len(modulation.lines)) == (2, 8, 4)
     theta, curve = modulation.lines[1].get_data()
     assert torch.allclose(torch.from_numpy(curve), torch.sin(math.pi * torch.from_numpy(theta)), atol=1e-12)
-
-
-def test_a_runs_drawing_is_the_same_bytes_every_time(tmp_path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        portrait.write(tmp_path / name, Ansatz(n_qubits=2), "register")
-    assert "x[1]" in (tmp_path / "a" / "circuit.txt").read_text()
-    assert "OPENQASM 3" in (tmp_path / "a" / "circuit.txt").read_text()
-    for file in ("circuit.txt", "circuit.svg"):
-        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()

@@ -247,7 +247,7 @@ def test_the_code_version_does_not_change_with_what_judges_or_speaks(package):
 
 def test_the_right_bank_names_files_that_exist():
     """A renamed file would silently become one that invalidates runs. ``__main__`` is allowed for."""
-    names = {path.name for path in Path(records.__file__).parent.glob("*.py")}
+    names = {path.name for path in Path(records.__file__).parent.rglob("*.py")}
     assert set(NEVER_TRAINS) <= names
 
 

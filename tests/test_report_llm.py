@@ -113,6 +113,7 @@ FILES = {
     *(f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")),
     *(f"tables/{name}.{suffix}" for name in ("results", "term") for suffix in ("md", "csv", "tex")),
     "index.html",
+    "dashboard.html",
     "claims.json",
 }
 

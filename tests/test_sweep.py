@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import read_wandb, statuses, wait_for
+from conftest import statuses, wait_for
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
@@ -22,6 +22,7 @@ from superpositional.jobs import plan
 from superpositional.published import publish
 from superpositional.records import read_record
 from superpositional.sweep import ArmsSweeper
+from superpositional.tracking import segments
 
 ARMS = {"adam": ["optimizer=adam"], "loud": ["optimizer=superpositional", "optimizer.quantum_weight=0.9"]}
 
@@ -417,8 +418,8 @@ def test_each_offline_wandb_run_is_its_own_and_ends_as_it_ended(door, workplace)
     assert code == 1, err
     found = {}
     for file in (workplace / "outputs" / "mine").glob("*/seed-*/wandb/*run-*/*.wandb"):
-        found[f"{file.parents[3].name}/{file.parents[2].name}"] = read_wandb(file)
-    assert {name: run["exit_code"] for name, run in found.items()} == {
+        found[f"{file.parents[3].name}/{file.parents[2].name}"] = segments.tell(segments.await_end(file))
+    assert {name: run.exit_code for name, run in found.items()} == {
         "fine/seed-0": 0,
         "fine/seed-1": 0,
         "diverging/seed-0": 1,
@@ -426,16 +427,16 @@ def test_each_offline_wandb_run_is_its_own_and_ends_as_it_ended(door, workplace)
     }
     one = found["fine/seed-1"]
     record = records.read_record(workplace / "outputs/mine/fine/seed-1")
-    assert len({run["id"] for run in found.values()}) == 4
-    assert (one["id"], one["group"], one["job_type"]) == (record["wandb_id"], "mine", "fine")
-    assert one["id"].startswith(record["identity"])
-    assert one["name"] == "mine/fine/seed-1"
-    assert one["config"]["optimizer"] == record["config"]["optimizer"]
+    assert len({run.run_id for run in found.values()}) == 4
+    assert (one.run_id, one.group, one.job_type) == (record["wandb_id"], "mine", "fine")
+    assert one.run_id.startswith(record["identity"])
+    assert one.name == "mine/fine/seed-1"
+    assert one.config["optimizer"] == record["config"]["optimizer"]
     # Both mirrors hold the same numbers.
     curves = records.read_curves(workplace / "outputs/mine/fine/seed-1/curves.csv")
-    assert one["history"]["train/loss"] == curves["train/loss"][1].tolist()
-    assert one["summary"]["test/accuracy"] == record["summary"]["test/accuracy"]
-    assert one["summary"]["status"] == "done"
+    assert [value for _, value in one.history["train/loss"]] == curves["train/loss"][1].tolist()
+    assert one.summary["test/accuracy"] == record["summary"]["test/accuracy"]
+    assert one.summary["status"] == "done"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the local launcher forks")

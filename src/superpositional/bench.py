@@ -3,7 +3,8 @@
 Every figure is a ratio to a named peer, measured in the same call, alternating, as the median of repeated measurements.
 ``sweep``: what a run of a sweep costs beyond its training, against a fresh Python process for each run, as a loop in a
 shell has it; and what two runs at a time gain over one. ``fine_tuning``: a step against plain loops (``step_bench``).
-Nothing here is a test: times depend on the machine.
+``logging``: a run with circuit statistics, or with W&B, against the same without (``logging_bench``). Nothing here is a
+test: times depend on the machine.
 """
 
 import itertools
@@ -30,14 +31,14 @@ from superpositional.launch import LocalLauncher, cores
 from superpositional.live import View
 
 # How many runs, or steps, a measurement has unless it is told.
-USUAL = {"sweep": 4, "fine_tuning": 20}
+USUAL = {"sweep": 4, "fine_tuning": 20, "logging": 1}
 
 
 def main(subject: str, overrides: Sequence[str], *, runs: int | None, repeats: int, out: Path) -> dict[str, Any]:
     """Measure, say it, and write ``<out>/<subject>.json`` with every single measurement.
 
     Args:
-        runs: runs of a measurement of ``sweep``, or steps of one of ``fine_tuning``.
+        runs: runs of a measurement of ``sweep`` or ``logging``, or steps of one of ``fine_tuning``.
 
     Raises:
         ConfigError: the overrides cannot be composed, or a run of them does not end as done.
@@ -49,13 +50,16 @@ def main(subject: str, overrides: Sequence[str], *, runs: int | None, repeats: i
     console = Console(highlight=False, markup=False)
     if subject == "sweep":
         measured = _sweep(overrides, runs, repeats, console)
+        rows = _sweep_rows(measured)
     else:
-        from superpositional import step_bench
+        from superpositional import logging_bench, step_bench
 
         def progress(rounds: Sequence) -> Any:
             return track(rounds, "measuring", console=console, transient=True)
 
-        measured = step_bench.measure(overrides, runs, repeats, progress)
+        room = {"fine_tuning": step_bench, "logging": logging_bench}[subject]
+        measured = room.measure(overrides, runs, repeats, progress)
+        rows = room.rows(measured)
     measured |= {
         "overrides": list(overrides),
         "machine": f"{platform.processor() or platform.machine()}, {cores()} cores",
@@ -64,8 +68,9 @@ def main(subject: str, overrides: Sequence[str], *, runs: int | None, repeats: i
     }
     out.mkdir(parents=True, exist_ok=True)
     records.write_json(out / f"{subject}.json", measured)
-    console.print(_table(_sweep_rows(measured) if subject == "sweep" else step_bench.rows(measured)))
-    what = "runs" if subject == "sweep" else "steps"
+    # Of logging a hundredth is what is asked about.
+    console.print(_table(rows, digits=3 if subject == "logging" else 2))
+    what = "steps" if subject == "fine_tuning" else "runs"
     text = f"medians of {repeats} repeats with {runs} {what} each; every measurement in {out / subject}.json"
     console.print(text, soft_wrap=True)
     return measured
@@ -135,12 +140,14 @@ def _sweep_rows(measured: dict[str, Any]) -> list[tuple[str, list[float], list[f
     ]
 
 
-def _table(rows: Sequence[tuple[str, list[float], list[float], str]]) -> Table:
+def _table(rows: Sequence[tuple[str, list[float], list[float], str]], *, digits: int) -> Table:
     table = Table()
     for heading in ("what", "ours", "peer", "ratio"):
         table.add_column(heading, justify="left" if heading == "what" else "right", overflow="fold")
     for what, ours, peer, unit in rows:
         # Of pairs measured one after the other, so that what else the machine does touches both.
         ratio = statistics.median(a / b for a, b in zip(ours, peer, strict=True))
-        table.add_row(what, f"{statistics.median(ours):.2f}{unit}", f"{statistics.median(peer):.2f}{unit}", f"{ratio:.2f}")
+        table.add_row(
+            what, f"{statistics.median(ours):.2f}{unit}", f"{statistics.median(peer):.2f}{unit}", f"{ratio:.{digits}f}"
+        )
     return table

@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor
+from torch.optim import Optimizer
 
 from superpositional.records import append_curves
 from superpositional.scope import describe, scoped
@@ -157,6 +158,34 @@ class Curves(Callback):
         self.losses = []
         rows[step]["train/lr"] = float(self.lr)
         log(trainer, rows, check=check)
+
+
+class GradientNorm(Callback):
+    """Logs ``gradient/norm`` per interval: the Euclidean norm of all of a step's gradient, before clipping.
+
+    Args:
+        every_n_steps: how often; the norm is read from the device.
+    """
+
+    def __init__(self, *, every_n_steps: int = 50) -> None:
+        self.every_n_steps = interval(every_n_steps)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        step = trainer.global_step + 1
+        if step % self.every_n_steps and not trainer.is_last_batch:
+            return
+        gradients = [each.grad for group in optimizer.param_groups for each in group["params"] if each.grad is not None]
+        if not gradients:
+            return
+        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+        # Steps that unscale for themselves, fused ones, meet gradients still scaled.
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            norm /= scaler.get_scale()
+        # Not a number where float16 overflowed: GradScaler leaves that step out, and so does the curve.
+        if math.isfinite(norm):
+            log(trainer, {step: {"gradient/norm": norm}}, check=False)
 
 
 class PerturbationStatistics(Callback):

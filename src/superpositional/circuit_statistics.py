@@ -7,7 +7,8 @@ summed up for W&B and the record alike; silent where there is no circuit, but fo
 """
 
 import math
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from torch.optim import Optimizer
 
 from superpositional.attention import QuantumAttention
 from superpositional.callbacks import Curve, interval, log
-from superpositional.circuits import Ansatz, portrait, series
-from superpositional.circuits.measures import dead_angles, entanglement, gradient_variance
+from superpositional.circuits import Ansatz, facts, portrait, series
+from superpositional.circuits.expressibility import PAIRS
+from superpositional.circuits.measures import entanglement
+from superpositional.circuits.transpiled import BASIS, Device
 from superpositional.perturbation import CircuitPerturbation, is_circuit, perturbation_from
 from superpositional.scope import leading, scoped
 from superpositional.term import in_blocks
@@ -37,26 +40,43 @@ class CircuitStatistics(Callback):
     - ``gradient_variance``: variance over the angles, where they are trained, of the loss's gradient;
     - ``circuit/executions``: circuits run in the step, gradients included.
 
-    Summary: the last of each, and under ``circuit/`` the circuit's counts (``Ansatz.statistics``; with the place if there
-    are several). ``notes``: for each place the ansatz, the readout, the angles that do nothing and the variance of Phi's
-    gradient at random angles (a barren plateau's sign); and of an attention whose Phi no circuit gives, what does.
+    Summary: the last of each, and under ``circuit/`` (with the place if there are several circuits) its counts
+    (``Ansatz.statistics``), ``expressibility`` with its ``expressibility_standard_error``, ``transpiled_depth`` and
+    ``transpiled_two_qubit_gates``. ``notes``: for each place the ansatz, the readout, the angles that do nothing, the
+    variance of Phi's gradient at random angles (a barren plateau's sign), and how the summary's figures were found, or why
+    one is missing; and of an attention whose Phi no circuit gives, what does.
+
+    What does not change in training is found out once per machine (``circuits.facts``), with dice of its own.
 
     Args:
-        every_n_steps: how often; a measured step costs some milliseconds.
+        every_n_steps: how often, and at the last step; a measured one costs some milliseconds.
+        pairs: of states, for the expressibility.
+        basis, coupling, level: what to transpile for (``circuits.transpiled.Device``).
     """
 
-    def __init__(self, *, every_n_steps: int = 50) -> None:
+    def __init__(
+        self,
+        *,
+        every_n_steps: int = 50,
+        pairs: int = PAIRS,
+        basis: Sequence[str] = BASIS,
+        coupling: str = "line",
+        level: int = 1,
+    ) -> None:
         self.every_n_steps = interval(every_n_steps)
+        if isinstance(pairs, bool) or not isinstance(pairs, int) or pairs < 2:
+            raise ValueError(f"pairs must be an integer >= 2, got {pairs!r}; {PAIRS} are usual")
+        self.pairs, self.device = pairs, Device(basis, coupling, level)
+        self.unkept: str | None = None
         self.places: dict[str, dict[str, Any]] = {}
         self.attentions: dict[str, QuantumAttention] = {}
         self.controls: dict[str, dict[str, Any]] = {}
-        self.measured_step = 0
+        self.measured_step, self.last_step = 0, math.inf
         self.row: dict[str, float] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         modules = pl_module.named_modules()
         self.attentions = {name: module for name, module in modules if isinstance(module, QuantumAttention)}
-        dice = torch.Generator().manual_seed(0)
         described: dict[Any, dict[str, Any]] = {}
         self.controls = {name: module.notes() for name, module in self.attentions.items() if not module.circuits}
         circuits = {name: module for name, module in self.attentions.items() if module.circuits}
@@ -68,12 +88,15 @@ class CircuitStatistics(Callback):
                     "ansatz": module.ansatz.plain(),
                     "readout": module.readout,
                     "nodes": series.node_count(*key),
-                    "dead_angles": [list(place) for place in dead_angles(*key, dice)],
-                    "gradient_variance_at_random_angles": float(gradient_variance(*key, dice).mean()),
+                    **facts.slopes(*key),
+                    **self._facts(trainer, module.ansatz),
                 }
             self.places[name] = described[key] | module.notes()
         for name, _, perturbation in _perturbations(trainer):
-            self.places[name] = perturbation.plain() | {"simulator": perturbation.resolved}
+            known = self._facts(trainer, perturbation.ansatz)
+            self.places[name] = perturbation.plain() | {"simulator": perturbation.resolved} | known
+        # Epochs' ends are not measured: of short epochs they would be most of what is, and most of what it costs.
+        self.last_step = trainer.estimated_stepping_batches
         # Of a run's start: a resumed one has its certificate from there.
         if circuits and trainer.global_step == 0:
             log(trainer, {0: {f"circuit/{name}/certificate": each.certificate() for name, each in circuits.items()}})
@@ -82,12 +105,17 @@ class CircuitStatistics(Callback):
             ansatz += [perturbation.ansatz for _, _, perturbation in _perturbations(trainer)]
             portrait.write(Path(trainer.default_root_dir), ansatz[0], "scalar" if circuits else "register")
 
+    def _facts(self, trainer: Trainer, ansatz: Ansatz) -> dict[str, Any]:
+        if not trainer.is_global_zero:
+            return {}  # who keeps no record needs none
+        found, unkept = facts.facts(ansatz, pairs=self.pairs, device=self.device)
+        self.unkept = unkept or self.unkept
+        return found
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # The step that this batch is part of, also if it only accumulates gradients towards it.
         step = trainer.global_step + 1
-        together = trainer.accumulate_grad_batches
-        last = trainer.is_last_batch or (batch_idx // together == (trainer.num_training_batches - 1) // together)
-        due = bool(self.places or self.controls) and (step % self.every_n_steps == 0 or last)
+        due = bool(self.places or self.controls) and (step % self.every_n_steps == 0 or step == self.last_step)
         for module in self.attentions.values():
             if due and self.measured_step != step:
                 module.statistics = {}
@@ -139,9 +167,13 @@ class CircuitStatistics(Callback):
         self.places, self.controls = state_dict["places"], state_dict.get("controls", {})
 
     def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
-        """Empty where there is no circuit."""
+        """Empty where there is no circuit. Warns where the cache cannot be written."""
+        if self.unkept:
+            warnings.warn(self.unkept, stacklevel=2)
         last = {name: float(values[-1]) for name, (_, values) in curves.items() if name.startswith("circuit/")}
-        counts = {name: Ansatz(**place["ansatz"]).statistics() for name, place in self.places.items()}
+        counts = {
+            name: Ansatz(**place["ansatz"]).statistics() | facts.figures(place) for name, place in self.places.items()
+        }
         if len({tuple(each.values()) for each in counts.values()}) == 1:
             counts = {"": next(iter(counts.values()))}
         found = {

@@ -5,6 +5,7 @@ The console script. It only chooses who answers: nothing heavy is imported befor
 
 import argparse
 import difflib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ EXAMPLES = """examples:
   superpositional plan optimizer.scope=all      how large the term is, how many seeds would show an effect
   superpositional sweep scope --dry-run         what would run, how long, how much disk
   superpositional circuit circuit.depth=3       the circuit: gates, spectrum, response curve, picture
+  superpositional sync outputs/scope            its runs and report to Weights & Biases
 """
 
 
@@ -55,8 +57,8 @@ def parser() -> argparse.ArgumentParser:
     report = commands.add_parser(
         "report",
         help="verdicts, figures and tables from records",
-        description="Judge the claims of a sweep, finished or not, and write index.html (one page that opens from disk), "
-        "claims.json, figures (PDF and PNG) and tables (Markdown, CSV, LaTeX). Needs no torch.",
+        description="Judge the claims of a sweep, finished or not, and write index.html and dashboard.html (which open "
+        "from disk), claims.json, figures (PDF and PNG) and tables (Markdown, CSV, LaTeX). Needs no torch.",
         epilog="A claim is judged superior, inferior, equivalent or inconclusive, with n, its interval, and how many pairs "
         "would decide. Sweeps declare claims with `override claims: NAME` in their defaults; conf/claims has examples.",
     )
@@ -69,6 +71,24 @@ def parser() -> argparse.ArgumentParser:
         "--publish", type=Path, metavar="FOLDER", help="also copy thinned records there; report FOLDER rebuilds all"
     )
     report.add_argument("--readme", type=Path, metavar="FILE", help="also put the result between FILE's markers")
+    dashboard = commands.add_parser(
+        "dashboard",
+        help="a sweep's panels, verdicts and differences on Weights & Biases",
+        description="Bring a sweep's report up to date, dashboard.html with it, and put the same panels, verdicts and "
+        "differences on Weights & Biases: a workspace, one more for each series of a swept setting, and a report. Those of "
+        "an earlier call are replaced, edits made on W&B with them. Without a key or a network, what would be sent is "
+        "written to files. Needs wandb-workspaces: pip install 'superpositional[dashboard]'.",
+        epilog="example: superpositional sync outputs/scope; superpositional dashboard scope --entity of-the-team. Exits "
+        "with 1 if it was to send and could not.",
+    )
+    dashboard.add_argument("sweep", help="a sweep's name under outputs/, or its folder")
+    dashboard.add_argument("--project", metavar="P", help="where to (default: the runs' logger.project)")
+    dashboard.add_argument("--entity", metavar="E", help="whose (default: the runs' logger.entity, or the key's own)")
+    dashboard.add_argument("--claims", metavar="NAME", help="judge these instead of the sweep's own, as report does")
+    dashboard.add_argument("--dry-run", action="store_true", help="only write what would be sent")
+    dashboard.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where to write it then (default: the sweep's dashboard/)"
+    )
     calibrate = commands.add_parser(
         "calibrate",
         help="how often verdicts are false where there is nothing to find",
@@ -124,13 +144,17 @@ def parser() -> argparse.ArgumentParser:
         help="how fast it is here, as ratios to named peers",
         description="Measure, alternating with a named peer, and print medians and ratios. sweep: what a run costs beyond "
         "its training, against a fresh process per run; what two runs at a time gain over one. fine_tuning: a step of "
-        "scale=small against plain loops of transformers and torch.optim.AdamW. Minutes.",
+        "scale=small against plain loops of transformers and torch.optim.AdamW. logging: a run with circuit statistics, "
+        "with W&B offline, and online with no server, each against the same run without. Minutes.",
         epilog="example: superpositional bench sweep optimizer=adam logger=none --runs 4 --repeats 3",
     )
-    bench.add_argument("subject", choices=["sweep", "fine_tuning"], help="what to measure")
+    bench.add_argument("subject", choices=["sweep", "fine_tuning", "logging"], help="what to measure")
     bench.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides, as for one train")
     bench.add_argument(
-        "--runs", type=int, metavar="N", help="runs, or steps of fine_tuning, in a measurement (default: 4, or 20)"
+        "--runs",
+        type=int,
+        metavar="N",
+        help="runs, or steps of fine_tuning, in a measurement (default: 4; 20; of logging 1)",
     )
     bench.add_argument(
         "--repeats", type=int, default=3, metavar="N", help="measurements of each kind (default: %(default)s)"
@@ -138,6 +162,23 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--out", type=Path, default=Path("outputs/bench"), metavar="FOLDER", help="where to write (default: %(default)s)"
     )
+    sync = commands.add_parser(
+        "sync",
+        help="send runs to Weights & Biases: offline ones, resumed ones as one, never logged ones from their records",
+        description="Find every run below DIR that has ended, and every sweep's report, and send what has not arrived. A "
+        "run that was resumed offline arrives as one, in step order; one that was never logged is told from its record. "
+        "Each comes with its data, circuit and record as artifacts. Needs a key (`wandb login`) and a server that answers. "
+        "Exits with 0 if all has arrived, else with 1.",
+        epilog="examples: superpositional sync --dry-run; superpositional sync outputs/scope --jobs 8 --project ours",
+    )
+    sync.add_argument(
+        "folder", nargs="?", type=Path, default=Path("outputs"), metavar="DIR", help="a run, a sweep, or (default) outputs"
+    )
+    sync.add_argument("--jobs", type=int, default=4, metavar="N", help="runs at a time (default: %(default)s)")
+    sync.add_argument("--project", metavar="P", help="where to (default: each run's logger.project)")
+    sync.add_argument("--entity", metavar="E", help="whose (default: each run's logger.entity, or the key's own)")
+    sync.add_argument("--again", action="store_true", help="send what has arrived, too")
+    sync.add_argument("--dry-run", action="store_true", help="only say what would be sent")
     return top
 
 
@@ -166,8 +207,35 @@ def _main(arguments: Sequence[str] | None) -> None:
         unknown = [word for word in unknown if word.startswith("-")]
     if unknown:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
-    commands = {"circuit": _circuit, "bench": _bench, "report": _report, "calibrate": _calibrate, "plan": _plan}
+    commands = {
+        "circuit": _circuit,
+        "bench": _bench,
+        "report": _report,
+        "dashboard": _dashboard,
+        "calibrate": _calibrate,
+        "plan": _plan,
+        "sync": _sync,
+    }
     return commands[options.command](options)
+
+
+def _sync(options: argparse.Namespace) -> None:
+    from superpositional.records import Unreadable
+    from superpositional.tracking.sync import SyncError, sync
+
+    try:
+        left = sync(
+            options.folder,
+            jobs=options.jobs,
+            project=options.project,
+            entity=options.entity,
+            dry_run=options.dry_run,
+            again=options.again,
+        )
+    except (SyncError, Unreadable) as error:
+        sys.stderr.write(f"superpositional: {error}\n")
+        sys.exit(2)
+    sys.exit(1 if left else 0)
 
 
 def _bench(options: argparse.Namespace) -> None:
@@ -291,6 +359,41 @@ def _report(options: argparse.Namespace) -> None:
         sys.stderr.write(f"superpositional: {error}\n")
         sys.exit(2)
     sys.stdout.write(report.text + "\n")
+
+
+def _dashboard(options: argparse.Namespace) -> None:
+    from superpositional.records import Unreadable
+    from superpositional.report import ReportError, write_report
+    from superpositional.tracking import workspaces
+
+    folder = _folder(options.sweep)
+    refused = ""
+    try:
+        workspaces.require()
+        report = write_report(folder, declared=options.claims)
+        board = report.board
+        if board is None:
+            raise ReportError(f"{report.name} is a search, which compares no arms; give a sweep")
+        where = {"project": options.project or board.project, "entity": options.entity or board.entity}
+        mode = os.environ.get("WANDB_MODE", "online")
+        kept = "--dry-run" if options.dry_run else f"WANDB_MODE={mode}" if mode != "online" else ""
+        if not kept:
+            try:
+                urls = workspaces.save(board, **where)
+                sys.stdout.write("".join(f"{name}: {url}\n" for name, url in urls.items()))
+                return
+            except workspaces.WorkspaceError as error:
+                refused = str(error)
+        files = workspaces.write(board, options.out or folder / "dashboard", **where)
+    except (FileNotFoundError, ReportError, Unreadable, workspaces.WorkspaceError) as error:
+        sys.stderr.write(f"superpositional: {error}\n")
+        sys.exit(2)
+    sys.stdout.write("".join(f"{path}\n" for path in (folder / "report" / "dashboard.html", *files)))
+    again = f"`superpositional dashboard {options.sweep}` sends it where there is a key and a network"
+    if refused:
+        sys.stderr.write(f"superpositional: {refused}; {again}\n")
+        sys.exit(1)
+    sys.stdout.write(f"nothing was sent ({kept}); {again}\n")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from superpositional import forecast, jobs, ledger, locks, records, worker
 from superpositional.forecast import Pace
 from superpositional.jobs import Job
 from superpositional.live import View, in_words, say_dry_run, say_stand_in, say_summary
+from superpositional.tracking import run as tracking
 
 # Imported once, by the fork server; every run starts with them and with nothing done to them.
 MODULES = (
@@ -45,7 +46,8 @@ MODULES = (
     "nets",
     "optimizer",
     "controls",
-    "tracking",
+    "tracking.run",
+    "tracking.artifacts",
 )
 PRELOADED = [*(f"superpositional.{name}" for name in MODULES), "wandb", "qiskit", "matplotlib.pyplot"]
 GRACE = 30  # seconds that a run has to record where it is, once it is told to end
@@ -240,6 +242,7 @@ class LocalLauncher(Launcher):
     ) -> None:
         super().__init__(jobs=jobs, retry_failed=retry_failed, fail_fast=fail_fast, dry_run=dry_run)
         self.per_gpu = per_gpu
+        self.tracked: dict[str, str] = {}
 
     def mistakes(self) -> list[str]:
         wrong = super().mistakes()
@@ -264,6 +267,10 @@ class LocalLauncher(Launcher):
 
     def run_all(self, waiting: Sequence[Job], folder: Path, view: View) -> None:
         running: dict[int, tuple[Any, Job, int]] = {}
+        # Asked once: where no server answers, each of the runs would wait for it.
+        self.tracked, line = tracking.settle([job.config["logger"] for job in waiting if job.config.get("logger")])
+        if line:
+            view.say(line)
         queue, free = list(waiting), list(range(view.at_once))
         deadline, changed = None, False
         while running or (queue and self.heed(view)):
@@ -317,7 +324,8 @@ class LocalLauncher(Launcher):
             raise configs.ConfigError(failed)
 
     def _environment(self, slot: int) -> dict[str, str]:
-        return {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
+        gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
+        return gpu | self.tracked
 
 
 def _server() -> BaseContext:

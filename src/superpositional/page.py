@@ -104,13 +104,25 @@ VERDICTS = re.compile(r"\b(superior|inferior|equivalent|inconclusive|no verdict)
 TALL = 40
 
 
-def page(title: str, sections: Iterable[tuple[str, str]], head: str) -> str:
+def page(
+    title: str,
+    sections: Iterable[tuple[str, str]],
+    head: str,
+    *,
+    style: str = "",
+    before_main: str = "",
+    data: str = "",
+    script: str = SCRIPT,
+) -> str:
     """The whole file.
 
     Args:
         title: what the page is about, as plain text.
         sections: (heading, HTML) of each; those without HTML are left out.
         head: HTML under the title.
+        style: more of it, after the page's own.
+        before_main: HTML between the head and the sections.
+        data: JSON for the script, as it is to stand in HTML.
     """
     there = [(_id(name), name, content) for name, content in sections if content]
     links = "".join(f'<a href="#{place}">{html.escape(name)}</a>' for place, name, _ in there)
@@ -118,14 +130,15 @@ def page(title: str, sections: Iterable[tuple[str, str]], head: str) -> str:
         f'<section id="{place}"{_class(_width(content))}><h2>{html.escape(name)}</h2>{content}</section>\n'
         for place, name, content in there
     )
+    embedded = f'<script type="application/json" id="data">{data}</script>\n' if data else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         # Nothing is loaded, not even an icon.
         '<link rel="icon" href="data:,">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<header><h1>{html.escape(title)}</h1>{head}<nav>{links}</nav></header>\n<main>\n{body}</main>\n"
-        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+        f"<title>{html.escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n"
+        f"<header><h1>{html.escape(title)}</h1>{head}<nav>{links}</nav></header>\n{before_main}<main>\n{body}</main>\n"
+        f"{embedded}<script>{script}</script>\n</body>\n</html>\n"
     )
 
 
@@ -135,6 +148,11 @@ def paragraph(text: str, kind: str = "") -> str:
         return f"<p{_class(kind)}>{marked(text)}</p>"
     sentences = re.split(r"(?<=\.) (?=[A-Zλ])", VERDICTS.sub(r"**\1**:", text))
     return f'<div class="lead">{"".join(map(paragraph, sentences))}</div>'
+
+
+def link(file: str, name: str, rest: str) -> str:
+    """A line that begins with the way to another file of the same folder."""
+    return f'<p class="dim"><a href="{html.escape(file)}">{html.escape(name)}</a> {html.escape(rest)}</p>'
 
 
 def marked(text: str) -> str:

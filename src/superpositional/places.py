@@ -1,8 +1,10 @@
-"""Where do conf/ and sweeps/ lie?
+"""Where do conf/, sweeps/ and the cache lie?
 
-Beside ``src`` in a checkout or an editable install, inside the package in a wheel; found from here alone.
+The first two beside ``src`` in a checkout or an editable install, inside the package in a wheel; found from here alone. The
+cache is the user's: what is in it can be made again.
 """
 
+import os
 from pathlib import Path
 
 
@@ -17,3 +19,10 @@ def directory(name: str) -> Path:
         if (parent / name).is_dir():
             return parent / name
     raise FileNotFoundError(f"no {name}/ beside {package}; reinstall superpositional")
+
+
+def cache() -> Path:
+    """Our folder for what is made once: ``$SUPERPOSITIONAL_CACHE``, else in the user's cache folder."""
+    own = os.environ.get("SUPERPOSITIONAL_CACHE")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(own) if own else home / "superpositional"

@@ -46,6 +46,9 @@ NEVER_TRAINS = (
     "cli.py",
     "comparable.py",
     "curves.py",
+    "dashboard.py",
+    "dashboard_data.py",
+    "dashboard_page.py",
     "figures.py",
     "forecast.py",
     "hints.py",
@@ -55,6 +58,7 @@ NEVER_TRAINS = (
     "launch.py",
     "ledger.py",
     "live.py",
+    "logging_bench.py",
     "optimizer_reference.py",
     "page.py",
     "pairing.py",
@@ -76,6 +80,7 @@ NEVER_TRAINS = (
     "tuning.py",
     "verdicts.py",
     "wording.py",
+    "workspaces.py",
 )
 # Config keys that name, place or show a run but cannot change its numbers.
 PRESENTATION = ("sweep", "arm", "question", "claims", "logger", "resume", "scale")

@@ -1,7 +1,8 @@
 """What does a reader get?
 
-From a sweep's folder (running, finished or published): ``index.html``, a page that opens from disk; figures; tables in
-three formats; ``claims.json``, every verdict with every digit. From a search's folder what its trials cost and found, and
+From a sweep's folder (running, finished or published): ``index.html``, a page that opens from disk; beside it
+``dashboard.html``, where every logged scalar can be looked at; figures; tables in three formats; ``claims.json``, every
+verdict with every digit. From a search's folder what its trials cost and found, and
 no comparison: tuning seeds select, they do not test. Everything is rebuilt from records alone: same records, same bytes.
 Verdicts and tables use the runs' summaries, which publishing keeps exact; figures of curves use those, which it thins.
 
@@ -16,6 +17,8 @@ from superpositional import (
     analysis,
     claims,
     curves,
+    dashboard,
+    dashboard_page,
     figures,
     ink,
     page,
@@ -27,6 +30,7 @@ from superpositional import (
     wording,
 )
 from superpositional.analysis import Comparison, Measure
+from superpositional.dashboard import Dashboard
 from superpositional.ledger import ledger
 from superpositional.records import Sweep, load_sweep, write_json
 from superpositional.verdicts import Verdict
@@ -53,7 +57,7 @@ class Report:
     """A sweep's results in words, and the files that show them.
 
     ``table`` is Markdown, ``lead`` the answer in short; ``verdicts`` is empty for a search, and where nothing is claimed;
-    ``declared`` are the claims as they were judged.
+    ``declared`` are the claims as they were judged; ``board`` is what the dashboard shows, None for a search.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Report:
     answers: str = ""
     verdicts: tuple[Verdict, ...] = ()
     declared: dict[str, Any] | None = None
+    board: Dashboard | None = None
 
     @property
     def markdown(self) -> str:
@@ -164,6 +169,9 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
     texts["index.html"] = _page(
         sweep, lead, judged, rows, caption, captioned, drawn, words, sentences, by_question, measures
     )
+    told = {dashboard.VERDICTS: captioned.get("claims", ("", [])), dashboard.DIFFERENCES: (caption, rows)}
+    board = dashboard.of(sweep, lead=lead, tables=told, provenance=wording.provenance(sweep))
+    texts["dashboard.html"] = dashboard_page.render(sweep, board)
     for name, text in texts.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,6 +197,7 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
         answers=shown.get("questions", "\n".join(by_question)),
         verdicts=tuple(judged),
         declared=content,
+        board=board,
     )
 
 
@@ -311,6 +320,7 @@ def _page(
     head = page.paragraph(lead, "lead") + page.paragraph(
         f"{wording.title(sweep)} {analysis.progress(sweep).capitalize()}.", "dim"
     )
+    head += page.link("dashboard.html", "The dashboard", "of every logged scalar, by arm and by what was swept.")
     environment = page.table(tables.environment_rows(sweep))
     command = f"`superpositional sweep {sweep.name}` makes the records, `superpositional report` this page from them."
     along = ("fig1", "seed_bands", "fig2", "departures")

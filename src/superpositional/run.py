@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 import platform
+import re
 import resource
 import sys
 import time
@@ -27,6 +28,8 @@ from superpositional.records import RUNNING
 from superpositional.seeds import STREAMS, stream
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "wandb", "qiskit", "qiskit-aer")
+# The folders of an absolute path, of POSIX or Windows; a URL's are none.
+ABSOLUTE = re.compile(r"(?<![\w:/.~])(?:[A-Za-z]:)?[/\\](?:[^/\\\s'\":,;()]+[/\\])+")
 EXTRAS = ("transformers", "tokenizers", "peft")  # of those who fine-tune
 
 
@@ -95,7 +98,7 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
     finally:
         record |= measured | {
             "status": status,
-            "error": error and error.strip().splitlines()[-1],
+            "error": error and _without_paths(error.strip().splitlines()[-1]),
             "wall_seconds": _more(seconds_before, time.perf_counter() - started),
             # Kilobytes on Linux, bytes on macOS.
             "peak_memory_bytes": max(
@@ -114,7 +117,7 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
         if error:
             (folder / "error.txt").write_text(error.rstrip() + "\n", encoding="utf-8")
         if tracking is not None:
-            tracking.close(status, record["summary"])
+            tracking.close(folder, record, say)
     return record
 
 
@@ -168,13 +171,20 @@ def opening(config: Mapping[str, Any], code: str) -> dict[str, Any]:
 
 def _portable(config: dict[str, Any]) -> dict[str, Any]:
     """The config without the machine's own paths, for records that others read; ``config.yaml`` keeps them to resume by."""
-    parts = {"data": "path", "net": "model"}
-    named = {group: (config.get(group) or {}).get(key) for group, key in parts.items()}
-    return config | {
-        group: config[group] | {parts[group]: Path(value).name}
-        for group, value in named.items()
-        if isinstance(value, str) and Path(value).is_absolute()
-    }
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shown(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [shown(each) for each in value]
+        return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+    return shown(config)
+
+
+def _without_paths(text: str) -> str:
+    """An error's last line with what stands before each file's name left out: where it lay is this machine's."""
+    return ABSOLUTE.sub("", text)
 
 
 def _load() -> float | None:
@@ -208,10 +218,10 @@ def _train(
         say("problems of our own making stand in for GSM8K, which is neither at data.path nor on the hub")
     loggers = [RecordLogger(curves)]
     if parts.tracking is not None:
-        logger, where = parts.tracking.open(folder, record, record["config"], run_id=record["wandb_id"])
-        loggers += [logger] if logger is not None else []
+        since = None if found is None else found[1]
+        mirror = parts.tracking.open(folder, record, say=say, run_id=record["wandb_id"], resumed_from=since)
+        loggers += [mirror] if mirror is not None else []
         measured["wandb_id"] = parts.tracking.run_id
-        say(where)
 
     def lost(reason: str) -> None:
         records.write_record(folder, record | measured | {"status": "failed", "error": reason, "wall_seconds": None})

@@ -36,9 +36,10 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
     """Print the portrait; write it, the circuit's drawing, its curves and OpenQASM 3 to ``out``."""
     import matplotlib
 
-    from superpositional.circuits import portrait
+    from superpositional.circuits import facts, portrait
     from superpositional.circuits.measures import random_angles
     from superpositional.circuits.readouts import READOUTS
+    from superpositional.circuits.transpiled import Device
     from superpositional.perturbation import CircuitPerturbation
     from superpositional.seeds import drawing_from, generator
 
@@ -62,7 +63,11 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
         else ("With these overrides a run has no circuit: choose net/attention=quantum or optimizer=circuit.")
     )
     angles_CLRQ = random_angles(ansatz, generator(config["seed"], "circuit"), 4)
-    text = f"{where}\n\n{portrait.text(ansatz, readout, angles_CLRQ, perturbation)}"
+    # As a run would have it, whose callback says so.
+    asked = dict(config["callbacks"].get("circuit") or {})
+    device = Device(**{name: asked[name] for name in ("basis", "coupling", "level") if name in asked})
+    known, unkept = facts.facts(ansatz, device=device, **{name: asked[name] for name in ("pairs",) if name in asked})
+    text = f"{where}\n\n{portrait.text(ansatz, readout, angles_CLRQ, perturbation, known)}"
     matplotlib.use("agg")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -72,4 +77,6 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
         (out / "circuit.qasm").write_text(ansatz.to_qasm())
     except OSError as error:
         raise configs.ConfigError([f"--out must be a folder to write to, got {str(out)!r}: {error.strerror}"]) from None
+    if unkept:
+        sys.stderr.write(f"superpositional: {unkept}\n")
     sys.stdout.write(f"{text}\n{out}: circuit.png and .svg, curves.png and .svg, circuit.txt, circuit.qasm (OpenQASM 3)\n")

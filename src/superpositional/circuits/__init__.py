@@ -3,7 +3,8 @@
 A circuit is data (``ansatz``); several simulators run it behind one signature (``simulators``), exact ones to 1e-12 of each
 other; a circuit of one scalar is a short Fourier series (``series``). Read by perturbation and attention.
 
-    ansatz ◄─ readouts ◄─ statevector, closed_form ◄─ series ◄─ qiskit_backend ◄─ simulators ◄─ measures ◄─ portrait
+    ansatz ◄─ readouts ◄─ statevector, closed_form ◄─ series ◄─ qiskit_backend ◄─ simulators ◄─ measures
+           ◄─ expressibility, transpiled ◄─ kept, facts ◄─ portrait
 
 Importing this package is light: torch and Qiskit come with the modules that use them.
 """

@@ -6,17 +6,19 @@ record (``circuit.txt``, ``circuit.svg``) and by ``superpositional circuit``.
 Shapes: T points; L, R, Q as in ``Ansatz.angles_shape``; C curves.
 """
 
+import io
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from superpositional.circuits import series
+from superpositional.circuits import facts, series
 from superpositional.circuits.ansatz import Ansatz
+from superpositional.circuits.kept import kept, releases
 from superpositional.circuits.measures import (
     AMPLITUDES_AT_ONCE,
     dead_angles,
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 
 DRAWN = 500  # gates
+# Counted up when the drawing changes: those that were kept are then made anew.
+DRAWING = 1
 
 
 def response(ansatz: Ansatz, readout: str, angles_LRQ: Tensor, points: int = 241) -> tuple[np.ndarray, np.ndarray]:
@@ -52,8 +56,13 @@ def modulation(perturb: Modulation, n_qubits: int, points: int = 241) -> tuple[n
     return theta_T.numpy(), s_TQ.numpy()
 
 
-def text(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation) -> str:
-    """All there is to say about the circuit in plain text; Phi is that of the first set of angles."""
+def text(
+    ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation, known: Mapping[str, Any] | None = None
+) -> str:
+    """All there is to say about the circuit in plain text; Phi is that of the first set of angles.
+
+    ``known`` are its facts (``facts.facts``), the usual ones if None.
+    """
     dice = torch.Generator().manual_seed(0)
     counts = ansatz.statistics()
     draws = min(1000, max(1, AMPLITUDES_AT_ONCE >> ansatz.n_qubits))
@@ -72,6 +81,7 @@ def text(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation)
         str(ansatz.draw()),
         "",
         *_wrap(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())),
+        *(line for fact in facts.lines(facts.facts(ansatz)[0] if known is None else known) for line in _wrap(fact)),
         f"Meyer-Wallach entanglement at random angles: {tangled:.3f} (0 product state, 1 GHZ state)",
         f"variance of the angles' gradient at random angles: {float(variance_LRQ.mean()):.3g}",
         *_wrap(f"angles that do nothing to Phi, {len(dead)} of {ansatz.num_parameters}: {', '.join(names) or 'none'}"),
@@ -152,19 +162,34 @@ def draw_modulation(ax: "Axes", theta_T: np.ndarray, s_TQ: np.ndarray) -> "Axes"
 def write(folder: Path, ansatz: Ansatz, inputs: str) -> None:
     """``circuit.txt``, the gates as text and OpenQASM 3, and ``circuit.svg``, as a picture; of circuits too large to be
     looked at, which take minutes to draw, OpenQASM 3 alone."""
-    drawn = ansatz.statistics()["gates"] <= DRAWN
-    (folder / "circuit.txt").write_text((f"{ansatz.draw(inputs=inputs)}\n\n" if drawn else "") + ansatz.to_qasm(inputs))
-    if drawn:
-        save(ansatz.draw("mpl", inputs=inputs), folder / "circuit.svg")
+    if ansatz.statistics()["gates"] > DRAWN:
+        (folder / "circuit.txt").write_text(ansatz.to_qasm(inputs))
+        return
+    # Qiskit and matplotlib take longer to start than many a run has for a step.
+    question = {"version": DRAWING, "ansatz": ansatz.plain(), "inputs": inputs, **releases("qiskit", "matplotlib")}
+    files, _ = kept("drawing", question, lambda: _drawn(ansatz, inputs))
+    for name, content in files.items():
+        (folder / name).write_text(content)
 
 
-def save(figure: "Figure", *paths: Path) -> None:
-    """Write a figure, to the same bytes every time, and close it."""
+def _drawn(ansatz: Ansatz, inputs: str) -> dict[str, str]:
+    picture = io.BytesIO()
+    save(ansatz.draw("mpl", inputs=inputs), picture)
+    return {
+        "circuit.txt": f"{ansatz.draw(inputs=inputs)}\n\n{ansatz.to_qasm(inputs)}",
+        "circuit.svg": picture.getvalue().decode(),
+    }
+
+
+def save(figure: "Figure", *paths: Path | io.BytesIO) -> None:
+    """Write a figure, to the same bytes every time, and close it; what is no path gets SVG."""
     import matplotlib.pyplot as plt
 
     with plt.rc_context({"svg.hashsalt": "circuit"}):
         for path in paths:
-            figure.savefig(path, dpi=150, bbox_inches="tight", metadata={"Date": None} if path.suffix == ".svg" else None)
+            kind = path.suffix[1:] if isinstance(path, Path) else "svg"
+            metadata = {"Date": None} if kind == "svg" else None
+            figure.savefig(path, format=kind, dpi=150, bbox_inches="tight", metadata=metadata)
     plt.close(figure)
 
 

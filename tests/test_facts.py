@@ -1,0 +1,240 @@
+"""What is known of a circuit: is it right on a device, found out once, and never a reason for a run to fail?"""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from superpositional.circuits import Ansatz, facts, portrait
+from superpositional.circuits import kept as module
+from superpositional.circuits.kept import kept
+from superpositional.circuits.transpiled import BASIS, COUPLINGS, Device, coupling_map, transpiled
+
+# Of the default ansatz; it changes with the code, with torch's dice, with the method, and with nothing else.
+PINNED = 0.019137624746244884
+OWN = ("h", "rx", "ry", "rz", "cx")
+ANSATZES = [
+    Ansatz(),
+    Ansatz(n_qubits=1, depth=1),
+    Ansatz(n_qubits=5, depth=3, entanglement="ring"),
+    Ansatz(n_qubits=3, rotations=("rx", "ry", "rz"), reupload=False),
+    Ansatz(n_qubits=4, entanglement="none"),
+]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "circuits"
+
+
+@pytest.mark.parametrize("ansatz", ANSATZES, ids=str)
+def test_on_a_device_with_its_own_gates_and_all_couplings_a_circuit_stays_as_it_is_written(ansatz: Ansatz) -> None:
+    found = transpiled(ansatz, Device(basis=OWN, coupling="full", level=0))
+    counts = ansatz.statistics()
+    assert found == (counts["gate_depth"], counts["two_qubit_gates"])
+
+
+def test_a_ring_on_a_line_needs_more_than_its_own_two_qubit_gates_and_on_a_ring_as_many() -> None:
+    ring = Ansatz(n_qubits=5, entanglement="ring")
+    assert transpiled(ring, Device(coupling="line")).two_qubit_gates > 5 * ring.depth
+    for coupling in ("ring", "full"):
+        assert transpiled(ring, Device(coupling=coupling)).two_qubit_gates == 5 * ring.depth
+
+
+def test_the_papers_circuit_fits_a_line_and_its_layers_are_these_gates_deep() -> None:
+    # By hand: level 1 makes H, Ry and Rz of each qubit one rotation of at most 5 gates, rz sx rz sx rz, of which on the
+    # chain's first qubit (H, Ry(a), Rz(b)) = 4 are left; 3 CNOTs a layer either way.
+    assert transpiled(Ansatz(), Device()).two_qubit_gates == 6
+    assert transpiled(Ansatz(), Device()).depth == 17
+
+
+@pytest.mark.parametrize("coupling", COUPLINGS)
+def test_every_coupling_has_a_place_for_each_qubit_and_pairs_in_both_directions(coupling: str) -> None:
+    pairs = {"line": 4, "ring": 5, "grid": 7}  # of five qubits; the grid is of two by three
+    for n_qubits in (1, 2, 3, 5):
+        found = coupling_map(coupling, n_qubits)
+        if coupling == "full":
+            assert found is None
+            continue
+        edges = {tuple(edge) for edge in found.get_edges()}
+        assert found.size() >= n_qubits
+        assert all((b, a) in edges and a != b for a, b in edges)
+    if coupling != "full":
+        assert len(edges) == 2 * pairs[coupling]
+
+
+@pytest.mark.parametrize("level", range(4))
+def test_transpiling_is_the_same_every_time(level: int) -> None:
+    device = Device(coupling="grid", level=level)
+    ansatz = Ansatz(n_qubits=7, entanglement="ring")
+    assert transpiled(ansatz, device) == transpiled(ansatz, device)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"basis": "cx"}, "basis must be a list of names of gates, got 'cx'"),
+        ({"basis": []}, "basis must be a list of names of gates, got \\[\\]"),
+        ({"basis": ["rz", "cx"]}, "basis must make h, cx and every rotation, got \\['rz', 'cx'\\]"),
+        ({"basis": ["rz", "sx", "cnot"]}, "basis must make h, cx and every rotation, got"),
+        ({"coupling": "star"}, "coupling must be one of line, ring, grid, full, got 'star'"),
+        ({"level": 4}, "level must be 0, 1, 2 or 3, got 4"),
+        ({"level": True}, "level must be 0, 1, 2 or 3, got True"),
+    ],
+    ids=str,
+)
+def test_a_device_that_cannot_be_is_refused_with_its_cure(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Device(**arguments)
+
+
+def test_a_basis_from_yaml_is_that_from_code() -> None:
+    assert Device(basis=list(BASIS)) == Device()
+    # Another universal one: the CNOTs become as many CZs.
+    assert transpiled(Ansatz(), Device(basis=["rz", "sx", "cz"], coupling="line")).two_qubit_gates == 6
+
+
+def test_the_papers_circuit_has_these_facts_and_code_that_changes_them_counts_up_the_version() -> None:
+    assert facts.VERSION == 1
+    found, unkept = facts.facts(Ansatz())
+    assert unkept is None
+    figures = facts.figures(found)
+    assert figures["expressibility"] == pytest.approx(PINNED, rel=1e-9)  # up to a fidelity on a bin's edge
+    assert (figures["transpiled_depth"], figures["transpiled_two_qubit_gates"]) == (17, 6)
+    told = "\n".join(facts.lines(found))
+    assert f"{PINNED:.4f} ± {figures['expressibility_standard_error']:.4f} nats" in told
+    assert "transpiled to rz, sx, x, cx on a line coupling map: depth 17, two qubit gates 6 (Qiskit " in told
+
+
+def test_what_was_found_once_is_read_and_not_found_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = facts.facts(Ansatz(), pairs=50), facts.slopes(Ansatz(), "z")
+    for name in ("expressibility", "transpiled", "dead_angles", "gradient_variance"):
+        monkeypatch.setattr(facts, name, None)
+    assert (facts.facts(Ansatz(), pairs=50), facts.slopes(Ansatz(), "z")) == first
+    assert sorted(path.name.split("-")[0] for path in cache.iterdir()) == ["expressibility", "slopes", "transpiled"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: facts.facts(Ansatz(depth=3), pairs=50),
+        lambda: facts.facts(Ansatz(), pairs=51, device=Device(level=0)),
+        lambda: facts.facts(Ansatz(entanglement="ring"), pairs=50),
+    ],
+    ids=["another depth", "another method", "another entanglement"],
+)
+def test_another_circuit_or_method_is_another_question(cache: Path, other) -> None:
+    facts.facts(Ansatz(), pairs=50)
+    other()
+    assert len(list(cache.iterdir())) == 4
+
+
+def test_code_that_counts_up_its_version_asks_anew(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts.facts(Ansatz(), pairs=50)
+    monkeypatch.setattr(facts, "VERSION", facts.VERSION + 1)
+    facts.facts(Ansatz(), pairs=50)
+    assert len(list(cache.iterdir())) == 4
+
+
+BROKEN = {
+    "empty": b"",
+    "half": b'{"question": {"what": "th',
+    "no object": b"[1, 2]",
+    "no answer": b'{"question": {"what": "thing", "n": 1}}',
+    "another's": b'{"question": {"what": "thing", "n": 2}, "answer": {"m": 7}}',
+    "no text": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_is_made_again(cache: Path, content: bytes) -> None:
+    assert kept("thing", {"n": 1}, lambda: {"m": (2, 3)}) == ({"m": [2, 3]}, None)
+    (path,) = cache.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    assert kept("thing", {"n": 1}, lambda: {"m": (2, 3)}) == ({"m": [2, 3]}, None)
+    assert path.read_bytes() == whole
+    assert kept("thing", {"n": 1}, lambda: {"m": "not asked"}) == ({"m": [2, 3]}, None)
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_without_a_writable_cache_there_is_an_answer_and_a_reason(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(tmp_path / "file" / "below"))
+    found, why = facts.facts(Ansatz(), pairs=50)
+    assert "nats" in found["expressibility"]
+    assert why.startswith(f"the cache {tmp_path}/file/below/circuits cannot be written (Not a directory)")
+    assert why.endswith("set SUPERPOSITIONAL_CACHE to a folder that can")
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(module, "cache", homeless)
+    assert "Could not determine home directory" in facts.facts(Ansatz(), pairs=50)[1]
+
+
+def test_any_number_may_ask_at_once_and_nothing_half_is_left(cache: Path) -> None:
+    together, found = threading.Barrier(4), []
+
+    def answer() -> dict:
+        together.wait()
+        return {"long": "x" * 100_000}
+
+    threads = [threading.Thread(target=lambda: found.append(kept("thing", {}, answer))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [({"long": "x" * 100_000}, None)] * 4
+    (path,) = cache.iterdir()
+    assert json.loads(path.read_text())["answer"] == found[0][0]
+
+
+def test_whoever_is_interrupted_leaves_no_file(cache: Path, monkeypatch) -> None:
+    def interrupted(*_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kept("thing", {}, lambda: {})
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("ansatz", "fact", "why"),
+    [
+        (Ansatz(n_qubits=40), "expressibility", "5000 pairs at n_qubits=40, depth=2 are more than 2.5e+09 updates"),
+        (Ansatz(n_qubits=2000, entanglement="none"), "expressibility", "5000 pairs at n_qubits=2000"),
+        (Ansatz(depth=2000), "transpiled", "the circuit has 22004 gates, above the 20000 that a run waits for"),
+    ],
+    ids=["wide", "wider than any float", "deep"],
+)
+def test_what_no_run_waits_for_is_missing_and_says_why(ansatz: Ansatz, fact: str, why: str, cache: Path) -> None:
+    found, _ = facts.facts(ansatz)
+    assert why in found[fact]["missing"]
+    assert not [name for name in facts.figures(found) if name.startswith(fact)]
+    assert any(f"{fact}: missing, for " in line for line in facts.lines(found))
+
+
+def test_a_circuit_too_wide_to_be_told_from_haar_random_has_no_expressibility_of_zero() -> None:
+    found, _ = facts.facts(Ansatz(n_qubits=10), pairs=200)
+    assert found["expressibility"] == {
+        "missing": "all 200 pairs lie in the first of 75 bins, as Haar-random ones do: none is told apart"
+    }
+
+
+def test_a_drawing_is_made_once_and_the_same_bytes_every_time(tmp_path: Path, cache: Path, monkeypatch) -> None:
+    for name in ("first", "kept", "anew"):
+        if name == "anew":
+            monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(tmp_path / "other"))
+        (tmp_path / name).mkdir()
+        portrait.write(tmp_path / name, Ansatz(n_qubits=2), "register")
+        if name == "first":
+            monkeypatch.setattr(portrait, "save", None)
+        if name == "kept":
+            monkeypatch.undo()
+    for file in ("circuit.txt", "circuit.svg"):
+        assert len({(tmp_path / name / file).read_bytes() for name in ("first", "kept", "anew")}) == 1
+    assert "OPENQASM 3" in (tmp_path / "kept" / "circuit.txt").read_text()

@@ -1,0 +1,385 @@
+"""Does W&B get what the record has, does it learn nothing of the machine, and does losing it cost a run nothing?"""
+
+import getpass
+import math
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import wait_for
+from lightning.pytorch import Callback, Trainer
+from test_train import Stop, composed, curves, run_and_die, with_callback
+from wandb_server import KEY, Server, serving
+
+import wandb
+from superpositional import config as configs
+from superpositional import records
+from superpositional.run import run
+from superpositional.tracking import run as tracking
+from superpositional.tracking import segments
+from superpositional.tracking import server as asking
+
+# Quantum attention and the optimizer's term: every kind of number there is.
+WHOLE = ["logger=wandb", "optimizer=superpositional", "net/attention=quantum", "++callbacks.circuit.every_n_steps=2"]
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No key, no settings and no service of W&B's but a test's own."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / ".netrc"))
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that answers, and a key for it."""
+    with serving() as found:
+        for name, value in found.environment.items():
+            monkeypatch.setenv(name, value)
+        yield found
+
+
+def closed_port() -> str:
+    """An address that refuses every connection."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def offline_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("wandb/offline-run-*/*.wandb"))
+
+
+def told_by(folder: Path) -> segments.Told:
+    """What the one offline file of a run that has ended says."""
+    (file,) = offline_files(folder)
+    return segments.tell(segments.await_end(file))
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """The record's curves as (step, value), in the order of steps."""
+    found = records.read_curves(folder / "curves.csv").items()
+    return {name: sorted(zip(steps.tolist(), values.tolist(), strict=True)) for name, (steps, values) in found}
+
+
+def of_wandb(rows: dict[str, list[tuple[Any, Any]]]) -> dict[str, list[tuple[int, float]]]:
+    """What W&B has beside its own bookkeeping and pictures, in the order of steps."""
+    plain = {name: found for name, found in rows.items() if not name.startswith("_") and name != tracking.STEP}
+    return {
+        name: sorted(found) for name, found in plain.items() if not name.startswith(("circuit/drawing", "circuit/openqasm"))
+    }
+
+
+def test_every_scalar_of_the_curves_is_in_wandb_at_its_step(tmp_path) -> None:
+    record = run(composed(*WHOLE), tmp_path / "run", code="c")
+    told = told_by(tmp_path / "run")
+    expected = scalars(tmp_path / "run")
+    assert {"train/loss", "gradient/norm", "throughput/steps_per_second", "memory/peak_bytes"} < set(expected)
+    assert of_wandb(told.history) == expected
+    assert told.run_id == record["wandb_id"]
+    assert (told.exit_code, told.summary["status"]) == (0, "done")
+    for name, value in record["summary"].items():
+        assert told.summary[name] == value
+    # The best of a curve is one of its fits, which W&B works out by these.
+    assert told.metrics["val/loss"] == {"step": tracking.STEP, "summary": ["min", "last"]}
+    assert told.metrics["val/accuracy"]["summary"] == ["max", "last"]
+    assert told.summary["val/loss"]["min"] == min(value for _, value in expected["val/loss"])
+    assert told.metrics["*"]["step"] == tracking.STEP
+
+
+def test_a_run_goes_by_its_identity_sweep_arm_and_question(tmp_path) -> None:
+    config = composed(*WHOLE, "++logger.tags=[a,b]") | {"sweep": "mine", "arm": "loud", "question": "Is it so?"}
+    record = run(config, tmp_path / "run", code="c")
+    told = told_by(tmp_path / "run")
+    assert told.run_id.startswith(f"{record['identity']}-")
+    assert (told.name, told.group, told.job_type) == ("mine/loud/seed-0", "mine", "loud")
+    assert (told.notes, told.tags, told.project) == ("Is it so?", ("a", "b"), "superpositional")
+    shown = {name: value for name, value in told.config.items() if name not in ("_wandb", "provenance")}
+    assert shown == record["config"]
+    assert told.config["provenance"]["code"] == record["code"]
+
+
+def test_two_arms_of_a_seed_differ_only_in_what_the_arm_sets(tmp_path) -> None:
+    found = {}
+    for arm, weight in (("one", 0.5), ("other", 0.1)):
+        config = composed(
+            "logger=wandb", "optimizer=superpositional", f"++optimizer.quantum_weight={weight}", "trainer=smoke"
+        )
+        run(config | {"sweep": "mine", "arm": arm}, tmp_path / arm, code="c")
+        found[arm] = told_by(tmp_path / arm).config
+    one, other = found.values()
+    differing = {name for name in one if one[name] != other[name]}
+    assert differing == {"optimizer", "arm"}
+    assert {name for name in one["optimizer"] if one["optimizer"][name] != other["optimizer"][name]} == {"quantum_weight"}
+
+
+def test_nothing_of_the_machine_or_its_user_is_written(tmp_path, monkeypatch, server) -> None:
+    """Not by an online run, which has a key, nor by one whose config and error name files."""
+    monkeypatch.setattr(
+        configs, "build", lambda config, build=configs.build: with_callback(build(config), Breaks(tmp_path))
+    )
+    config = composed("logger=wandb", "trainer=smoke", f"++trainer.default_root_dir={tmp_path}/deep/inside")
+    record = run(config, tmp_path / "run", code="c")
+    assert (record["status"], record["error"]) == ("failed", "FileNotFoundError: [Errno 2] No such file: 'gone.txt'")
+    words = {KEY, str(tmp_path), str(Path.home()), platform.node(), getpass.getuser() + "@"}
+    words = {word.encode() for word in words if len(word) > 3}
+    written = server.files | {"runs": str(server.runs).encode(), "record": (tmp_path / "run" / "record.json").read_bytes()}
+    assert {name: word for name, content in written.items() for word in words if word in content} == {}
+    assert server.runs[record["wandb_id"]]["exit"] == 1
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run(config, tmp_path / "offline", code="c")
+    assert told_by(tmp_path / "offline").exit_code == 1
+    assert [word for word in words if word in offline_files(tmp_path / "offline")[0].read_bytes()] == []
+
+
+class Breaks(Callback):
+    """An error that names a file of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        raise FileNotFoundError(2, "No such file", str(self.folder / "deep" / "gone.txt"))
+
+
+def test_an_online_run_arrives_whole_with_its_artifacts_and_their_lineage(tmp_path, server) -> None:
+    config = composed(*WHOLE, "++logger.entity=crew", "++logger.checkpoints=true") | {"sweep": "mine", "arm": "loud"}
+    record = run(config, tmp_path / "run", code="c")
+    assert list(server.runs) == [record["wandb_id"]]
+    arrived = server.runs[record["wandb_id"]]
+    assert (arrived["group"], arrived["job_type"], arrived["entity"], arrived["exit"]) == ("mine", "loud", "crew", 0)
+    rows = server.history(record["wandb_id"])
+    found = {}
+    for row in rows:
+        for name, value in row.items():
+            found.setdefault(name, []).append((row.get(tracking.STEP), value))
+    assert of_wandb(found) == scalars(tmp_path / "run")
+    assert any("circuit/drawing" in row for row in rows)
+    kinds = sorted(server.artifacts.values())
+    assert kinds == ["circuit", "dataset", "model", "run"]
+    assert server.uses == [(record["wandb_id"], "data-syntheticsequences")]
+    assert server.unknown == []
+    # It is not sent again.
+    from superpositional.tracking import arrivals
+
+    assert arrivals.marked(tmp_path / "run", arrivals.here(server.url), arrivals.state(tmp_path / "run"))
+
+
+def test_checkpoints_stay_here_unless_asked_for(tmp_path, server) -> None:
+    run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run", code="c")
+    assert "model" not in server.artifacts.values()
+
+
+class Loses(Callback):
+    """The network is lost in the second epoch."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.current_epoch == 1:
+            self.server.refuses = True
+
+
+def test_a_server_that_is_lost_mid_run_costs_no_step_and_is_said_once(tmp_path, monkeypatch, server, capfd) -> None:
+    build = configs.build
+    config = composed("logger=wandb", "++logger.finish_within=2")
+    plain = run(composed("logger=none"), tmp_path / "plain", code="c")
+    monkeypatch.setattr(configs, "build", lambda config: with_callback(build(config), Loses(server)))
+    started = time.monotonic()
+    record = run(config, tmp_path / "run", code="c")
+    # Two seconds for what is left, and what a run takes here: hanging is minutes.
+    assert time.monotonic() - started < 30
+    assert record["status"] == "done"
+    assert curves(tmp_path / "run") == curves(tmp_path / "plain")
+    assert record["summary"]["test/accuracy"] == plain["summary"]["test/accuracy"]
+    out = capfd.readouterr().out
+    assert out.count("W&B is lost") == 1
+    assert "`superpositional sync` sends what is missing" in out
+    assert not (tmp_path / "run" / "wandb" / "synced.json").exists()
+
+
+class KillsService(Callback):
+    """W&B's own process dies, as it does of a bug of its own."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if (trainer.current_epoch, batch_idx) == (1, 0):
+            subprocess.run(["pkill", "-9", "-P", str(os.getpid()), "wandb-core"], check=False)
+            time.sleep(0.3)
+
+
+def test_wandbs_own_process_dying_costs_no_step(tmp_path, monkeypatch, capfd) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr(configs, "build", lambda config, build=configs.build: with_callback(build(config), KillsService()))
+    record = run(composed("logger=wandb"), tmp_path / "run", code="c")
+    monkeypatch.undo()
+    assert record["status"] == "done"
+    assert capfd.readouterr().out.count("W&B is lost") == 1
+    plain = run(composed("logger=none"), tmp_path / "plain", code="c")
+    assert record["summary"]["test/accuracy"] == plain["summary"]["test/accuracy"]
+
+
+@pytest.mark.parametrize("key", [KEY, None], ids=["with a key", "without"])
+def test_with_the_network_refused_nothing_hangs_and_the_run_is_offline(tmp_path, monkeypatch, capfd, key) -> None:
+    address = closed_port()
+    monkeypatch.setenv("WANDB_BASE_URL", address)
+    if key:
+        monkeypatch.setenv("WANDB_API_KEY", key)
+    started = time.monotonic()
+    record = run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run", code="c")
+    assert time.monotonic() - started < 20
+    assert record["status"] == "done"
+    out = capfd.readouterr().out
+    why = f"{address} did not answer" if key else "no key is set; `wandb login` sets one"
+    assert out.count("W&B offline (") == 1
+    assert why in out
+    assert told_by(tmp_path / "run").exit_code == 0
+
+
+def test_a_server_that_is_silent_is_waited_for_no_longer_than_said(monkeypatch) -> None:
+    monkeypatch.setattr(asking, "ANSWER_WITHIN", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        started = time.monotonic()
+        assert tracking.resolve("auto")[0] == "offline"
+        assert time.monotonic() - started < 5
+
+
+def test_online_and_nothing_else_is_refused_in_words_where_there_is_no_network(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", closed_port())
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setitem(tracking.QUIET, "init_timeout", 2.0)
+    record = run(composed("logger=wandb", "logger.mode=online", "trainer=smoke"), tmp_path / "run", code="c")
+    assert record["status"] == "failed"
+    assert "W&B refused the run" in record["error"]
+    assert "take logger.mode=offline" in record["error"]
+
+
+def test_what_auto_becomes_is_decided_once_for_many_runs(monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", closed_port())
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    node = {"_target_": "superpositional.tracking.run.WandbTracking", "mode": "auto"}
+    environment, line = tracking.settle([node, node])
+    assert environment == {"WANDB_MODE": "offline"}
+    assert "did not answer" in line
+    assert tracking.settle([node | {"mode": "offline"}]) == ({}, "")
+    assert tracking.settle([]) == ({}, "")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert tracking.settle([node]) == ({}, "")
+
+
+def test_a_resumed_run_is_one_run_in_the_order_of_its_steps(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = composed(*WHOLE, "++trainer.max_epochs=4")
+    build = configs.build
+    monkeypatch.setattr(configs, "build", lambda config: with_callback(build(config), Stop()))
+    run(config, tmp_path / "run", code="c")
+    monkeypatch.setattr(configs, "build", build)
+    time.sleep(1.1)  # W&B names sessions by the second
+    record = run(config, tmp_path / "run", code="c", resume=True)
+    check_merged(tmp_path / "run", tmp_path / "one.wandb", record)
+    segments.await_end(offline_files(tmp_path / "run")[1])
+    ended = [segments.tell(file).exit_code for file in offline_files(tmp_path / "run")]
+    assert ended == [1, 0]
+    # The first session has gone beyond the step that the second went on from, and both have told of it.
+    told = [{step for step, _ in segments.tell(file).history["train/loss"]} for file in offline_files(tmp_path / "run")]
+    assert told[0] & told[1]
+
+
+@pytest.mark.slow
+def test_a_killed_run_that_goes_on_is_one_run_too(tmp_path, monkeypatch) -> None:
+    import multiprocessing
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = composed(*WHOLE, "++trainer.max_epochs=4", "++data.n_train=320")
+    worker = multiprocessing.get_context("spawn").Process(target=run_and_die, args=(config, tmp_path / "run"))
+    worker.start()
+    worker.join()
+    # What W&B's own process had not written then is in no segment, and still in the run.
+    (file,) = wait_for(lambda: offline_files(tmp_path / "run"))
+    time.sleep(1.1)
+    record = run(config, tmp_path / "run", code="c", resume=True)
+    assert file in offline_files(tmp_path / "run")
+    check_merged(tmp_path / "run", tmp_path / "one.wandb", record)
+
+
+def check_merged(folder: Path, target: Path, record: dict[str, Any]) -> None:
+    files = offline_files(folder)
+    assert len(files) == 2
+    segments.await_end(files[1])
+    curves = records.read_curves(folder / "curves.csv")
+    segments.write(target, segments.merged(files, 0, curves))
+    told = segments.tell(target)
+    assert told.run_id == record["wandb_id"]
+    assert of_wandb(told.history) == scalars(folder)
+    steps = [step for step, _ in told.history[tracking.STEP]]
+    assert steps == sorted(steps)
+    assert [value for _, value in told.history["_step"]] == list(range(len(steps)))
+    assert told.exit_code == 0
+
+
+def test_a_file_is_written_as_it_is_read_and_a_torn_one_is_read_up_to_there(tmp_path) -> None:
+    record = segments.Record()
+    sizes = [1, 32753, 32754, 32755, 32761, 40000, 100_000, 5]
+    found = []
+    for size in sizes:
+        record = segments.Record()
+        item = record.summary.update.add()
+        item.key, item.value_json = "k", "1" * size
+        found.append(record)
+    segments.write(tmp_path / "a.wandb", found)
+    assert list(segments.records_of(tmp_path / "a.wandb")) == found
+    whole = (tmp_path / "a.wandb").read_bytes()
+    (tmp_path / "torn.wandb").write_bytes(whole[:-3])
+    assert list(segments.records_of(tmp_path / "torn.wandb")) == found[:-1]
+    (tmp_path / "other.wandb").write_bytes(b"nothing of W&B's")
+    with pytest.raises(ValueError, match=r"is no file of W&B's"):
+        next(segments.records_of(tmp_path / "other.wandb"))
+
+
+@pytest.mark.slow
+def test_without_a_logger_nothing_of_wandb_is_imported(tmp_path) -> None:
+    code = (
+        "import sys\n"
+        "from superpositional.cli import main\n"
+        "try:\n    main(['train', 'trainer=smoke', 'logger=none'])\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "print([name for name in sys.modules if name.partition('.')[0].startswith('wandb')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_second_run_of_a_process_is_refused_while_one_is_open(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    other = wandb.init(dir=tmp_path, mode="offline", settings=wandb.Settings(silent=True, console="off"))
+    record = run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run", code="c")
+    other.finish()
+    assert record["status"] == "failed"
+    assert "a W&B run is already open in this process" in record["error"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mode": "cloud"}, "mode must be one of auto, online, offline, got 'cloud'"),
+        ({"finish_within": 0}, "finish_within must be seconds > 0, got 0"),
+        ({"finish_within": math.nan}, "finish_within must be seconds > 0, got nan"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(settings, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        tracking.WandbTracking(**settings)
