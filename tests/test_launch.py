@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import numpy as np
+import psutil
 import pytest
 from conftest import SMOKE, statuses, wait_for
 

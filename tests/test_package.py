@@ -17,8 +17,9 @@ PACKAGE = ROOT / "src" / "superpositional"
 LEFT = [
     "seeds", "records", "places", "claims", "ledger", "circuits", "modulations", "perturbation", "scope", "term",
     "optimizer_reference", "optimizer", "tracer", "schedules", "controls", "attention", "attention_controls", "nets",
-    "data", "tasks", "checkpoints", "callbacks", "convergence", "stopwatch", "circuit_statistics", "tracking", "llm",
-    "config", "hints", "locks", "check", "settings", "ranks", "run", "search", "sweep", "jobs", "forecast", "live",
+    "data", "tasks", "checkpoints", "callbacks", "convergence", "stopwatch", "circuit_statistics", "llm",
+    "config", "hints", "locks", "tracking", "check", "settings", "ranks", "run", "search", "sweep", "jobs", "forecast",
+    "live",
     "worker", "launch", "slurm", "train", "show", "probe", "step_bench", "logging_bench", "bench", "cli",
 ]  # fmt: skip
 CIRCUITS = [

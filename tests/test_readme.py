@@ -125,7 +125,7 @@ def test_every_path_and_link_that_readme_names_exists() -> None:
     assert _table("room in `src/superpositional/`") == {path.stem for path in package.glob("*.py")} - {"__init__"} | folders
 
 
-@pytest.mark.parametrize("sweep", sorted(path.name for path in PUBLISHED.iterdir()))
+@pytest.mark.parametrize("sweep", sorted(path.parent.name for path in PUBLISHED.glob("*/sweep.json")))
 def test_published_figures_tables_and_readmes_result_are_what_the_records_give_today(sweep: str, tmp_path: Path) -> None:
     published = PUBLISHED / sweep
     report = write_report(published, tmp_path)

@@ -16,7 +16,7 @@ from wandb_server import Server as Arrived
 
 import wandb
 from superpositional import config as configs
-from superpositional import records
+from superpositional import locks, records
 from superpositional.report import write_report
 from superpositional.run import run
 from superpositional.tracking import run as tracking
@@ -182,6 +182,18 @@ def test_what_cannot_be_sent_is_named(tmp_path, door, server) -> None:  # noqa: 
     assert code == 0
     assert "seed-0 is left out: it is at work, or was killed and has no record yet" in out
     assert "1 of 1 runs would be sent" in out
+
+
+def test_two_at_once_and_a_broken_record_are_told(tmp_path, server, door, monkeypatch) -> None:  # noqa: F811
+    monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(tmp_path / "cache"))
+    arm(tmp_path, "one", 0, "logger=none", *SHORT)
+    (tmp_path / "mine" / "one" / "seed-1").mkdir()
+    (tmp_path / "mine" / "one" / "seed-1" / "record.json").write_text("{")
+    with locks.alone_in(tmp_path / "cache" / "sync"):
+        code, out, err = door("sync", str(tmp_path / "mine"))
+    assert (code, "another `superpositional sync` is at work" in err) == (2, True)
+    assert "seed-1 is left out: " in out
+    assert server.runs == {}
 
 
 def test_a_run_moved_to_another_machine_is_sent_from_there(tmp_path, server, monkeypatch) -> None:  # noqa: F811

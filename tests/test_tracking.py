@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import wait_for
 from lightning.pytorch import Callback, Trainer
-from test_train import Stop, composed, curves, run_and_die, with_callback
+from test_train import SMALL, Stop, composed, curves, run_and_die, with_callback
 from wandb_server import KEY, Server, serving
 
 import wandb
@@ -211,6 +211,34 @@ def test_a_server_that_is_lost_mid_run_costs_no_step_and_is_said_once(tmp_path, 
     assert not (tmp_path / "run" / "wandb" / "synced.json").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("last", ["UpsertBucket", "file_stream", "CreateArtifact"])
+def test_whenever_the_network_goes_the_process_ends_and_sync_brings_the_rest(tmp_path, server, last) -> None:
+    """By its door, in a process of its own: what hangs at the exit of one hangs here."""
+    server.refuses_after = last
+    command = [str(Path(sys.executable).parent / "superpositional"), "train", *SMALL, *WHOLE, "logger.finish_within=2"]
+    started = time.monotonic()
+    done = subprocess.run(
+        [*command, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert time.monotonic() - started < 60
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert records.read_record(tmp_path / "run")["status"] == "done"
+    assert done.stdout.count("W&B is lost") == 1
+    server.refuses, server.refuses_after = False, None
+    sent = subprocess.run(
+        [command[0], "sync", "run"], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert sent.returncode == 0, sent.stdout + sent.stderr
+    (run_id,) = server.runs
+    found: dict[str, list[tuple[Any, Any]]] = {}
+    for row in server.history(run_id):
+        for name, value in row.items():
+            found.setdefault(name, []).append((row.get(tracking.STEP), value))
+    assert of_wandb(found) == scalars(tmp_path / "run")
+    assert server.runs[run_id]["exit"] == 0
+
+
 class KillsService(Callback):
     """W&B's own process dies, as it does of a bug of its own."""
 
@@ -261,11 +289,19 @@ def test_a_server_that_is_silent_is_waited_for_no_longer_than_said(monkeypatch) 
 def test_online_and_nothing_else_is_refused_in_words_where_there_is_no_network(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", closed_port())
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setitem(tracking.QUIET, "init_timeout", 2.0)
     record = run(composed("logger=wandb", "logger.mode=online", "trainer=smoke"), tmp_path / "run", code="c")
     assert record["status"] == "failed"
-    assert "W&B refused the run" in record["error"]
+    assert "W&B cannot be online: http" in record["error"]
     assert "take logger.mode=offline" in record["error"]
+
+
+def test_a_server_that_answers_and_then_takes_no_run_leaves_an_offline_one(tmp_path, monkeypatch, server, capfd) -> None:
+    monkeypatch.setitem(tracking.QUIET, "init_timeout", 2.0)
+    server.refuses_after = "GET"
+    record = run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run", code="c")
+    assert record["status"] == "done"
+    assert "W&B offline (the server refused the run: " in capfd.readouterr().out
+    assert told_by(tmp_path / "run").exit_code == 0
 
 
 def test_what_auto_becomes_is_decided_once_for_many_runs(monkeypatch) -> None:

@@ -27,6 +27,7 @@ class Server:
         self.unknown: list[str] = []
         self.refuses = False
         self.refused = 0
+        self.refuses_after: str | None = None  # an operation, or file_stream
         self.lock = threading.Lock()
         self.ids: dict[str, tuple[str, str]] = {}
 
@@ -157,6 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self._refused():
             self._send({})
+            self.server_of_ours.refuses |= self.server_of_ours.refuses_after == "GET"
 
     def do_PUT(self) -> None:
         body = self._body()
@@ -177,10 +179,12 @@ class _Handler(BaseHTTPRequestHandler):
         with ours.lock:
             if self.path.endswith("/file_stream"):
                 ours.stream(self.path.split("/")[-2], content)
+                ours.refuses = ours.refuses or ours.refuses_after == "file_stream"
                 answer: Any = {}
             else:
                 operation = content.get("operationName") or re.search(r"(?:query|mutation)\s+(\w+)", content["query"])[1]
                 answer = {"data": ours.answer(operation, content["query"], content.get("variables") or {})}
+                ours.refuses = ours.refuses or operation == ours.refuses_after
         self._send(answer)
 
 

@@ -49,7 +49,13 @@ MODULES = (
     "tracking.run",
     "tracking.artifacts",
 )
-PRELOADED = [*(f"superpositional.{name}" for name in MODULES), "wandb", "qiskit", "matplotlib.pyplot"]
+PRELOADED = [
+    *(f"superpositional.{name}" for name in MODULES),
+    "wandb",
+    "wandb.sdk.launch.inputs.internal",
+    "qiskit",
+    "matplotlib.pyplot",
+]
 GRACE = 30  # seconds that a run has to record where it is, once it is told to end
 GO_ON, FINISH, STOP, KILL = range(4)  # what the sweep has been told, by as many times Ctrl-C
 

@@ -6,6 +6,7 @@ Lightning come with the run. Read by ``train``'s doors and by ``worker``.
 
 import contextlib
 import datetime
+import gc
 import hashlib
 import math
 import os
@@ -237,6 +238,9 @@ def _train(
         try:
             checkpoint = None if found is None else found[0]
             with ranks.joined(trainer, folder, checkpoint, lost):
+                # What is there now stays: looking through all of it for garbage, which new objects set off, takes as long
+                # as many steps.
+                gc.freeze()
                 trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
                 measured["fit_seconds"] = _more(measured["fit_seconds"], time.perf_counter() - started)
                 started = None
@@ -250,6 +254,7 @@ def _train(
                 raise
             status, error = "interrupted", how_to_go_on(record["arm"])
         finally:
+            gc.unfreeze()
             if started is not None:
                 measured["fit_seconds"] = _more(measured["fit_seconds"], time.perf_counter() - started)
             measured |= {

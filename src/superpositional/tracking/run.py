@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lightning.pytorch.loggers import WandbLogger
 from superpositional.tracking.server import address, reachable
 
 MODES = ("auto", "online", "offline")
+EVERY = 2  # seconds from one handing over of rows to the next
 GRACE = 3  # seconds that W&B gets beyond its limit to keep it by itself
 # The step that a row belongs to, under Lightning's own name for it.
 STEP = "trainer/global_step"
@@ -101,6 +103,10 @@ class WandbTracking:
                 f"swallow this run's"
             )
         mode, why = resolve(self.mode)
+        if self.mode == "online":
+            server, why = reachable()
+            if server is None:
+                raise RuntimeError(f"W&B cannot be online: {why}; or take logger.mode=offline, and send it later")
         if mode == "disabled":
             say(f"W&B disabled ({why})")
             return None
@@ -113,6 +119,7 @@ class WandbTracking:
             if self.mode == "online":
                 raise RuntimeError(f"W&B refused the run: {told}; see `wandb login`, or take logger.mode=offline") from None
             mode, why = "offline", f"the server refused the run: {told}"
+            _abandon()  # it would go on asking
             self.run = self._init(folder, record, run_id, mode, resumed_from)
         where = self.run.url if mode == "online" else "`superpositional sync` uploads it"
         say(f"W&B {mode} ({why}): {where}")
@@ -154,6 +161,8 @@ class WandbTracking:
         from superpositional.tracking import arrivals, artifacts
 
         run, self.run = self.run, None
+        assert self.mirror is not None
+        self.mirror.hand_over()
         try:
             conclude(run, record)
             with artifacts.staged():
@@ -163,7 +172,7 @@ class WandbTracking:
             if not run.offline and not self.mirror.lost:
                 arrivals.mark(folder, arrivals.here(address()), arrivals.state(folder))
         except Exception as error:  # whatever W&B's own process dies of: the run is recorded
-            if not (self.mirror is not None and self.mirror.lost):
+            if not self.mirror.lost:
                 say(_lost(error))
             _abandon()
 
@@ -221,7 +230,7 @@ QUIET = {
     "host": "",
     "username": "",
     "program": "superpositional",
-    "init_timeout": 20.0,
+    "init_timeout": 10.0,
 }
 
 
@@ -243,12 +252,30 @@ class Mirror(WandbLogger):
     def __init__(self, run: Any, say: Callable[[str], None]) -> None:
         super().__init__(experiment=run)
         self.run, self.say, self.lost = run, say, False
+        self.rows: dict[int, dict[str, float]] = {}
+        self.handed_over = time.monotonic()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        if self.lost:
-            return
+        if step is None:
+            raise ValueError(f"a row needs a step, got none for {', '.join(metrics)}")
+        self.rows.setdefault(step, {}).update(metrics)
+
+    def save(self) -> None:
+        """Hand over what has come together in the last seconds, a row for each step: rows are what W&B costs a run."""
+        if time.monotonic() - self.handed_over >= EVERY:
+            self.hand_over()
+
+    def finalize(self, status: str) -> None:
+        """At the end of training, and of testing."""
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Give W&B what it has not got, unless it is lost."""
+        rows, self.rows = self.rows, {}
+        self.handed_over = time.monotonic()
         try:
-            self.run.log(dict(metrics) if step is None else {**metrics, STEP: step})
+            for step in sorted(rows) if not self.lost else ():
+                self.run.log({**rows[step], STEP: step})
         except Exception as error:  # whatever W&B's own process dies of: the record on disk goes on
             self.lost = True
             self.say(_lost(error))

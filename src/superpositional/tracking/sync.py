@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from superpositional import records
+from superpositional import locks, places, records
 from superpositional.tracking import arrivals, artifacts
 from superpositional.tracking.run import exit_code
 from superpositional.tracking.server import address, lines, reachable
@@ -105,6 +105,16 @@ def sync(
     server, why = reachable()
     if server is None:
         raise SyncError(f"nothing can be sent: {why}")
+    try:
+        # Two at once would both add what the server lacks.
+        with locks.alone_in(places.cache() / "sync"):
+            return _send_all(due, jobs, place, console)
+    except locks.ConfigError:
+        raise SyncError("another `superpositional sync` is at work; wait for its end") from None
+
+
+def _send_all(due: Sequence[Shipment], jobs: int, place: Mapping[str, Any], console: Console) -> int:
+    """In as many attempts as it takes; returns how many did not arrive."""
     failed = list(due)
     with tempfile.TemporaryDirectory(prefix="superpositional-sync-") as scratch:
         for attempt in range(ATTEMPTS):
@@ -126,16 +136,18 @@ def _found(folder: Path) -> tuple[list[Shipment], list[str]]:
     if not folder.is_dir():
         raise SyncError(f"{folder} is not there; name a run's folder, a sweep's, or outputs")
     found, skipped, sweeps = [], [], {}
-    places = sorted(
-        {path.parent for path in folder.rglob("record.json")} | {path.parent for path in folder.rglob("running.json")}
-    )
-    for place in places:
+    there = {path.parent for name in ("record.json", "running.json") for path in folder.rglob(name)}
+    for place in sorted(there):
         if records.SUPERSEDED in place.parts:
             continue
         if not (place / "record.json").is_file():
             skipped.append(f"{place} is left out: it is at work, or was killed and has no record yet; resume it, then sync")
             continue
-        record = records.read_record(place)
+        try:
+            record = records.read_record(place)
+        except records.Unreadable as error:
+            skipped.append(f"{place} is left out: {error}")
+            continue
         shipment = _shipment(place, record)
         found.append(shipment)
         if record["arm"] is not None:
