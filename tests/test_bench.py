@@ -86,7 +86,7 @@ def test_the_loggings_benchmark_runs_each_way_in_turns_and_pairs_what_ran_side_b
             with socket.socket() as asked:
                 assert asked.connect_ex(("127.0.0.1", urlsplit(server).port)) == errno.ECONNREFUSED
         known = ran.count(ran[-1]) > 1 or ran[-1][0] == "auto"
-        seconds = {"fit_seconds": 4.0, "cpu_seconds": 5.0, "wall_seconds": 6.0}
+        seconds = {"fit_seconds": 4.0, "cpu_seconds": 5.0, "wall_seconds": 6.0, "statistics_seconds": 0.25 * statistics}
         return {"status": "done", **seconds} if known else real(config, server)
 
     # What a run of its own process sets, this one gets back.
@@ -105,13 +105,16 @@ def test_the_loggings_benchmark_runs_each_way_in_turns_and_pairs_what_ran_side_b
     found = measured["measurements"]
     assert {name: len(each) for name, each in found.items()} == dict.fromkeys(logging_bench.WAYS, 2)
     for each in (each for way in found.values() for each in way):
-        assert set(each) == {"fit_seconds", "cpu_seconds", "wall_seconds", "process_seconds"}
-        assert min(each.values()) > 0
+        assert set(each) == {"fit_seconds", "cpu_seconds", "wall_seconds", "process_seconds", "statistics_seconds"}
+        assert min(value for name, value in each.items() if name != "statistics_seconds") > 0
+    # Where there are none they take nothing, and elsewhere a part of the whole.
+    assert [each["statistics_seconds"] for each in found["no statistics"]] == [0, 0]
+    assert all(0 < each["statistics_seconds"] < each["cpu_seconds"] for each in found["plain"])
     assert found["refused"][0]["fit_seconds"] == 4
     rows = logging_bench.rows(measured)
-    assert len(rows) == 9
-    assert rows[0][1:3] == tuple([each["fit_seconds"] for each in found[way]] for way in ("plain", "no statistics"))
-    assert rows[6][1:3] == tuple([each["fit_seconds"] for each in found[way]] for way in ("refused", "plain"))
+    assert len(rows) == 10
+    assert rows[1][1:3] == tuple([each["fit_seconds"] for each in found[way]] for way in ("plain", "no statistics"))
+    assert rows[7][1:3] == tuple([each["fit_seconds"] for each in found[way]] for way in ("refused", "plain"))
     assert "medians of 2 repeats with 1 runs each" in out
     # A hundredth is what is asked about.
     assert re.search(r"│ \d+\.\d{3} │", out)

@@ -18,6 +18,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from superpositional import config as configs
+from superpositional.attention import QuantumAttention
+from superpositional.circuit_statistics import CircuitStatistics
 
 # What is chosen beside the overrides of each way to run.
 WAYS = {
@@ -38,24 +40,44 @@ CLOCKS = {
     "cpu_seconds": "training, CPU",
     "process_seconds": "from the process's start to its end",
 }
+# Where the circuits' statistics take their time, beside attention's own sums.
+HOOKS = ("on_train_start", "on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end")
 # Of the right length, and nobody's.
 KEY = "0" * 40
 
 
 class Spent(Callback):
-    """CPU seconds of training, all threads of the process: what else the machine does touches them less than any clock."""
+    """CPU seconds of training, all threads of the process: what else the machine does touches them less than any clock. And
+    those that the circuits' statistics take of them, by a clock around each of their calls."""
 
     def __init__(self) -> None:
-        self.since, self.spent = 0.0, 0.0
+        self.since, self.spent, self.of_statistics = 0.0, 0.0, 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for callback in trainer.callbacks:
+            if isinstance(callback, CircuitStatistics):
+                for name in HOOKS:
+                    setattr(callback, name, self._clocked(getattr(callback, name)))
+        for module in pl_module.modules():
+            if isinstance(module, QuantumAttention):
+                module._measure = self._clocked(module._measure)
         self.since = time.process_time()
+
+    def _clocked(self, call: Callable) -> Callable:
+        def clocked(*arguments: Any) -> Any:
+            started = time.process_time()
+            try:
+                return call(*arguments)
+            finally:
+                self.of_statistics += time.process_time() - started
+
+        return clocked
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.spent = time.process_time() - self.since
 
     def notes(self) -> dict[str, Any]:
-        return {"cpu_seconds": self.spent}
+        return {"cpu_seconds": self.spent, "statistics_seconds": self.of_statistics}
 
 
 def measure(overrides: Sequence[str], runs: int, repeats: int, track: Callable[[Sequence], Any]) -> dict[str, Any]:
@@ -83,7 +105,9 @@ def measure(overrides: Sequence[str], runs: int, repeats: int, track: Callable[[
 def rows(measured: Mapping[str, Any]) -> list[tuple[str, list[float], list[float], str]]:
     """What, ours, the peer's, unit: of each comparison its measurements, side by side."""
     found = measured["measurements"]
-    return [
+    own = "circuit statistics' own time; peer: the training that it is part of, CPU (at most 0.01)"
+    shares = [[each[clock] for each in found["plain"]] for clock in ("statistics_seconds", "cpu_seconds")]
+    return [(own, *shares, " s")] + [
         (
             f"{what}: {of}{f' (at most {most})' * (clock == 'fit_seconds')}",
             *([each[clock] for each in found[name]] for name in (ours, peer)),
@@ -111,7 +135,9 @@ def _timed(config: dict[str, Any], server: str) -> dict[str, float]:
         raise configs.ConfigError(
             [f"a run of the benchmark did not end as done: {record['error']}; choose other overrides"]
         )
-    return {clock: record[clock] for clock in ("fit_seconds", "cpu_seconds", "wall_seconds")} | {"process_seconds": seconds}
+    return {clock: record[clock] for clock in ("fit_seconds", "cpu_seconds", "wall_seconds", "statistics_seconds")} | {
+        "process_seconds": seconds
+    }
 
 
 def _run(config: dict[str, Any], server: str) -> dict[str, Any]:
