@@ -25,6 +25,9 @@ from superpositional.launch import LocalLauncher
 from superpositional.records import read_curves, read_record
 from superpositional.tracking import segments
 
+# What a clock says or the machine, of curves and summaries.
+CLOCKS = ("time/", "throughput/", "memory/", "convergence/seconds")
+
 # Runs of about a second, with a checkpoint after every epoch.
 SHORT = ["trainer.max_epochs=3", "data.n_train=400", "data.n_validation=200", "data.n_test=500", "logger=none"]
 PROBES = """
@@ -128,11 +131,11 @@ def numbers(folder: Path) -> dict[str, dict]:
         curves = records.read_curves(path.parent / "curves.csv")
         summary = json.loads(path.read_text())["summary"]
         found[str(path.parent.relative_to(folder))] = {
-            **{name: value for name, value in summary.items() if "seconds" not in name},
+            **{name: value for name, value in summary.items() if not name.startswith(CLOCKS)},
             **{
                 name: (steps.tolist(), values.tobytes())
                 for name, (steps, values) in curves.items()
-                if "seconds" not in name
+                if not name.startswith(CLOCKS)
             },
         }
     return found
