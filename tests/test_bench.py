@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from urllib.parse import urlsplit
 
 import pytest
+import wandb
 from conftest import SMOKE
 
 from superpositional import logging_bench
@@ -96,6 +97,7 @@ def test_the_loggings_benchmark_runs_each_way_in_turns_and_pairs_what_ran_side_b
     monkeypatch.setattr(logging_bench, "ProcessPoolExecutor", Inline)
     monkeypatch.setattr(logging_bench, "_run", run)
     code, out, err = door("bench", "logging", "trainer=smoke", "--repeats", "2")
+    wandb.teardown()  # of the run that this process has had
     assert code == 0, err
     plain, bare = (None, True, 0), (None, False, 0)
     offline, refused = ((mode, True, 0) for mode in ("offline", "auto"))

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from test_tracking import WHOLE, alone, closed_port, of_wandb, scalars, server  # noqa: F401 - fixtures
 from test_train import Stop, composed, with_callback
 from wandb_server import Server as Arrived
 
-import wandb
 from superpositional import config as configs
 from superpositional import locks, records
 from superpositional.report import write_report
@@ -62,7 +62,7 @@ def test_what_was_offline_resumed_or_never_logged_arrives_whole_and_once(logged,
     code, out, _ = door("sync", str(logged), "--dry-run")
     assert (code, server.runs) == (0, {})
     assert "as it was logged offline, with its artifacts" in out
-    assert "2 offline sessions made one" in out
+    assert "2 sessions made one" in out
     assert "never logged: told from its record" in out
     code, out, err = door("sync", str(logged), "--jobs", "3", "--entity", "crew")
     assert (code, "3 of 3 runs sent" in out) == (0, True), out + err
@@ -182,6 +182,49 @@ def test_what_cannot_be_sent_is_named(tmp_path, door, server) -> None:  # noqa: 
     assert code == 0
     assert "seed-0 is left out: it is at work, or was killed and has no record yet" in out
     assert "1 of 1 runs would be sent" in out
+
+
+def test_a_run_begun_offline_and_ended_online_arrives_whole(tmp_path, server, monkeypatch) -> None:  # noqa: F811
+    build = configs.build
+    config = composed(*WHOLE, "++trainer.max_epochs=4")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr(configs, "build", lambda config: with_callback(build(config), Stop()))
+    run(config, tmp_path / "run", code="c")
+    monkeypatch.setattr(configs, "build", build)
+    monkeypatch.delenv("WANDB_MODE")
+    wandb.teardown()
+    record = run(config, tmp_path / "run", code="c", resume=True)
+    # What the server has is the second half.
+    assert list(server.runs) == [record["wandb_id"]]
+    assert len(history(server, record["wandb_id"])["train/loss"]) < len(scalars(tmp_path / "run")["train/loss"])
+    assert syncing.sync(tmp_path / "run") == 0
+    assert of_wandb(history(server, f"{record['wandb_id']}-whole")) == scalars(tmp_path / "run")
+    assert server.runs[f"{record['wandb_id']}-whole"]["exit"] == 0
+
+
+def test_copies_odd_names_and_folders_that_take_no_mark_are_sent_once(tmp_path, server, capfd) -> None:  # noqa: F811
+    config = composed("logger=none", *SHORT) | {"sweep": "my sweep=ü", "arm": "one arm", "question": "Is it so?"}
+    run(config, tmp_path / "odd" / "one arm" / "seed-0", code="c")
+    (tmp_path / "odd" / "report").mkdir()
+    records.write_json(tmp_path / "odd" / "report" / "claims.json", {"verdicts": []})
+    shutil.copytree(tmp_path / "odd" / "one arm", tmp_path / "odd" / "copy")
+    (tmp_path / "odd" / "copy" / "seed-0" / "wandb").write_text("no folder")
+    assert syncing.sync(tmp_path / "odd") == 0
+    assert len(server.runs) == 2
+    assert "has arrived, which cannot be noted" in capfd.readouterr().out
+    # To another project it has not been sent yet; to the first it has.
+    assert syncing.sync(tmp_path / "odd" / "one arm", project="other") == 0
+    assert {each["project"] for each in server.runs.values()} == {"other"}
+    assert syncing.sync(tmp_path / "odd" / "one arm") == 0
+    assert "2 of 2 runs are there already" in capfd.readouterr().out
+
+
+def test_syncing_leaves_nothing_where_it_is_called(tmp_path, server, door, monkeypatch) -> None:  # noqa: F811
+    arm(tmp_path, "one", 0, "logger=none", *SHORT)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert door("sync", str(tmp_path / "mine"))[0] == 0
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_two_at_once_and_a_broken_record_are_told(tmp_path, server, door, monkeypatch) -> None:  # noqa: F811

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from conftest import wait_for
 from lightning.pytorch import Callback, Trainer
 from test_train import SMALL, Stop, composed, curves, run_and_die, with_callback
 from wandb_server import KEY, Server, serving
 
-import wandb
 from superpositional import config as configs
 from superpositional import records
 from superpositional.run import run
@@ -348,7 +348,9 @@ def test_a_killed_run_that_goes_on_is_one_run_too(tmp_path, monkeypatch) -> None
     (file,) = wait_for(lambda: offline_files(tmp_path / "run"))
     time.sleep(1.1)
     record = run(config, tmp_path / "run", code="c", resume=True)
+    # It goes on as the run that it was, there too.
     assert file in offline_files(tmp_path / "run")
+    assert file.parent.name.endswith(record["wandb_id"])
     check_merged(tmp_path / "run", tmp_path / "one.wandb", record)
 
 

@@ -184,7 +184,7 @@ class GradientNorm(Callback):
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             norm /= scaler.get_scale()
         # Not a number where float16 overflowed: GradScaler leaves that step out, and so does the curve.
-        if math.isfinite(norm):
+        if math.isfinite(norm) or scaler is None:
             log(trainer, {step: {"gradient/norm": norm}}, check=False)
 
 

@@ -8,6 +8,7 @@ import contextlib
 import datetime
 import gc
 import hashlib
+import json
 import math
 import os
 import platform
@@ -223,6 +224,9 @@ def _train(
         mirror = parts.tracking.open(folder, record, say=say, run_id=record["wandb_id"], resumed_from=since)
         loggers += [mirror] if mirror is not None else []
         measured["wandb_id"] = parts.tracking.run_id
+        # A run that is killed goes on as the same one there.
+        running = json.loads((folder / RUNNING).read_text()) | {"wandb_id": parts.tracking.run_id}
+        records.write_json(folder / RUNNING, running)
 
     def lost(reason: str) -> None:
         records.write_record(folder, record | measured | {"status": "failed", "error": reason, "wall_seconds": None})
@@ -346,7 +350,7 @@ def _measure(trainer: Any, callbacks: Sequence[Any], curves: Path, measured: dic
                 summary |= callback.summary(points, steps_per_epoch)
             if hasattr(callback, "notes"):
                 measured |= callback.notes()
-    measured["warnings"] = [str(warning.message) for warning in caught]
+    measured["warnings"] = [_without_paths(str(warning.message)) for warning in caught]
     for text in measured["warnings"]:
         say(f"Warning: {text}")
     measured["summary"] = summary

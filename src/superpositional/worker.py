@@ -20,6 +20,8 @@ from superpositional.jobs import Job
 
 # Of libraries with threads of their own beside torch's, which the run sets: runs side by side must not fight for cores.
 THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+# W&B's process of whoever starts the run, who may end before it: each run has its own.
+SERVICE = "WANDB_SERVICE"
 # By these Lightning would take a run within a job of Slurm's for one process of several, and requeue it by itself.
 SLURM_TASKS = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME", "SLURM_PROCID", "SLURM_LOCALID")
 
@@ -32,7 +34,7 @@ def start(job: Job, context: BaseContext, environment: Mapping[str, str] | None 
         context: how multiprocessing makes the process: "forkserver" here, "fork" of a task of Slurm's that does no more.
         environment: variables beside or instead of this process's own, such as the GPU to use.
     """
-    own = {key: value for key, value in os.environ.items() if key not in SLURM_TASKS}
+    own = {key: value for key, value in os.environ.items() if key not in (*SLURM_TASKS, SERVICE)}
     threads = dict.fromkeys(THREAD_COUNTS, str(job.config["threads"]))
     resume = job.prepare()
     process = context.Process(target=_live, args=(job, own | threads | dict(environment or {}), resume), name=job.name)

@@ -34,15 +34,24 @@ def fingerprint(files: Sequence[Path]) -> str:
 
 
 def mark(folder: Path, place: Mapping[str, Any], state: str, name: Path = MARK) -> None:
-    """Note that what lies in a folder has arrived at a place."""
+    """Note that what lies in a folder has arrived at a place; what it was before is no news any more.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     path = folder / name
     path.parent.mkdir(exist_ok=True)
-    records.write_json(path, {**place, "state": state})
+    kept = [each for each in _marks(folder, name) if each["state"] == state and each != {**place, "state": state}]
+    records.write_json(path, {"arrived": [*kept, {**place, "state": state}]})
 
 
 def marked(folder: Path, place: Mapping[str, Any], state: str, name: Path = MARK) -> bool:
     """Whether what lies there now has arrived at this place."""
+    return {**place, "state": state} in _marks(folder, name)
+
+
+def _marks(folder: Path, name: Path) -> list[dict[str, Any]]:
     try:
-        return json.loads((folder / name).read_text(encoding="utf-8")) == {**place, "state": state}
-    except (FileNotFoundError, json.JSONDecodeError):
-        return False
+        return json.loads((folder / name).read_text(encoding="utf-8"))["arrived"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -7,6 +7,7 @@ decide an artifact's version, so a thousand runs of one circuit share one. Read 
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -78,6 +79,11 @@ def recorded(run_id: str, folder: Path, record: Mapping[str, Any]) -> Any:
     """The files of a run's record: the same files make the same version, whoever logs them."""
     files = [folder / name for name in RECORDED if (folder / name).is_file()]
     return of_files(f"record-{run_id}", "run", files, {name: record[name] for name in ("status", "arm", "seed")})
+
+
+def named(text: str) -> str:
+    """A text as W&B takes it for the name of an artifact, or a run's id."""
+    return re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)
 
 
 def of_files(name: str, kind: str, files: list[Path], metadata: Mapping[str, Any] | None = None) -> Any:

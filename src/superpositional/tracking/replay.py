@@ -74,7 +74,7 @@ def report(
     run.summary.update({f"verdict/{name}": verdict for name, verdict in verdicts.items()})
     for name, (place, record) in runs.items():
         artifacts.used(run, artifacts.recorded(name, place, record))
-    output = wandb.Artifact(f"report-{first['sweep']}", "report", metadata=verdicts)
+    output = wandb.Artifact(artifacts.named(f"report-{first['sweep']}"), "report", metadata=verdicts)
     output.add_dir(str(folder))
     artifacts.logged(run, output)
     path = Path(run.settings.sync_file)

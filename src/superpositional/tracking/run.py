@@ -8,6 +8,7 @@ once, and ``superpositional sync`` sends what is missing. Read by train; nothing
 
 import contextlib
 import os
+import re
 import secrets
 import threading
 import time
@@ -66,6 +67,9 @@ class WandbTracking:
             wrong.append(f"mode must be one of {', '.join(MODES)}, got {mode!r}; logger=none leaves W&B out")
         if environment not in ("online", "offline", "disabled"):
             wrong.append(f"WANDB_MODE must be online, offline or disabled, got {environment!r}; unset it")
+        for name, value in (("project", project), ("entity", entity)):
+            if (value is None and name == "project") or not (value is None or re.fullmatch(r"[^/\\#?%:]+", str(value))):
+                wrong.append(f"{name} must be a name without any of / \\ # ? % :, got {value!r}")
         if isinstance(finish_within, bool) or not isinstance(finish_within, int | float) or not finish_within > 0:
             wrong.append(f"finish_within must be seconds > 0, got {finish_within!r}; mode=offline waits for nothing")
         if wrong:
@@ -74,6 +78,7 @@ class WandbTracking:
         self.checkpoints, self.system_metrics, self.finish_within = checkpoints, system_metrics, finish_within
         self.run: Any = None
         self.mirror: Mirror | None = None
+        self.resumed = False
 
     def open(
         self,
@@ -114,16 +119,23 @@ class WandbTracking:
         run_id = run_id or f"{record['identity']}-{secrets.token_hex(3)}"
         try:
             self.run = self._init(folder, record, run_id, mode, resumed_from)
-        except wandb.Error as error:
+        except Exception as error:  # whatever W&B's own process dies of
             told = (str(error).splitlines() or [type(error).__name__])[0]
+            _abandon()  # it would go on asking
             if self.mode == "online":
                 raise RuntimeError(f"W&B refused the run: {told}; see `wandb login`, or take logger.mode=offline") from None
-            mode, why = "offline", f"the server refused the run: {told}"
-            _abandon()  # it would go on asking
-            self.run = self._init(folder, record, run_id, mode, resumed_from)
+            try:
+                if mode == "offline":
+                    raise
+                mode, why = "offline", f"the server refused the run: {told}"
+                self.run = self._init(folder, record, run_id, mode, resumed_from)
+            except Exception as again:
+                say(_lost(again))
+                return None
         where = self.run.url if mode == "online" else "`superpositional sync` uploads it"
         say(f"W&B {mode} ({why}): {where}")
         self.mirror = Mirror(self.run, say)
+        self.resumed = resumed_from is not None
         return self.mirror
 
     def _init(self, folder: Path, record: Mapping[str, Any], run_id: str, mode: str, resumed_from: int | None) -> Any:
@@ -169,12 +181,16 @@ class WandbTracking:
                 if not run.offline:
                     artifacts.attach(run, folder, record, checkpoints=self.checkpoints)
                 _finish(run, exit_code(record), self.finish_within)
-            if not run.offline and not self.mirror.lost:
+            # Of a resumed one the server may lack an earlier session, or have some of its steps twice.
+            if not run.offline and not self.mirror.lost and not self.resumed:
                 arrivals.mark(folder, arrivals.here(address()), arrivals.state(folder))
         except Exception as error:  # whatever W&B's own process dies of: the run is recorded
             if not self.mirror.lost:
                 say(_lost(error))
             _abandon()
+        except BaseException:
+            _abandon()
+            raise
 
 
 def start(
@@ -310,9 +326,8 @@ def _finish(run: Any, code: int, within: float) -> None:
 def _abandon() -> None:
     """End W&B's own process, which would hold up ours at its end for as long as the server is gone."""
     import psutil
-    from wandb.sdk.lib import module
-
     import wandb
+    from wandb.sdk.lib import module
 
     process = getattr(getattr(wandb.setup(), "_connection", None), "_proc", None)
     for child in psutil.Process().children(recursive=True):

@@ -138,7 +138,14 @@ def tell(path: Path) -> Told:
     )
 
 
-def merged(segments: Sequence[Path], exit_code: int, curves: Mapping[str, Curve], *, in_order: bool = True) -> list[Record]:
+def merged(
+    segments: Sequence[Path],
+    exit_code: int,
+    curves: Mapping[str, Curve],
+    *,
+    run_id: str | None = None,
+    in_order: bool = True,
+) -> list[Record]:
     """The records of one run that one or more sessions have written: one start, one end, each step once, in order.
 
     Rows of steps that a later session made again are left out: it says from which step it went on. What W&B's process had
@@ -148,6 +155,7 @@ def merged(segments: Sequence[Path], exit_code: int, curves: Mapping[str, Curve]
         segments: the sessions' files, in the order of their start; what else there is to say of the run comes last.
         exit_code: of the run's end.
         curves: every scalar of the record, as (steps, values).
+        run_id: of the run that they become; None: the one they are of.
         in_order: sort rows by step; else they stay in the order in which they were logged, which is that of a server that
             has heard a part of them already.
     """
@@ -171,6 +179,8 @@ def merged(segments: Sequence[Path], exit_code: int, curves: Mapping[str, Curve]
                 # A session killed early has left not even these.
                 if all(each.WhichOneof("record_type") != kind for each in head):
                     head.append(record)
+                    if kind == "run" and run_id is not None:
+                        record.run.run_id = run_id
             elif kind not in ("exit", "final", "footer", "request"):
                 # Files of an earlier session may be gone; what it said of a metric or its summary stands.
                 rest.append(record)

@@ -28,6 +28,7 @@ from superpositional.tracking.server import address, lines, reachable
 
 REPORTED = Path("synced.json")  # the mark of a report, beside it
 ATTEMPTS = 3
+COUNTED_WITHIN = 20  # seconds that a server may take to count what it has been sent
 WAIT = 2.0  # seconds before the second attempt; four times as long before the third
 # W&B's own attempts at one request; its default goes on for hours.
 ATTEMPTS_AT_ONE = 4
@@ -155,7 +156,8 @@ def _found(folder: Path) -> tuple[list[Shipment], list[str]]:
     for (home, sweep), runs in sweeps.items():
         report = home / "report"
         if (report / "claims.json").is_file():
-            name = f"report-{sweep}-{next(iter(runs.values()))[1]['machine']}"
+            # Of this sweep of this name: by the first of its runs.
+            name = artifacts.named(f"report-{sweep}-{next(iter(runs))[-6:]}")
             files = [path for path in sorted(report.rglob("*")) if path.is_file() and path.name != REPORTED.name]
             found.append(Shipment(report, name, "report", arrivals.fingerprint(files), {"config": {}}, runs=runs))
     return found, skipped
@@ -171,13 +173,20 @@ def _shipment(place: Path, record: Mapping[str, Any]) -> Shipment:
         told = f"{record['identity']} {record['started']} {record['machine']}"
         run_id = f"{record['identity']}-{hashlib.sha256(told.encode()).hexdigest()[:6]}"
     how = ("record", "offline")[len(segments)] if len(segments) < 2 else "merged"
+    if len(segments) > 1 and not all(map(_is_offline, segments)):
+        # What a server has of an online session is neither whole nor in order, and it only adds to that.
+        run_id = f"{run_id}-whole"
     return Shipment(place, run_id, how, arrivals.state(place), record, segments)
+
+
+def _is_offline(segment: Path) -> bool:
+    return segment.parent.name.startswith("offline-")
 
 
 def _words(each: Shipment) -> str:
     return {
         "offline": "as it was logged offline, with its artifacts",
-        "merged": f"{len(each.segments)} offline sessions made one, with its artifacts",
+        "merged": f"{len(each.segments)} sessions made one, with its artifacts",
         "record": "never logged: told from its record",
         "report": f"the report, with its {len(each.runs)} runs as inputs",
     }[each.how]
@@ -204,6 +213,8 @@ def _attempt(
         preparing = bar.add_task("preparing", total=len(due))
         for number, each in enumerate(due):
             try:
+                if each.run_id in ready:
+                    continue
                 ready[each.run_id] = prepare(each, scratch / str(number), place), each
             except (OSError, ValueError) as error:
                 console.print(f"{each.folder}: {error}", soft_wrap=True)
@@ -212,14 +223,18 @@ def _attempt(
         paths = [found.path for found, _ in ready.values()]
         _send(paths, jobs, place, log, lambda: bar.update(sending, completed=sum(map(_is_sent, paths))))
         arrived = {run_id for run_id, (found, _) in ready.items() if _is_sent(found.path) and _is_there(run_id, found)}
-    for run_id in arrived:
-        each = ready[run_id][1]
-        arrivals.mark(each.folder, place, each.state, each.mark)
+    # A copy of a run is that run.
+    there = [each for each in due if each.run_id in arrived and each.state == ready[each.run_id][1].state]
+    for each in there:
+        try:
+            arrivals.mark(each.folder, place, each.state, each.mark)
+        except OSError as error:
+            console.print(f"{each.folder} has arrived, which cannot be noted: {error}", soft_wrap=True)
     if len(arrived) < len(ready):
         # In W&B's words.
         said = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line]
         console.print("\n".join(dict.fromkeys(said[-5:])), soft_wrap=True)
-    return [each for each in due if each.run_id not in arrived]
+    return [each for each in due if each not in there]
 
 
 def prepare(each: Shipment, scratch: Path, place: Mapping[str, Any]) -> Ready:
@@ -245,18 +260,23 @@ def prepare(each: Shipment, scratch: Path, place: Mapping[str, Any]) -> Ready:
     for folder in replay.files_beside(parts):
         shutil.copytree(folder, path.parent / "files", dirs_exist_ok=True)
     # What of an online run has arrived are its first rows as it logged them; of others, as they were sent before.
-    offline = all(part.parent.name.startswith("offline-") for part in each.segments)
+    in_order = len(each.segments) != 1 or _is_offline(each.segments[0])
     curves = records.read_curves(each.folder / "curves.csv")
-    told = segments.merged(parts, exit_code(each.record), curves, in_order=offline)
+    told = segments.merged(parts, exit_code(each.record), curves, run_id=each.run_id, in_order=in_order)
     segments.write(path, segments.after(told, there))
     return Ready(path, project, entity, max(there, segments.rows_of(told)))
 
 
 def _is_there(run_id: str, ready: Ready) -> bool:
+    deadline = time.monotonic() + COUNTED_WITHIN
     try:
-        return lines(run_id, ready.project, ready.entity) >= ready.rows
+        while lines(run_id, ready.project, ready.entity) < ready.rows:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(1)
     except OSError:
         return False
+    return True
 
 
 def _projects(runs: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> Iterator[str]:
@@ -275,7 +295,7 @@ def _send(paths: Sequence[Path], jobs: int, place: Mapping[str, Any], log: Path,
     bounds = dict.fromkeys(RETRIES, str(ATTEMPTS_AT_ONE))
     command = [sys.executable, "-m", "wandb", "sync", "--yes", "--include-online", "-n", str(jobs), *where]
     with log.open("ab") as out:
-        sending = subprocess.Popen([*command, *map(str, paths)], stdout=out, stderr=out, env=own | bounds)
+        sending = subprocess.Popen([*command, *map(str, paths)], stdout=out, stderr=out, env=own | bounds, cwd=log.parent)
         try:
             while sending.poll() is None:
                 tick()
