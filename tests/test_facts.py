@@ -1,6 +1,7 @@
 """What is known of a circuit: is it right on a device, found out once, and never a reason for a run to fail?"""
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -196,7 +197,7 @@ def test_whoever_is_interrupted_leaves_no_file(cache: Path, monkeypatch) -> None
     def interrupted(*_) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.os, "replace", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         kept("thing", {}, lambda: {})
     assert list(cache.iterdir()) == []

@@ -160,6 +160,16 @@ class Curves(Callback):
         log(trainer, rows, check=check)
 
 
+def scaler_of(trainer: Trainer) -> Any:
+    """Its GradScaler, of float16's; None without one."""
+    return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def meets_scaled_gradients(trainer: Trainer, optimizer: Optimizer) -> bool:
+    """Whether gradients are still scaled before the optimizer's step: those that unscale for themselves, fused ones."""
+    return scaler_of(trainer) is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
+
+
 class GradientNorm(Callback):
     """Logs ``gradient/norm`` per interval: the Euclidean norm of all of a step's gradient, before clipping.
 
@@ -179,9 +189,8 @@ class GradientNorm(Callback):
             return
         norm = torch.nn.utils.get_total_norm(gradients)
         norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
-        # Steps that unscale for themselves, fused ones, meet gradients still scaled.
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+        scaler = scaler_of(trainer)
+        if meets_scaled_gradients(trainer, optimizer):
             norm /= scaler.get_scale()
         # Not a number where float16 overflowed: GradScaler leaves that step out, and so does the curve.
         if math.isfinite(norm) or scaler is None:

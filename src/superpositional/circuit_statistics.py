@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
 from superpositional.attention import QuantumAttention
-from superpositional.callbacks import Curve, interval, log
+from superpositional.callbacks import Curve, interval, log, meets_scaled_gradients
 from superpositional.circuits import Ansatz, facts, portrait, series
 from superpositional.circuits.expressibility import PAIRS
 from superpositional.circuits.measures import entanglement
@@ -125,9 +125,8 @@ class CircuitStatistics(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if not self.measured_step:
             return
-        # Weights and angles as the step will see them; gradients before clipping. Fused steps meet them still scaled.
-        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        scaled = scaled and getattr(optimizer, "_step_supports_amp_scaling", False)
+        # Weights and angles as the step will see them; gradients before clipping.
+        scaled = meets_scaled_gradients(trainer, optimizer)
         for name, module in self.attentions.items():
             module.measuring = False
             # A module may not have been called in this step.

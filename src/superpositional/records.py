@@ -26,6 +26,7 @@ import json
 import math
 import os
 import subprocess
+import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -80,6 +81,9 @@ NEVER_TRAINS = (
     "tuning.py",
     "verdicts.py",
     "wording.py",
+    "replay.py",
+    "segments.py",
+    "sync.py",
     "workspaces.py",
 )
 # Config keys that name, place or show a run but cannot change its numbers.
@@ -184,7 +188,7 @@ def truncate_curves(path: Path, step: int) -> None:
 
 
 def replace_file(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}")
     try:
         with temporary.open("w") as file:
             file.write(text)

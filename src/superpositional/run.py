@@ -13,7 +13,6 @@ import math
 import os
 import platform
 import re
-import resource
 import sys
 import time
 import traceback
@@ -57,6 +56,7 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
     import torch
 
     from superpositional import checkpoints
+    from superpositional.stopwatch import peak_bytes
 
     # What need not be done again, None if all must be.
     found, broken = checkpoints.newest(folder) if resume else (None, [])
@@ -102,11 +102,7 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
             "status": status,
             "error": error and _without_paths(error.strip().splitlines()[-1]),
             "wall_seconds": _more(seconds_before, time.perf_counter() - started),
-            # Kilobytes on Linux, bytes on macOS.
-            "peak_memory_bytes": max(
-                peak_before,
-                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
-            ),
+            "peak_memory_bytes": max(peak_before, peak_bytes()),
         }
         if torch.cuda.is_available():
             record["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()

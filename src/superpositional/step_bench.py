@@ -8,7 +8,6 @@ is known. Read by bench.
 
 import itertools
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from superpositional import config as configs
+from superpositional.stopwatch import peak_bytes
 
 # The first steps of a process allocate what the others use again.
 WARM = 2
@@ -133,5 +133,4 @@ def _loop(config: dict[str, Any], how: str, steps: int) -> dict[str, Any]:
 
 def _told(ends: Sequence[float]) -> dict[str, Any]:
     seconds = [after - before for before, after in itertools.pairwise(ends)]
-    # Kilobytes on Linux.
-    return {"seconds": seconds, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return {"seconds": seconds, "peak_bytes": peak_bytes()}

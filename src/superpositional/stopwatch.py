@@ -150,9 +150,14 @@ class Throughput(Callback):
         self._restart(trainer)
 
 
+def peak_bytes() -> int:
+    """The most memory that this process has taken."""
+    # Kilobytes on Linux, bytes on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def _peak_bytes(trainer: Trainer) -> float:
     device = trainer.strategy.root_device
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
-    # Kilobytes on Linux, bytes on macOS.
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    return float(peak_bytes())

@@ -5,17 +5,14 @@ for. A file is written whole or not at all, so any number of processes may ask a
 again. Read by ``facts`` and ``portrait``.
 """
 
-import contextlib
 import hashlib
 import importlib.metadata
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from superpositional.places import cache
+from superpositional.records import replace_file
 
 
 def kept(
@@ -42,7 +39,7 @@ def kept(
     found = _plain(answer())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, json.dumps({"question": json.loads(text), "answer": found}, indent=1))
+        replace_file(path, json.dumps({"question": json.loads(text), "answer": found}, indent=1))
     except OSError as error:
         return found, _problem(f" {path.parent}", error.strerror)
     return found, None
@@ -51,18 +48,6 @@ def kept(
 def releases(*packages: str) -> dict[str, str]:
     """Their versions, for questions whose answers may change with them."""
     return {name: importlib.metadata.version(name) for name in packages}
-
-
-def _write(path: Path, text: str) -> None:
-    descriptor, part = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        os.chmod(part, 0o644)  # a cache may be shared; temporary files are not
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
 
 
 def _plain(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,21 +117,19 @@ class WandbTracking:
             return None
         # Two runs of one config are two runs; only a resumed one is the same.
         run_id = run_id or f"{record['identity']}-{secrets.token_hex(3)}"
-        try:
-            self.run = self._init(folder, record, run_id, mode, resumed_from)
-        except Exception as error:  # whatever W&B's own process dies of
-            told = (str(error).splitlines() or [type(error).__name__])[0]
-            _abandon()  # it would go on asking
-            if self.mode == "online":
-                raise RuntimeError(f"W&B refused the run: {told}; see `wandb login`, or take logger.mode=offline") from None
+        while self.run is None:
             try:
-                if mode == "offline":
-                    raise
-                mode, why = "offline", f"the server refused the run: {told}"
                 self.run = self._init(folder, record, run_id, mode, resumed_from)
-            except Exception as again:
-                say(_lost(again))
-                return None
+            except Exception as error:  # whatever W&B's own process dies of
+                _abandon()  # it would go on asking
+                if self.mode == "online":
+                    raise RuntimeError(
+                        f"W&B refused the run: {_told(error)}; see `wandb login`, or take logger.mode=offline"
+                    ) from None
+                if mode == "offline":
+                    say(_lost(error))
+                    return None
+                mode, why = "offline", f"the server refused the run: {_told(error)}"
         where = self.run.url if mode == "online" else "`superpositional sync` uploads it"
         say(f"W&B {mode} ({why}): {where}")
         self.mirror = Mirror(self.run, say)
@@ -343,8 +341,11 @@ def _abandon() -> None:
 
 
 def _lost(error: Exception) -> str:
-    told = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return f"W&B is lost ({told}); the record is whole, and `superpositional sync` sends what is missing"
+    return f"W&B is lost ({_told(error)}); the record is whole, and `superpositional sync` sends what is missing"
+
+
+def _told(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
 def resolve(mode: str) -> tuple[str, str]:

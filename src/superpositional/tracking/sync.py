@@ -166,8 +166,8 @@ def _found(folder: Path) -> tuple[list[Shipment], list[str]]:
 def _shipment(place: Path, record: Mapping[str, Any]) -> Shipment:
     run_id = record.get("wandb_id")
     # By the start in its name; a session of another id is of another run, whose folder this was before.
-    segments = tuple(sorted(place.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb"))) if run_id else ()
-    segments = tuple(sorted(segments, key=lambda path: re.search(r"run-(\d+_\d+)", path.parent.name)[1]))
+    files = place.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb") if run_id else ()
+    segments = tuple(sorted(files, key=lambda path: (re.search(r"run-(\d+_\d+)", path.parent.name)[1], path)))
     if run_id is None:
         # Of the record alone, so that it is the same whenever it is sent.
         told = f"{record['identity']} {record['started']} {record['machine']}"
@@ -213,9 +213,8 @@ def _attempt(
         preparing = bar.add_task("preparing", total=len(due))
         for number, each in enumerate(due):
             try:
-                if each.run_id in ready:
-                    continue
-                ready[each.run_id] = prepare(each, scratch / str(number), place), each
+                if each.run_id not in ready:
+                    ready[each.run_id] = prepare(each, scratch / str(number), place), each
             except (OSError, ValueError) as error:
                 console.print(f"{each.folder}: {error}", soft_wrap=True)
             bar.advance(preparing)
