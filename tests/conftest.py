@@ -16,6 +16,22 @@ SMOKE = ["trainer=smoke", "logger=none"]
 
 
 @pytest.fixture
+def by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without kernels, as where there is no compiler."""
+    from superpositional.kernels import build
+
+    monkeypatch.setattr(build, "library", lambda: None)
+
+
+@pytest.fixture(params=["kernels", "torch"])
+def either_way(request: pytest.FixtureRequest) -> str:
+    """Once by kernels, once by torch's code."""
+    if request.param == "torch":
+        request.getfixturevalue("by_torch")
+    return request.param
+
+
+@pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to run in; runs write to ``outputs`` below it."""
     monkeypatch.chdir(tmp_path)

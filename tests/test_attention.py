@@ -380,7 +380,7 @@ def test_a_mask_is_added_after_the_quantum_term_and_never_enters_the_circuit() -
     plain = module(*inputs(), need_weights=True, average_attn_weights=False)[1]
     bias = randn(N, M, seed=6)
     biased = module(*inputs(), attn_mask=bias, need_weights=True, average_attn_weights=False)[1]
-    hidden = module(*inputs(), attn_mask=infinite(boolean(N, M)))[0]
+    hidden = module(*inputs(), attn_mask=infinite(boolean(N, M)), need_weights=True)[0]
     assert torch.equal(seen[0], seen[1])
     assert torch.equal(seen[0], seen[2])
     assert hidden.isfinite().all()

@@ -90,6 +90,7 @@ def test_registers_are_consecutive_and_the_last_is_shorter(n: int, ansatz: Ansat
     assert perturbation.registers([11, 4]) == math.ceil(11 / n) + math.ceil(4 / n)
 
 
+@pytest.mark.usefixtures("by_torch")
 def test_registers_are_simulated_in_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(
@@ -99,6 +100,7 @@ def test_registers_are_simulated_in_one_batch(monkeypatch: pytest.MonkeyPatch) -
     assert sorted(calls) == [(2, 3), (50, 4)]
 
 
+@pytest.mark.usefixtures("by_torch")
 def test_many_registers_go_through_in_parts_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = CircuitPerturbation(PAPER)([[weights(1000)]])
     monkeypatch.setattr("superpositional.perturbation.AMPLITUDES_AT_ONCE", 16 * 7)
@@ -230,6 +232,7 @@ def test_groups_draw_shots_of_their_own() -> None:
     assert not torch.equal(*parameters)
 
 
+@pytest.mark.usefixtures("by_torch")
 def test_the_sine_never_sees_a_weight_without_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setitem(
@@ -304,6 +307,7 @@ def test_the_width_follows_the_circuit_unless_it_is_given() -> None:
     assert optimizer.param_groups[1]["n_qubits"] == 6
 
 
+@pytest.mark.usefixtures("by_torch")
 @pytest.mark.parametrize("ansatz", [PLAIN, PAPER], ids=["closed form", "statevector"])
 def test_a_step_over_many_weights_needs_little_more_than_them(ansatz: Ansatz, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("superpositional.perturbation.AMPLITUDES_AT_ONCE", 2**10)

@@ -15,18 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "superpositional"
 # Lower rooms first: a room may import those before it.
 LEFT = [
-    "seeds", "records", "places", "claims", "ledger", "circuits", "modulations", "perturbation", "scope", "term",
-    "optimizer_reference", "optimizer", "tracer", "schedules", "controls", "attention", "attention_controls", "nets",
-    "data", "tasks", "checkpoints", "callbacks", "convergence", "stopwatch", "circuit_statistics", "llm",
+    "seeds", "records", "places", "claims", "ledger", "kernels", "circuits", "modulations", "perturbation", "scope", "term",
+    "fused", "optimizer_reference", "optimizer", "tracer", "schedules", "controls", "attention_core", "attention",
+    "attention_controls", "nets", "data", "tasks", "checkpoints", "callbacks", "convergence", "stopwatch", "circuit_statistics", "llm",
     "config", "hints", "locks", "tracking", "check", "settings", "ranks", "run", "search", "sweep", "jobs", "forecast",
     "live",
-    "worker", "launch", "slurm", "train", "show", "probe", "step_bench", "logging_bench", "bench", "cli",
+    "worker", "launch", "slurm", "train", "show", "probe", "benches", "cli",
 ]  # fmt: skip
 CIRCUITS = [
     "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "measures",
     "expressibility", "transpiled", "kept", "facts", "portrait",
 ]  # fmt: skip
 LLM = ["answers", "word_problems", "hub", "chat", "gsm8k", "models", "fine_tuning", "exact_match"]
+KERNELS = ["build"]
 TRACKING = ["arrivals", "artifacts", "server", "run", "segments", "replay", "sync", "workspaces"]
 RIGHT = [
     "records", "places", "claims", "ledger", "published", "inference", "analysis", "comparable", "pairing",
@@ -68,6 +69,7 @@ def rooms(folder: Path) -> set[str]:
 def test_every_room_is_on_a_bank() -> None:
     assert rooms(PACKAGE) == set(LEFT) | set(RIGHT)
     assert rooms(PACKAGE / "circuits") == set(CIRCUITS)
+    assert rooms(PACKAGE / "kernels") == set(KERNELS)
     assert rooms(PACKAGE / "llm") == set(LLM)
     assert rooms(PACKAGE / "tracking") == set(TRACKING)
 

@@ -5,7 +5,8 @@ Pamuk et al. 2025, eqs. (3) to (5)::
     softmax( Q K^T / sqrt(d_k) + Phi ) V,    Phi_ijh = sum_k psi_k( C_h( (Q K^T)_ijh ) )
 
 One scalar, the score, enters the circuit C, so Phi is a short Fourier series of it (``circuits.series``): the circuit runs
-at D+1 or 2D+1 nodes per head and step, never per score, and attention costs a few multiplications a score more than usual.
+at D+1 or 2D+1 nodes per head and step, never per score, and attention costs a few multiplications a score more than usual;
+on the CPU the matrix of all weights is never made unless it is asked for (``attention_core``).
 Read by nets; ``QuantumAttention`` goes wherever ``torch.nn.MultiheadAttention`` goes.
 
 Shapes: B batch, H heads, N queries, M keys, D embed, E = D / H; A sets of angles (H or 1); L, R, Q as in
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 
+from superpositional import attention_core
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits.readouts import READOUTS, is_amplitude
 from superpositional.circuits.simulators import evaluate
@@ -140,28 +142,55 @@ class QuantumAttention(nn.Module):
         elif not self.batch_first:
             query, key, value = (each.transpose(0, 1) for each in (query, key, value))
         q_BHNE, k_BHME, v_BHME = self._project(query, key, value)
+        mask = self._mask(q_BHNE, k_BHME, key_padding_mask, attn_mask, is_causal)
+        attended_BHNE, weight_BHNM = self._attend(q_BHNE, k_BHME, v_BHME, mask, need_weights)
+        output = self.out_proj(attended_BHNE.transpose(1, 2).flatten(2))
+        weights = None
+        if need_weights:
+            weights = weight_BHNM.mean(1) if average_attn_weights else weight_BHNM
+        if not batched:
+            return output.squeeze(0), None if weights is None else weights.squeeze(0)
+        return output if self.batch_first else output.transpose(0, 1), weights
+
+    def _attend(
+        self, q_BHNE: Tensor, k_BHME: Tensor, v_BHME: Tensor, mask: Tensor | None, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The values, weighted; and the weights, if they are needed."""
+        # Its Phi is its series, and nobody looks at the weights.
+        if self.evaluator != "statevector" and type(self).phi is QuantumAttention.phi and not need_weights:
+            coefficients_A2J = self.coefficients().to(wide(q_BHNE).dtype)
+            if attention_core.serves(q_BHNE, k_BHME, v_BHME, coefficients_A2J, mask):
+                return self._attend_unseen(q_BHNE, k_BHME, v_BHME, coefficients_A2J, mask), None
         # Scaled before the product, as torch does it: in half precision the raw score may be too large.
         scaled_BHNM = (q_BHNE / math.sqrt(self.head_dim)) @ k_BHME.mT
         phi_BHNM = self.phi(wide(scaled_BHNM) * math.sqrt(self.head_dim))
         if self.measuring:
             self._measure(phi_BHNM.detach(), scaled_BHNM.detach())
-        logits_BHNM = scaled_BHNM + phi_BHNM.to(scaled_BHNM.dtype)
-        mask = self._mask(logits_BHNM, key_padding_mask, attn_mask, is_causal)
-        if mask is None:
-            weight_BHNM = logits_BHNM.softmax(-1)
-        else:
-            # A row of nothing but -inf has no softmax: it gets 0s, and neither NaN nor a gradient of NaN.
-            masked_out = (mask == -math.inf).all(-1, keepdim=True)
-            logits_BHNM = logits_BHNM + mask.masked_fill(masked_out, 0.0)
-            weight_BHNM = logits_BHNM.softmax(-1).masked_fill(masked_out, 0.0)
-        dropped_BHNM = dropout(weight_BHNM, self.dropout, self.training)
-        output = self.out_proj((dropped_BHNM.to(v_BHME.dtype) @ v_BHME).transpose(1, 2).flatten(2))
-        weights = None
-        if need_weights:
-            weights = dropped_BHNM.mean(1) if average_attn_weights else dropped_BHNM
-        if not batched:
-            return output.squeeze(0), None if weights is None else weights.squeeze(0)
-        return output if self.batch_first else output.transpose(0, 1), weights
+        weight_BHNM = attention_core.softmax(scaled_BHNM + phi_BHNM.to(scaled_BHNM.dtype), mask)
+        weight_BHNM = dropout(weight_BHNM, self.dropout, self.training)
+        return weight_BHNM.to(v_BHME.dtype) @ v_BHME, weight_BHNM
+
+    def _attend_unseen(
+        self, q_BHNE: Tensor, k_BHME: Tensor, v_BHME: Tensor, coefficients_A2J: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """The same without a matrix of all weights."""
+        if self.measuring:
+            with torch.no_grad():
+                scaled_BHNM = (q_BHNE / math.sqrt(self.head_dim)) @ k_BHME.mT
+                self._measure(self.phi(scaled_BHNM * math.sqrt(self.head_dim)), scaled_BHNM)
+        kept_BHNM = None
+        if self.training and self.dropout:
+            # As torch's dropout draws them on the CPU, so that softmax attention of the same seed drops the same.
+            shape = (*q_BHNE.shape[:3], k_BHME.shape[2])
+            kept_BHNM = torch.empty(shape, dtype=torch.bool).bernoulli_(1 - self.dropout)
+        return attention_core.quantum_attention(
+            *(q_BHNE, k_BHME, v_BHME, coefficients_A2J),
+            series.doubled_frequencies(self.ansatz, self.readout)[0],
+            scale_in=1.0 if self.score == "raw" else 1 / math.sqrt(self.head_dim),
+            mask=mask,
+            kept_BHNM=kept_BHNM,
+            keep_scale=1 / (1 - self.dropout),
+        )
 
     def phi(self, raw_BHNM: Tensor) -> Tensor:
         """Phi of every score Q K^T (eq. 4): ``(B, H, N, M)`` to the same, in float32 or float64."""
@@ -284,10 +313,15 @@ class QuantumAttention(nn.Module):
         return q, k, v
 
     def _mask(
-        self, logits_BHNM: Tensor, key_padding_mask: Tensor | None, attn_mask: Tensor | None, is_causal: bool
+        self,
+        q_BHNE: Tensor,
+        k_BHME: Tensor,
+        key_padding_mask: Tensor | None,
+        attn_mask: Tensor | None,
+        is_causal: bool,
     ) -> Tensor | None:
         """All masks as numbers to add, in a shape that broadcasts against ``(B, H, N, M)``."""
-        batch, heads, n, m = logits_BHNM.shape
+        (batch, heads, n, _), m = q_BHNE.shape, k_BHME.shape[2]
         masks = []
         for name, mask in (("attn_mask", attn_mask), ("key_padding_mask", key_padding_mask)):
             if mask is not None and mask.dtype != torch.bool and not mask.is_floating_point():
@@ -299,7 +333,7 @@ class QuantumAttention(nn.Module):
                 )
             masks.append(attn_mask if attn_mask.dim() == 2 else attn_mask.unflatten(0, (batch, heads)))
         elif is_causal:
-            masks.append(torch.ones(n, m, dtype=torch.bool, device=logits_BHNM.device).triu(1))
+            masks.append(torch.ones(n, m, dtype=torch.bool, device=q_BHNE.device).triu(1))
         if key_padding_mask is not None:
             if key_padding_mask.shape != (batch, m):
                 raise ValueError(f"key_padding_mask must have shape {(batch, m)}, got {tuple(key_padding_mask.shape)}")
@@ -307,9 +341,9 @@ class QuantumAttention(nn.Module):
         if not masks:
             return None
         return sum(
-            torch.zeros_like(mask, dtype=logits_BHNM.dtype).masked_fill_(mask, -math.inf)
+            torch.zeros_like(mask, dtype=q_BHNE.dtype).masked_fill_(mask, -math.inf)
             if mask.dtype == torch.bool
-            else mask.to(logits_BHNM.dtype)
+            else mask.to(q_BHNE.dtype)
             for mask in masks
         )
 

@@ -5,8 +5,8 @@ Pamuk et al. 2025, eq. (1), with decoupled weight decay as in AdamW::
     theta <- theta - lr * (m / (sqrt(v) + eps) + quantum_weight * Q) - lr * weight_decay * theta
 
 The AdamW part is torch's own step, so all its fast paths stay; this module adds what is ours. Q comes from
-``perturbation``, the scalars it touches from ``scope``. Read by tasks; ``SuperpositionalAdamWReference`` in
-``optimizer_reference`` is the same method in twenty plain lines.
+``perturbation``, the scalars it touches from ``scope``; on the CPU ``fused`` does the usual cases at next to no cost. Read
+by tasks; ``SuperpositionalAdamWReference`` in ``optimizer_reference`` is the same method in twenty plain lines.
 """
 
 import inspect
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.optimizer import ParamsT
 
+from superpositional.fused import FewScalars, OnePass, adamw_of_torch
 from superpositional.modulations import DRAWN, Drawn
 from superpositional.perturbation import CircuitPerturbation, perturbation_from
 from superpositional.scope import SCOPES, leading, scalars, scoped
@@ -186,26 +187,42 @@ class SuperpositionalAdamW(AdamW):
                 loss = closure()
         # A weight of exactly 0 skips the term: adding 0 * Q would turn -0.0 into +0.0 and 0 * inf into NaN.
         terms = [term for index in range(len(self.param_groups)) if (term := self._term(index)) is not None]
-        steps = self._hide_step_counts()
+        whole_steps = [term for term in terms if isinstance(term, OnePass)]
+        terms = [term for term in terms if not isinstance(term, OnePass)]
+        for one in whole_steps:
+            one.step(self)
+        # torch's step is for the other groups.
+        taken_over = [id(one.group) for one in whole_steps]
+        groups = [group for group in self.param_groups if id(group) not in taken_over]
+        if groups:
+            self._step_of(groups, terms)
+        return loss
+
+    def _step_of(self, groups: list[dict[str, Any]], terms: list[Term | FewScalars]) -> None:
+        """torch's own step of these groups, between the terms' parts before and after it."""
+        steps = self._hide_step_counts(groups)
         for term in terms:
             term.enter_moments()
         # Set by GradScaler for fused steps alone. Those meet scaled gradients, unscale them in place, and do nothing at
         # all where the scaler found an inf.
         scale, overflow = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
-        taken = False
+        taken, every = False, self.param_groups
         try:
-            adamw_step(self)
+            # Swapped, so that torch's step sees none but these.
+            self.param_groups = [group for group in groups if not adamw_of_torch(self, group)]
+            if self.param_groups:
+                adamw_step(self)
             taken = True
         finally:
+            self.param_groups = every
             for term in terms:
                 term.leave_moments(scale, overflow)
             for step, before in steps:
                 step.copy_(before + (taken if overflow is None else overflow.reshape(()) == 0))
         for term in terms:
-            term.enter_update(overflow, self._adamw_displacements(term.group) if term.sampled else None)
-        return loss
+            term.enter_update(overflow, self._displacements(term.group))
 
-    def _term(self, index: int) -> Term | None:
+    def _term(self, index: int) -> Term | FewScalars | OnePass | None:
         group = self.param_groups[index]
         # They tell of one step; of a step without the term there is nothing to tell but how many came before.
         group["statistics"] = {key: value for key, value in group["statistics"].items() if key == "step"}
@@ -218,15 +235,19 @@ class SuperpositionalAdamW(AdamW):
             raise RuntimeError(
                 "SuperpositionalAdamW does not support sparse gradients, got one; use torch.nn.Embedding(sparse=False)"
             )
+        if with_gradient and OnePass.serves(self, group):
+            return OnePass(group)
+        if (few := FewScalars.of(self, group, scope)) is not None:
+            return few
         # Nothing where no parameter in scope has a gradient, and on ranks that hold none of the scalars.
         return Term(group, scope, index) if any(leading(parameter, n) for parameter, n in with_gradient) else None
 
-    def _hide_step_counts(self) -> list[tuple[Tensor, Tensor]]:
+    def _hide_step_counts(self, groups: list[dict[str, Any]]) -> list[tuple[Tensor, Tensor]]:
         """Make torch's step skip the bias correction of the groups that want none.
 
         torch divides by 1 - beta ** step; at step = inf that is exactly 1 in every one of its implementations.
         """
-        groups = [group for group in self.param_groups if not group["bias_correction"]]
+        groups = [group for group in groups if not group["bias_correction"]]
         for group in groups:
             # Creates the state of parameters that are new, as torch's step would do a line later; it may raise.
             self._init_group(group, [], [], [], [], [], [])
@@ -238,7 +259,7 @@ class SuperpositionalAdamW(AdamW):
                 step.fill_(math.inf)
         return steps
 
-    def _adamw_displacements(self, group: dict[str, Any]) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    def _displacements(self, group: dict[str, Any]) -> Iterator[tuple[Tensor, list[Tensor]]]:
         """AdamW's own step of each parameter of a group, weight decay included, a tensor at a time.
 
         Worked out from the state after the step: keeping the weights from before it would cost a copy of the model and

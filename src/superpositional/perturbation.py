@@ -18,15 +18,19 @@ import torch
 from torch import Tensor
 
 from superpositional.circuits import Ansatz
+from superpositional.circuits.ansatz import ROTATIONS
 from superpositional.circuits.closed_form import has_closed_form
 from superpositional.circuits.measures import entanglement, random_angles
 from superpositional.circuits.simulators import evaluate, refusal
 from superpositional.circuits.statevector import require_memory
+from superpositional.kernels import build
 from superpositional.modulations import DRAWN, Drawn, Modulation, constant, cosine, draw_seed, flattened, reduced, sine
 from superpositional.seeds import generator, stream
 
 # At most so many amplitudes are simulated at once, 64 MiB of them, however many scalars are in scope.
 AMPLITUDES_AT_ONCE = 2**22
+# So wide a state is simulated eight registers at once within a processor's cache.
+COMPILED_QUBITS = 12
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,14 @@ class CircuitPerturbation:
             raise ValueError(f"seed must be given, got None with angles={self.angles!r}, shots={self.shots}; pass seed=0")
         n = self.ansatz.n_qubits
         flats = [flattened(thetas) for thetas in blocks]
+        if (circuit := self.compiled()) is not None and all(map(build.serves, flats)):
+            found = []
+            for thetas, flat in zip(blocks, flats, strict=True):
+                flat = flat.clone() if len(thetas) == 1 else flat  # else it is a copy already
+                build.kernel("modulate", flat.dtype)(circuit, flat.data_ptr(), len(flat), torch.get_num_threads())
+                parts = flat.split([theta.numel() for theta in thetas])
+                found += [part.view(theta.shape).to(theta) for part, theta in zip(parts, thetas, strict=True)]
+            return found
         # All full registers in one batch, and the shorter ones of a length in one.
         rows: dict[int, list[Tensor]] = {}
         for flat in flats:
@@ -132,6 +144,12 @@ class CircuitPerturbation:
             split = torch.cat(pieces).split(sizes) if pieces else []
             found += [part.view(theta.shape).to(theta) for part, theta in zip(split, thetas, strict=True)]
         return found
+
+    def compiled(self) -> build.Circuit | None:
+        """The circuit as kernels take it; None where they do not: a simulator asked for by name, shots, wide states."""
+        small = self.resolved == "closed_form" or self.ansatz.n_qubits <= COMPILED_QUBITS
+        fits = self.ansatz.n_qubits <= 64 and len(self.ansatz.rotations) <= 16
+        return _compiled(self)[0] if self.simulator == "auto" and self.shots is None and small and fits else None
 
     @torch.no_grad()
     def entanglement(self, blocks: list[list[Tensor]]) -> float:
@@ -164,6 +182,22 @@ class CircuitPerturbation:
         return torch.cat(parts)
 
 
+@lru_cache(maxsize=16)
+def _compiled(perturbation: CircuitPerturbation) -> tuple[build.Circuit, Tensor]:
+    """With the angles that it points to."""
+    ansatz, angles = perturbation.ansatz, perturbation.fixed_angles().contiguous()
+    circuit = build.Circuit(
+        n_qubits=ansatz.n_qubits,
+        depth=ansatz.depth,
+        rotations=len(ansatz.rotations),
+        entanglement=("none", "linear", "ring").index(ansatz.entanglement),
+        reupload=ansatz.reupload,
+        angles=angles.data_ptr(),
+    )
+    circuit.kinds[: len(ansatz.rotations)] = [ROTATIONS.index(name) for name in ansatz.rotations]
+    return circuit, angles
+
+
 def is_circuit(value: Any) -> bool:
     """Whether a param group's value is a circuit perturbation in plain values (``CircuitPerturbation.plain``)."""
     return isinstance(value, Mapping) and "ansatz" in value
@@ -181,7 +215,11 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Dr
         return value
     if is_circuit(value):
         arguments = dict(value)
-        return CircuitPerturbation(**arguments | {"ansatz": Ansatz(**arguments["ansatz"])})
+        if torch.compiler.is_compiling():
+            return CircuitPerturbation(**arguments | {"ansatz": Ansatz(**arguments["ansatz"])})
+        ansatz = arguments.pop("ansatz")
+        listed = tuple((key, tuple(each) if isinstance(each, list) else each) for key, each in ansatz.items())
+        return _checked(listed, tuple(arguments.items()))
     if isinstance(value, Mapping) and "kind" in value:
         return Drawn(**value)
     if isinstance(value, str) and value in DRAWN:
@@ -192,6 +230,12 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Dr
             f"superpositional.perturbation.CircuitPerturbation, got {value!r}; in a config, choose optimizer=circuit"
         )
     return PERTURBATIONS[value]
+
+
+@lru_cache(maxsize=16)
+def _checked(ansatz: tuple[tuple[str, Any], ...], others: tuple[tuple[str, Any], ...]) -> CircuitPerturbation:
+    """Made once, not at every step."""
+    return CircuitPerturbation(ansatz=Ansatz(**dict(ansatz)), **dict(others))
 
 
 PERTURBATIONS: dict[str, Modulation] = {"sine": sine, "cosine": cosine, "constant": constant}

@@ -211,7 +211,7 @@ def code_version(others: Iterable[Path] = ()) -> str:
     """
     package = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".h", ".cpp")):
         if path.name not in NEVER_TRAINS:
             digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     for name in ("torch", "lightning", "qiskit"):

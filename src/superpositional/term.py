@@ -68,8 +68,10 @@ class Term:
             for grad, found in zip(self.grads, self.found, strict=True):
                 grad.copy_(found)
 
-    def enter_update(self, overflow: Tensor | None, displacements: Iterator[tuple[Tensor, list[Tensor]]] | None) -> None:
-        """Subtract ``lr * quantum_weight * Q`` from the weights, where the term goes there, and leave the numbers."""
+    def enter_update(self, overflow: Tensor | None, displacements: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
+        """Subtract ``lr * quantum_weight * Q`` from the weights, where the term goes there, and leave the numbers.
+
+        ``displacements``: AdamW's own step of each parameter, worked out as it is asked for: on sampled steps."""
         group = self.group
         if group["inject"] == "update":
             self.extra = self.weighted()
@@ -78,10 +80,10 @@ class Term:
             deltas = torch._foreach_mul(self.extra, group["lr"])
             if overflow is not None:
                 deltas = [torch.where(overflow.reshape(()) == 0, delta, 0.0) for delta in deltas]
-            comparison = self.compare(displacements, torch._foreach_neg(deltas)) if displacements else {}
+            comparison = self.compare(displacements, torch._foreach_neg(deltas)) if self.sampled else {}
             self.changed = _subtract(self.thetas, deltas)
         else:
-            comparison = self.compare(displacements, self.extra) if displacements else {}
+            comparison = self.compare(displacements, self.extra) if self.sampled else {}
         group["statistics"] = {
             "step": self.steps + 1,
             "touched": sum(theta.numel() for theta in self.thetas),
@@ -106,14 +108,20 @@ class Term:
             for each in against:
                 for view in leading(each, counts.get(id(parameter), 0)):
                     products.append((view * next(parts)).sum())
-        norm, size = _norm_of(norms), _norm_of(torch._foreach_norm(term))
-        ratio, cosine = size / norm, _total(products) / (size * norm)
-        found = {"step_norm": _norm_of(step_norms), "ratio": ratio, "cosine": cosine}
-        if self.group["inject"] == "update":
-            # The whole step in units of AdamW's: along it 1 + ratio cos, across it ratio sin.
-            along, across = 1 + ratio * cosine, ratio * (1 - cosine.square()).clamp(min=0).sqrt()
-            found |= {"share": ratio / torch.hypot(along, across), "angle": torch.atan2(across, along).rad2deg()}
-        return found
+        size, inject = _norm_of(torch._foreach_norm(term)), self.group["inject"]
+        return {"step_norm": _norm_of(step_norms), **compared(inject, _norm_of(norms), size, _total(products))}
+
+
+def compared(inject: str, norm: Tensor, size: Tensor, product: Tensor) -> dict[str, Tensor]:
+    """The term against what it is added to, from their norms and their product; for ``update`` that is the whole step."""
+    ratio, cosine = size / norm, product / (size * norm)
+    if inject != "update":
+        return {"ratio": ratio, "cosine": cosine}
+    # The whole step in units of AdamW's: along it 1 + ratio cos, across it ratio sin.
+    along, across = 1 + ratio * cosine, ratio * (1 - cosine.square()).clamp(min=0).sqrt()
+    share, angle = ratio / torch.hypot(along, across), torch.atan2(across, along).rad2deg()
+    found = {"step_norm": norm, "ratio": ratio, "cosine": cosine, "share": share, "angle": angle}
+    return {name: value.float() for name, value in found.items()}
 
 
 def in_blocks(group: dict[str, Any], views: list[list[Tensor]]) -> list[list[Tensor]]:

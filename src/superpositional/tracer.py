@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
+from superpositional.fused import OnePass
 from superpositional.optimizer import SuperpositionalAdamW
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
@@ -154,7 +155,13 @@ def _adam_step(
     """AdamW's step on copies, from the state that was: each parameter as it is now, as it was, as AdamW would have it."""
     copies = [torch.nn.Parameter(start.clone()) for _, start, _ in moved]
     settings = {key: group[key] for key in SETTINGS if key in group}
-    if group.get("bias_correction", True):
+    ours = isinstance(optimizer, SuperpositionalAdamW) and OnePass.serves(optimizer, group)
+    in_one_pass = ours and group["quantum_weight"] != 0
+    if in_one_pass:
+        # By the same pass: its roundings are not torch's, and what is looked for may be smaller.
+        own = {"bias_correction": group["bias_correction"], "scope": "all", "quantum_weight": 0.0}
+        alone = SuperpositionalAdamW(copies, **settings, **own)
+    elif group.get("bias_correction", True):
         alone = Adam(copies, **settings, decoupled_weight_decay=group.get("decoupled_weight_decay", False))
     else:
         alone = SuperpositionalAdamW(copies, **settings, bias_correction=False, quantum_weight=0.0)
@@ -163,8 +170,11 @@ def _adam_step(
         copy.grad = real.grad.detach().clone()
         if state:
             alone.state[copy] = state
-    # Without torch's hooks: those on all optimizers would count a step that nobody took.
-    inspect.unwrap(type(alone).step)(alone)
+    if in_one_pass:
+        OnePass(alone.param_groups[0]).step(alone)
+    else:
+        # Without torch's hooks: those on all optimizers would count a step that nobody took.
+        inspect.unwrap(type(alone).step)(alone)
     return [(real, start, copy) for copy, (real, start, _) in zip(copies, moved, strict=True)]
 
 

@@ -16,6 +16,10 @@ from torch import Tensor
 
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.readouts import is_amplitude
+from superpositional.kernels import build
+
+# Of series.h: scores that share a sum in single precision.
+BLOCK = 2048
 
 
 def doubled_frequencies(ansatz: Ansatz, readout: str) -> range:
@@ -62,8 +66,8 @@ def series(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
     """The series of each row, fast: values ``(H, T)``.
 
     Horner's rule in e^{ix} instead of a cosine and a sine per frequency, with a derivative that is again such a series, so
-    that nothing but ``x`` and the coefficients is kept for it. Differentiable any number of times in both, in reverse mode
-    (torch's compiler takes no function with a forward-mode rule of its own).
+    that nothing but ``x`` and the coefficients is kept for it; on the CPU in one pass each way (``kernels``). Differentiable
+    any number of times in both, in reverse mode (torch's compiler takes no function with a forward-mode rule of its own).
 
     Args:
         coefficients_H2J: ``(H, 2, J)``.
@@ -80,6 +84,8 @@ class _Series(torch.autograd.Function):
 
     @staticmethod
     def forward(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
+        if _kernels_serve(coefficients_H2J, x_HT):
+            return _by_kernel(coefficients_H2J.contiguous(), x_HT.contiguous(), first)
         cos_HT, sin_HT = x_HT.cos(), x_HT.sin()
         alpha_JH1, beta_JH1 = coefficients_H2J.permute(1, 2, 0).unsqueeze(-1).unbind(0)
         # The real part of sum_j (alpha_j - i beta_j) e^{i w_j x}: Horner's rule in u + iv, highest frequency first.
@@ -105,6 +111,10 @@ class _Series(torch.autograd.Function):
         coefficients_H2J, x_HT = ctx.saved_tensors
         wants_coefficients, wants_x, _ = ctx.needs_input_grad
         first, count = ctx.first, coefficients_H2J.shape[-1]
+        # Not where the derivative is to be differentiated again (create_graph).
+        if not torch.is_grad_enabled() and _kernels_serve(coefficients_H2J, x_HT, grad_HT):
+            given = (each.contiguous() for each in (coefficients_H2J, x_HT, grad_HT))
+            return *_both_by_kernel(*given, first, wants_x), None
         return (
             _Projection.apply(grad_HT, x_HT, first, count) if wants_coefficients else None,
             grad_HT * _Series.apply(_derivative(coefficients_H2J, first), x_HT, first) if wants_x else None,
@@ -148,6 +158,34 @@ class _Projection(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _kernels_serve(coefficients_H2J: Tensor, *others_HT: Tensor) -> bool:
+    fits = coefficients_H2J.shape[-1] <= build.MOST and others_HT[0].numel() > 0
+    return fits and build.serves(coefficients_H2J, *others_HT)
+
+
+def _by_kernel(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
+    out_HT = torch.empty_like(x_HT)
+    pointers = (each.data_ptr() for each in (coefficients_H2J, x_HT, out_HT))
+    forward = build.kernel("series_forward", x_HT.dtype)
+    forward(*pointers, *x_HT.shape, coefficients_H2J.shape[-1], first, torch.get_num_threads())
+    return out_HT
+
+
+def _both_by_kernel(
+    coefficients_H2J: Tensor, x_HT: Tensor, grad_HT: Tensor, first: int, wants_x: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The gradients to the coefficients and to x, in one pass."""
+    (series, length), count = x_HT.shape, coefficients_H2J.shape[-1]
+    x_grad_HT = torch.empty_like(x_HT) if wants_x else None
+    sums_H2J = torch.zeros(coefficients_H2J.shape, dtype=torch.float64)
+    partial = torch.empty(series, -(-length // BLOCK), 2 * count, dtype=torch.float64)
+    pointers = (each.data_ptr() for each in (coefficients_H2J, x_HT, grad_HT))
+    written = (x_grad_HT.data_ptr() if wants_x else None, sums_H2J.data_ptr(), partial.data_ptr())
+    backward = build.kernel("series_backward", x_HT.dtype)
+    backward(*pointers, *written, series, length, count, first, torch.get_num_threads())
+    return sums_H2J.to(coefficients_H2J.dtype), x_grad_HT
 
 
 def _as_tensor(numbers: range, device: torch.device) -> Tensor:

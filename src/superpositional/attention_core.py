@@ -1,0 +1,226 @@
+"""How is softmax( Q K^T / sqrt(d_k) + Phi ) V computed without its matrix of scores?
+
+Pamuk et al. 2025, eqs. (3) and (4), with Phi as a Fourier series of the score (``circuits.series``).
+``attention_reference`` is the formula. ``quantum_attention`` gives the same, gradients to everything included, a tile of
+scores at a time: torch's matrix products, and between them two loops of ours (``kernels``), scores to weights and gradients
+of weights to gradients of scores. Backward computes the scores again, as FlashAttention does (Dao et al. 2022, arXiv
+2205.14135), so that memory is linear in the length. Read by attention.
+
+Shapes: B batch, H heads, N queries, M keys, E width of a head, T = B * H matrices; A sets of coefficients (H or 1), J
+frequencies.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from superpositional.circuits import series
+from superpositional.kernels import build
+
+# Scores of a tile, 1 MiB of them in float32: large enough for the matrix products, small enough for the caches.
+TILE = 2**18
+
+
+def attention_reference(
+    q_BHNE: Tensor,
+    k_BHME: Tensor,
+    v_BHME: Tensor,
+    coefficients_A2J: Tensor,
+    first: int,
+    *,
+    scale_in: float,
+    mask: Tensor | None = None,
+    kept_BHNM: Tensor | None = None,
+    keep_scale: float = 1.0,
+) -> Tensor:
+    """The formula, all scores at once; arguments as for ``quantum_attention``."""
+    batch, heads, n, e = q_BHNE.shape
+    score_BHNM = q_BHNE @ k_BHME.mT
+    x_AT = (score_BHNM * scale_in).transpose(0, 1).reshape(len(coefficients_A2J), -1)
+    phi_BHNM = series.series(coefficients_A2J, x_AT, first).view(heads, batch, n, -1).transpose(0, 1)
+    weight_BHNM = softmax(score_BHNM / math.sqrt(e) + phi_BHNM, mask)
+    if kept_BHNM is not None:
+        weight_BHNM = weight_BHNM * kept_BHNM * keep_scale
+    return weight_BHNM @ v_BHME
+
+
+def softmax(logits_BHNM: Tensor, mask: Tensor | None) -> Tensor:
+    """Of logits plus mask; a row that is -inf throughout gets 0s, and neither NaN nor a gradient of NaN."""
+    if mask is None:
+        return logits_BHNM.softmax(-1)
+    mask = mask.to(logits_BHNM.dtype)
+    masked_out = (mask == -math.inf).all(-1, keepdim=True)
+    logits_BHNM = logits_BHNM + mask.masked_fill(masked_out, 0.0)
+    return logits_BHNM.softmax(-1).masked_fill(masked_out, 0.0)
+
+
+def serves(q_BHNE: Tensor, k_BHME: Tensor, v_BHME: Tensor, coefficients_A2J: Tensor, mask: Tensor | None) -> bool:
+    """Whether ``quantum_attention`` can take these; ``attention_reference`` takes all."""
+    masks = () if mask is None else (mask,)
+    return (
+        not any(each.requires_grad for each in masks)
+        and not torch.is_autocast_enabled("cpu")
+        and min(q_BHNE.numel(), k_BHME.numel()) > 0
+        and coefficients_A2J.shape[-1] <= build.MOST
+        and build.serves(q_BHNE, k_BHME, v_BHME, coefficients_A2J, *masks)
+    )
+
+
+def quantum_attention(
+    q_BHNE: Tensor,
+    k_BHME: Tensor,
+    v_BHME: Tensor,
+    coefficients_A2J: Tensor,
+    first: int,
+    *,
+    scale_in: float,
+    mask: Tensor | None = None,
+    kept_BHNM: Tensor | None = None,
+    keep_scale: float = 1.0,
+) -> Tensor:
+    """``(B, H, N, E)``, of what it ``serves``; derivatives of any order, in reverse mode.
+
+    Args:
+        q_BHNE: queries; keys and values ``(B, H, M, E)``.
+        coefficients_A2J: Phi's series, ``(A, 2, J)``.
+        first: 2w of its lowest frequency (``circuits.series.doubled_frequencies``).
+        scale_in: Phi's input is so many times Q K^T.
+        mask: added after Phi, broadcasts against ``(B, H, N, M)``. A row of nothing but -inf gives 0.
+        kept_BHNM: bool, which weights dropout keeps; those are times ``keep_scale``.
+    """
+    return _Attention.apply(q_BHNE, k_BHME, v_BHME, coefficients_A2J, first, scale_in, mask, kept_BHNM, keep_scale)
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, q_BHNE, k_BHME, v_BHME, coefficients_A2J, first, scale_in, mask, kept_BHNM, keep_scale) -> Tensor:
+        (batch, heads, n, e), m = q_BHNE.shape, k_BHME.shape[2]
+        q_TNE, k_TME, v_TME = (each.reshape(batch * heads, -1, e) for each in (q_BHNE, k_BHME, v_BHME))
+        settings = _Settings(coefficients_A2J, mask, kept_BHNM, (batch, heads, n, m))
+        tile = _tile(q_BHNE, m, coefficients_A2J, first, scale_in, keep_scale)
+        out_TNE = torch.empty_like(q_TNE, memory_format=torch.contiguous_format)
+        lse_TN = q_TNE.new_empty(batch * heads, n)
+        buffer = q_TNE.new_empty(_most(batch * heads, n, m))
+        forward = build.kernel("attention_forward", q_BHNE.dtype)
+        for matrices, rows in _tiles(batch * heads, n, m):
+            scores = _window(buffer, matrices, rows, m)
+            torch.bmm(q_TNE[matrices, rows], k_TME[matrices].mT, out=scores)
+            forward(*settings.pointers, scores.data_ptr(), lse_TN.data_ptr(), _at(tile, matrices, rows))
+            torch.bmm(scores, v_TME[matrices], out=out_TNE[matrices, rows])
+        ctx.save_for_backward(q_BHNE, k_BHME, v_BHME, coefficients_A2J, mask, kept_BHNM, out_TNE, lse_TN)
+        ctx.plain = first, scale_in, keep_scale
+        return out_TNE.view(batch, heads, n, e)
+
+    @staticmethod
+    def backward(ctx, grad_BHNE: Tensor) -> tuple[Tensor | None, ...]:
+        q_BHNE, k_BHME, v_BHME, coefficients_A2J, mask, kept_BHNM, out_TNE, lse_TN = ctx.saved_tensors
+        first, scale_in, keep_scale = ctx.plain
+        if torch.is_grad_enabled():  # of create_graph: the formula can be differentiated again
+            given = zip((q_BHNE, k_BHME, v_BHME, coefficients_A2J), ctx.needs_input_grad, strict=False)
+            wanted = [each for each, wants in given if wants]
+            out = attention_reference(
+                *(q_BHNE, k_BHME, v_BHME, coefficients_A2J, first),
+                **{"scale_in": scale_in, "mask": mask, "kept_BHNM": kept_BHNM, "keep_scale": keep_scale},
+            )
+            found = iter(torch.autograd.grad(out, wanted, grad_BHNE, create_graph=True))
+            grads = [next(found) if wants else None for wants in ctx.needs_input_grad[:4]]
+            return *grads, None, None, None, None, None
+        (batch, heads, n, e), m = q_BHNE.shape, k_BHME.shape[2]
+        q_TNE, k_TME, v_TME = (each.reshape(batch * heads, -1, e) for each in (q_BHNE, k_BHME, v_BHME))
+        grad_TNE = grad_BHNE.reshape(batch * heads, n, e)
+        grad_TNE = grad_TNE.contiguous()
+        settings = _Settings(coefficients_A2J, mask, kept_BHNM, (batch, heads, n, m))
+        tile = _tile(q_BHNE, m, coefficients_A2J, first, scale_in, keep_scale)
+        q_grad_TNE, k_grad_TME, v_grad_TME = (
+            torch.empty_like(each, memory_format=torch.contiguous_format) for each in (q_TNE, k_TME, v_TME)
+        )
+        count = coefficients_A2J.shape[-1]
+        partial_TGC = torch.empty(batch * heads, -(-n // GROUP), 2 * count, dtype=torch.float64)
+        buffers = q_TNE.new_empty(2, _most(batch * heads, n, m))
+        backward = build.kernel("attention_backward", q_BHNE.dtype)
+        for matrices, rows in _tiles(batch * heads, n, m):
+            scores, grads = (_window(buffer, matrices, rows, m) for buffer in buffers)
+            q, k, above = q_TNE[matrices, rows], k_TME[matrices], grad_TNE[matrices, rows]
+            torch.bmm(q, k.mT, out=scores)
+            torch.bmm(above, v_TME[matrices].mT, out=grads)
+            read = (lse_TN.data_ptr(), out_TNE.data_ptr(), grad_TNE.data_ptr(), e)
+            written = (scores.data_ptr(), grads.data_ptr(), partial_TGC.data_ptr())
+            backward(*settings.pointers, *read, *written, _at(tile, matrices, rows))
+            torch.bmm(grads, k, out=q_grad_TNE[matrices, rows])
+            if rows.start == 0:
+                torch.bmm(grads.mT, q, out=k_grad_TME[matrices])
+                torch.bmm(scores.mT, above, out=v_grad_TME[matrices])
+            else:
+                k_grad_TME[matrices].baddbmm_(grads.mT, q)
+                v_grad_TME[matrices].baddbmm_(scores.mT, above)
+        coefficients_grad = torch.empty_like(coefficients_A2J, memory_format=torch.contiguous_format)
+        sums = build.kernel("attention_sums", q_BHNE.dtype)
+        sums(partial_TGC.data_ptr(), coefficients_grad.data_ptr(), batch * heads, partial_TGC.shape[1], tile)
+        return (
+            q_grad_TNE.view_as(q_BHNE),
+            k_grad_TME.view_as(k_BHME),
+            v_grad_TME.view_as(v_BHME),
+            coefficients_grad,
+            *(None,) * 5,
+        )
+
+
+# Of attention.h: so many rows share a sum in single precision, and a tile starts at a multiple of it.
+GROUP = 8
+
+
+class _Settings:
+    """What every call of a kernel gets first; holds on to what the pointers point to."""
+
+    def __init__(self, coefficients_A2J: Tensor, mask: Tensor | None, kept_BHNM: Tensor | None, shape: tuple) -> None:
+        mask = None if mask is None else mask.expand(shape)
+        kept_BHNM = None if kept_BHNM is None else kept_BHNM.contiguous()
+        self.held = coefficients_A2J.contiguous(), mask, kept_BHNM
+        self.pointers = (
+            self.held[0].data_ptr(),
+            None if mask is None else mask.data_ptr(),
+            build.Strides(*((0,) * 4 if mask is None else mask.stride())),
+            None if kept_BHNM is None else kept_BHNM.data_ptr(),
+        )
+
+
+def _extent(matrices: int, n: int, m: int) -> tuple[int, int]:
+    """Matrices and rows of a tile: whole matrices if one fits, else a matrix for each thread and as many rows as fit."""
+    if n * m <= TILE:
+        return min(matrices, TILE // (n * m)), n
+    at_once = min(matrices, torch.get_num_threads())
+    return at_once, min(n, max(GROUP, TILE // (m * at_once) // GROUP * GROUP))
+
+
+def _tiles(matrices: int, n: int, m: int) -> Iterator[tuple[slice, slice]]:
+    """Every tile: which matrices, which rows."""
+    at_once, rows = _extent(matrices, n, m)
+    for matrix in range(0, matrices, at_once):
+        for row in range(0, n, rows):
+            yield slice(matrix, min(matrix + at_once, matrices)), slice(row, min(row + rows, n))
+
+
+def _most(matrices: int, n: int, m: int) -> int:
+    at_once, rows = _extent(matrices, n, m)
+    return at_once * rows * m
+
+
+def _window(buffer: Tensor, matrices: slice, rows: slice, m: int) -> Tensor:
+    shape = (matrices.stop - matrices.start, rows.stop - rows.start, m)
+    return buffer[: math.prod(shape)].view(shape)
+
+
+def _tile(q_BHNE: Tensor, m: int, coefficients: Tensor, first: int, scale_in: float, keep_scale: float) -> build.Tile:
+    _, heads, n, e = q_BHNE.shape
+    plain = {"N": n, "M": m, "heads": heads, "sets": len(coefficients), "J": coefficients.shape[-1], "first": first}
+    scales = {"scale": 1 / math.sqrt(e), "scale_in": scale_in, "keep_scale": keep_scale}
+    return build.Tile(**plain, **scales, threads=torch.get_num_threads())
+
+
+def _at(tile: build.Tile, matrices: slice, rows: slice) -> build.Tile:
+    """The tile, moved there."""
+    tile.first_matrix, tile.matrices = matrices.start, matrices.stop - matrices.start
+    tile.first_row, tile.rows = rows.start, rows.stop - rows.start
+    return tile

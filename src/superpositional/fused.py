@@ -1,0 +1,232 @@
+"""What does a step of superpositional gradient descent do in one pass?
+
+``FewScalars`` is ``term.Term`` for the weights that eq. (2) of Pamuk et al. 2025 touches at scope ``model`` and ``tensor``:
+two calls around torch's own step, of a few microseconds each. ``OnePass`` is the whole step, AdamW and term, of a group at
+scope ``all``: each weight, gradient and moment goes through the processor once, as in torch's fused AdamW, and nothing of
+the model's size is kept beside them. Both are kernels on the CPU, for the sine and, in ``FewScalars``, for the simulated
+circuit. ``Term`` and torch's step are what they are held to, and serve all else. Read by the optimizer and the tracer.
+"""
+
+import ctypes
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+from superpositional.kernels import build
+from superpositional.perturbation import CircuitPerturbation, perturbation_from
+from superpositional.term import compared
+
+# Fewer scalars than these are done before a second thread has begun.
+ALONE = 2**15
+# Of optimizer.h: so many scalars share a sum in single precision, and what is summed up of each.
+CHUNK = 4096
+NUMBERS = 5
+
+
+class FewScalars:
+    """A group's term where it touches some scalars at the head of some tensors."""
+
+    def __init__(
+        self,
+        optimizer: AdamW,
+        group: dict[str, Any],
+        touched: Sequence[tuple[Tensor, int]],
+        circuit: CircuitPerturbation | None,
+    ) -> None:
+        """``touched``: parameters with how many of their leading scalars; all have a gradient. ``circuit``: None is eq. (2)."""
+        self.optimizer, self.group, self.touched = optimizer, group, touched
+        self.steps = group["statistics"].get("step", 0)
+        self.sampled = self.steps % group["stats_every"] == 0
+        self.counts = [count for _, count in touched]
+        self.parameters = (build.Parameter * len(touched))(
+            *((theta.data_ptr(), theta.grad.data_ptr(), None, None, None, count) for theta, count in touched)
+        )
+        first = touched[0][0]
+        self.terms = torch.empty(sum(self.counts), dtype=first.dtype)
+        each = group["scope"] == "tensor"
+        self.circuits = circuit and circuit.registers(self.counts if each else [len(self.terms)])
+        before = build.kernel("term_before", first.dtype)
+        given = self.parameters, len(touched), circuit and circuit.compiled(), each, group["quantum_weight"]
+        # The weights are read here, before any of them moves.
+        self.nonzero_gradient = before(*given, self.terms.data_ptr())
+
+    @classmethod
+    def of(cls, optimizer: AdamW, group: dict[str, Any], scope: Sequence[tuple[Tensor, int]]) -> "FewScalars | None":
+        """The term of the group's parameters in scope; None where kernels cannot take them."""
+        if group["scope"] == "all" or group["inject"] != "update" or not _plain(optimizer, group):
+            return None
+        circuit = None
+        if group["perturbation"] != "sine":
+            circuit = perturbation_from(group["perturbation"])
+            if not isinstance(circuit, CircuitPerturbation) or circuit.compiled() is None:
+                return None
+        touched = [each for each in scope if each[0].grad is not None]
+        # A weight without a gradient is still part of its register.
+        if not touched or (circuit and len(touched) < len(scope)):
+            return None
+        sampled = group["statistics"].get("step", 0) % group["stats_every"] == 0
+        read = group["params"] if sampled else [parameter for parameter, _ in touched]
+        given = [each for parameter in read if parameter.grad is not None for each in (parameter, parameter.grad)]
+        return cls(optimizer, group, touched, circuit) if _served(given) else None
+
+    def enter_moments(self) -> None:
+        """Nothing: it goes into the update."""
+
+    def leave_moments(self, scale: None, overflow: None) -> None:
+        """Nothing, likewise."""
+
+    def enter_update(self, overflow: None, displacements: Any) -> None:
+        """As ``Term.enter_update``; of AdamW's own step it works out what it needs."""
+        group, dtype = self.group, self.terms.dtype
+        lr = group["lr"] * (-1 if group["maximize"] else 1)
+        comparison = self.compare() if self.sampled else {}
+        squares = ctypes.c_double()
+        after = build.kernel("term_after", dtype)
+        changed = after(self.parameters, len(self.touched), lr, self.terms.data_ptr(), squares)
+        torch.autograd.graph.increment_version([parameter for parameter, _ in self.touched])
+        group["statistics"] = {
+            "step": self.steps + 1,
+            "touched": len(self.terms),
+            **dict(
+                zip(("nonzero_gradient", "changed"), torch.tensor((self.nonzero_gradient, changed)).unbind(), strict=True)
+            ),
+            "perturbation_norm": torch.tensor(math.sqrt(squares.value), dtype=torch.float32),
+            **({} if self.circuits is None else {"circuits": self.circuits}),
+            **comparison,
+        }
+
+    def compare(self) -> dict[str, Tensor]:
+        """As ``Term.compare``, from the state after torch's step and the weights that it left."""
+        group, dtype = self.group, self.terms.dtype
+        displacement = build.kernel("displacement", dtype)
+        heads = {id(parameter): count for parameter, count in self.touched}
+        parts = dict(zip(heads, self.terms.split(self.counts), strict=True))
+        squares, product = 0.0, 0.0
+        given = [parameter for parameter in group["params"] if parameter.grad is not None]
+        plain = _group(group, 1)
+        for parameter in given:
+            plain.threads = 1 if parameter.numel() < ALONE else torch.get_num_threads()
+            structure = _parameter(self.optimizer, group, parameter)
+            steps = torch.empty(heads.get(id(parameter), 0), dtype=dtype)
+            sums = torch.empty(-(-parameter.numel() // CHUNK), dtype=torch.float64)
+            squares += displacement(structure, plain, len(steps), steps.data_ptr(), sums.data_ptr())
+            if len(steps):
+                product -= float((steps.double() * parts[id(parameter)].double()).sum())
+        sign, lr = -1 if group["maximize"] else 1, group["lr"]
+        size = lr * torch.linalg.vector_norm(self.terms.double())
+        return compared("update", torch.tensor(squares).sqrt(), size, torch.tensor(product * lr * sign))
+
+
+class OnePass:
+    """A group's whole step at scope ``all``; ``serves`` says whether it can."""
+
+    def __init__(self, group: dict[str, Any]) -> None:
+        self.group = group
+
+    @staticmethod
+    def serves(optimizer: AdamW, group: dict[str, Any]) -> bool:
+        """Whether one kernel can do all of the group's step."""
+        if group["scope"] != "all" or group["perturbation"] != "sine" or group["inject"] != "update":
+            return False
+        if not _plain(optimizer, group) or not group["decoupled_weight_decay"]:
+            return False
+        given = [parameter for parameter in group["params"] if parameter.grad is not None]
+        states = [optimizer.state[parameter] for parameter in given if parameter in optimizer.state]
+        kept = [value for state in states for key, value in state.items() if key != "step"]
+        return bool(given) and _served([*given, *(parameter.grad for parameter in given), *kept])
+
+    def step(self, optimizer: AdamW) -> None:
+        group, steps_before = self.group, self.group["statistics"].get("step", 0)
+        parameters: list[Tensor] = []
+        counts: list[Tensor] = []
+        # Makes the state of parameters that are new, as torch's step does.
+        optimizer._init_group(group, parameters, [], [], [], [], counts)
+        torch._foreach_add_(counts, 1)
+        structures = (build.Parameter * len(parameters))(
+            *(_parameter(optimizer, group, parameter) for parameter in parameters)
+        )
+        sizes = [parameter.numel() for parameter in parameters]
+        chunks = sum(-(-size // CHUNK) for size in sizes)
+        numbers, total = torch.empty(chunks, NUMBERS, dtype=torch.float64), torch.zeros(NUMBERS, dtype=torch.float64)
+        plain = _group(group, 1 if sum(sizes) < ALONE else torch.get_num_threads())
+        adamw = build.kernel("adamw", parameters[0].dtype)
+        adamw(structures, len(structures), plain, numbers.data_ptr(), total.data_ptr())
+        torch.autograd.graph.increment_version(parameters)
+        nonzero, changed, term, step, product = total.unbind()
+        sampled = steps_before % group["stats_every"] == 0
+        size = group["lr"] * term.sqrt()
+        group["statistics"] = {
+            "step": steps_before + 1,
+            "touched": sum(sizes),
+            "nonzero_gradient": nonzero.long(),
+            "changed": changed.long(),
+            "perturbation_norm": term.sqrt().float(),
+            **(compared("update", step.sqrt(), size, product) if sampled else {}),
+        }
+
+
+def adamw_of_torch(optimizer: AdamW, group: dict[str, Any]) -> bool:
+    """torch's fused step of a group on the CPU, by torch's kernel and with its result, but without sorting the tensors by
+    device and dtype first and counting up step by step, which for a small model takes longer than the step. False, and
+    nothing done, for other groups."""
+    if not group["fused"] or not _plain(optimizer, group) or not group["decoupled_weight_decay"]:
+        return False
+    given = [parameter for parameter in group["params"] if parameter.grad is not None]
+    states = [optimizer.state.get(parameter) for parameter in given]
+    if not given or not all(states) or not build.serves(given[0]):
+        return False
+    dtype = given[0].dtype
+    if not all(type(each) in build.PLAIN and each.is_cpu and each.dtype is dtype for each in given):
+        return False
+    steps = [state["step"] for state in states]
+    if not all(step.is_cpu and step.dtype is steps[0].dtype for step in steps) or steps[0].dtype not in build.NAMES:
+        return False
+    largest = [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else []
+    beta1, beta2 = group["betas"]
+    pointers = (ctypes.c_void_p * len(steps))(*(step.data_ptr() for step in steps))
+    build.kernel("count_up", steps[0].dtype)(pointers, len(steps))
+    torch._fused_adamw_(
+        given,
+        [parameter.grad for parameter in given],
+        [state["exp_avg"] for state in states],
+        [state["exp_avg_sq"] for state in states],
+        largest,
+        steps,
+        beta1=beta1,
+        beta2=beta2,
+        **{key: group[key] for key in ("lr", "weight_decay", "eps", "amsgrad", "maximize")},
+    )
+    return True
+
+
+def _plain(optimizer: AdamW, group: dict[str, Any]) -> bool:
+    """Whether the group's numbers are numbers and nothing scales its gradients."""
+    scaled = getattr(optimizer, "grad_scale", None) is not None or getattr(optimizer, "found_inf", None) is not None
+    numbers = (group["lr"], group["quantum_weight"], group["weight_decay"], group["eps"], *group["betas"])
+    tensors = any(type(number) not in (float, int) for number in numbers)
+    return not (scaled or tensors or group["capturable"] or group["differentiable"])
+
+
+def _served(tensors: Sequence[Tensor]) -> bool:
+    return build.serves(*tensors) and all(tensor.is_contiguous() for tensor in tensors)
+
+
+def _group(group: dict[str, Any], threads: int) -> build.Group:
+    beta1, beta2 = group["betas"]
+    plain = (group[key] for key in ("lr", "eps", "weight_decay", "quantum_weight"))
+    lr, eps, weight_decay, quantum_weight = plain
+    return build.Group(lr, beta1, beta2, eps, weight_decay, quantum_weight, group["maximize"], threads)
+
+
+def _parameter(optimizer: AdamW, group: dict[str, Any], parameter: Tensor) -> build.Parameter:
+    """With its state; the state's count is that of the step being taken."""
+    state = optimizer.state[parameter]
+    step, (beta1, beta2) = float(state["step"]), group["betas"]
+    corrections = (1 - beta1**step, 1 - beta2**step) if group["bias_correction"] else (1.0, 1.0)
+    largest = state["max_exp_avg_sq"].data_ptr() if group["amsgrad"] else None
+    pointers = (each.data_ptr() for each in (parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"]))
+    return build.Parameter(*pointers, largest, parameter.numel(), *corrections)

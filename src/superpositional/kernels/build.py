@@ -1,0 +1,172 @@
+"""Is there a compiler, and what did it make?
+
+The sources beside this file become one library in the user's cache (``places.cache``), named by its sources, the compiler,
+the flags and the processor: some 8 seconds once on a machine, nothing afterwards. It is loaded by ctypes, takes pointers, and
+shares torch's OpenMP threads. ``SUPERPOSITIONAL_KERNELS=off`` does without, ``CXX`` names the compiler.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from superpositional.places import cache
+
+SOURCES = Path(__file__).parent
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = (
+    *("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-fopenmp", "-Wno-psabi"),
+    # Neither changes a result: nobody reads errno, and nobody traps.
+    *("-fno-math-errno", "-fno-trapping-math"),
+)
+NAMES = {torch.float32: "float32", torch.float64: "float64"}
+# Of attention.h: coefficients of more frequencies than these are torch's.
+MOST = 64
+
+
+class Tile(ctypes.Structure):
+    """As in attention.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("first_matrix", "matrices", "first_row", "rows", "N", "M", "heads", "sets")),
+        *((name, ctypes.c_int) for name in ("J", "first", "threads")),
+        *((name, ctypes.c_double) for name in ("scale", "scale_in", "keep_scale")),
+    ]
+
+
+class Parameter(ctypes.Structure):
+    """As in optimizer.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("theta", "grad", "m", "v", "v_max")),
+        ("count", ctypes.c_int64),
+        *((name, ctypes.c_double) for name in ("bias_correction1", "bias_correction2")),
+    ]
+
+
+class Group(ctypes.Structure):
+    """As in optimizer.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_double) for name in ("lr", "beta1", "beta2", "eps", "weight_decay", "quantum_weight")),
+        *((name, ctypes.c_int) for name in ("maximize", "threads")),
+    ]
+
+
+class Circuit(ctypes.Structure):
+    """As in registers.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int) for name in ("n_qubits", "depth", "rotations", "entanglement", "reupload")),
+        ("kinds", ctypes.c_int * 16),
+        ("angles", ctypes.c_void_p),
+    ]
+
+
+Strides = ctypes.c_int64 * 4
+POINTER, INDEX, INT, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double
+PARAMETERS, GROUP, CIRCUIT = (ctypes.POINTER(each) for each in (Parameter, Group, Circuit))
+DECLARED: dict[str, tuple] = {
+    "series_forward": (*[POINTER] * 3, *[INDEX] * 2, *[INT] * 3),
+    "series_backward": (*[POINTER] * 6, *[INDEX] * 2, *[INT] * 3),
+    "attention_forward": (*[POINTER] * 2, Strides, *[POINTER] * 3, ctypes.POINTER(Tile)),
+    "attention_backward": (*[POINTER] * 2, Strides, *[POINTER] * 4, INDEX, *[POINTER] * 3, ctypes.POINTER(Tile)),
+    "attention_sums": (*[POINTER] * 2, *[INDEX] * 2, ctypes.POINTER(Tile)),
+    "adamw": (PARAMETERS, INDEX, GROUP, POINTER, POINTER),
+    "displacement": (PARAMETERS, GROUP, INDEX, POINTER, POINTER),
+    "term_before": (PARAMETERS, INDEX, CIRCUIT, INT, DOUBLE, POINTER),
+    "term_after": (PARAMETERS, INDEX, DOUBLE, POINTER, ctypes.POINTER(DOUBLE)),
+    "count_up": (POINTER, INDEX),
+    "modulate": (CIRCUIT, POINTER, INDEX, INT),
+}
+# What returns something.
+RETURNED = {"displacement": DOUBLE, "term_before": INDEX, "term_after": INDEX}
+
+
+def serves(*tensors: Tensor) -> bool:
+    """Whether kernels can take these: real tensors on the CPU, of one dtype out of ``NAMES``, in plain eager execution."""
+    first = tensors[0]
+    if first.dtype not in NAMES or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    if any(type(each) not in PLAIN or each.device.type != "cpu" or each.dtype != first.dtype for each in tensors):
+        return False
+    return library() is not None
+
+
+PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def kernel(name: str, dtype: torch.dtype) -> ctypes._CFuncPtr:
+    """One of ``DECLARED`` for a dtype; only where ``serves``."""
+    return _functions()[name, dtype]
+
+
+def library() -> ctypes.CDLL | None:
+    return _built()[0]
+
+
+def told() -> str:
+    """What runs the kernels, for records and tables: the compiler, or why there is none."""
+    return _built()[1]
+
+
+@functools.cache
+def _functions() -> dict[tuple[str, torch.dtype], "ctypes._CFuncPtr"]:
+    found = {}
+    for name, arguments in DECLARED.items():
+        for dtype, suffix in NAMES.items():
+            function = getattr(library(), f"{name}_{suffix}")
+            function.argtypes, function.restype = arguments, RETURNED.get(name)
+            found[name, dtype] = function
+    return found
+
+
+@functools.cache
+def _built() -> tuple[ctypes.CDLL | None, str]:
+    setting = os.environ.get("SUPERPOSITIONAL_KERNELS", "on")
+    if setting not in ("on", "off"):
+        raise ValueError(f"SUPERPOSITIONAL_KERNELS must be on or off, got {setting!r}; on compiles what takes time")
+    if setting == "off":
+        return None, "torch's (SUPERPOSITIONAL_KERNELS=off)"
+    chosen = os.environ.get("CXX")
+    compiler = shutil.which(chosen) if chosen else next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
+        return None, f"torch's (no C++ compiler: {chosen or ', '.join(COMPILERS)})"
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
+    sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp"))
+    named = [*(path.read_text() for path in sources), version, *FLAGS, _processor()]
+    path = cache() / "kernels" / f"{hashlib.sha256('|'.join(named).encode()).hexdigest()[:16]}.so"
+    try:
+        if not path.exists():
+            _compile(compiler, path)
+        return ctypes.CDLL(str(path)), version
+    except (OSError, subprocess.CalledProcessError) as error:
+        # Without where anything lies: records keep this.
+        why = (getattr(error, "stderr", None) or getattr(error, "strerror", None) or type(error).__name__).strip()
+        lines = [line for line in why.splitlines() if "error" in line] or why.splitlines()
+        return None, f"torch's ({version} failed: {lines[0].replace(f'{SOURCES}{os.sep}', '')})"
+
+
+def _compile(compiler: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        subprocess.run([compiler, *FLAGS, "-o", made, SOURCES / "kernels.cpp"], capture_output=True, text=True, check=True)
+        # Any number of processes may make it at once.
+        os.replace(made, path)
+
+
+def _processor() -> str:
+    """What ``-march=native`` depends on; a home may be shared by machines."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    told = {line.split(":", 1)[0].strip(): line for line in lines if line.startswith(("model name", "flags", "Features"))}
+    return "|".join([platform.machine(), platform.processor(), *told.values()])

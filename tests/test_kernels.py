@@ -1,0 +1,436 @@
+"""Do the kernels compute what torch's code beside them says, and is it said where there are none?"""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from superpositional import SuperpositionalAdamW, attention_core
+from superpositional.attention import QuantumAttention
+from superpositional.attention_core import attention_reference, quantum_attention
+from superpositional.circuits import Ansatz
+from superpositional.circuits.series import series
+from superpositional.kernels import build
+from superpositional.perturbation import CircuitPerturbation
+
+EPS = {torch.float32: 2.0**-23, torch.float64: 2.0**-52}
+DTYPES = list(EPS)
+# Frequencies with a loop of their own, with the general one, and as many as there may be.
+COUNTS = [1, 2, 5, 6, 9, 13, 64]
+
+
+@pytest.fixture(autouse=True)
+def a_compiler() -> None:
+    assert build.library() is not None, build.told()
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Tensor:
+    return (torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale).to(dtype)
+
+
+# Phi's series ------------------------------------------------------------------------------------------------------
+
+
+def written_out(coefficients: Tensor, x: Tensor, above: Tensor, first: int) -> tuple[np.ndarray, ...]:
+    """Value, gradient to x, gradients to the coefficients, in 64 bits of mantissa where the machine has them."""
+    c, at, g = (np.asarray(each.double().numpy(), dtype=np.longdouble) for each in (coefficients, x, above))
+    w = np.arange(c.shape[-1], dtype=np.longdouble) + np.longdouble(first) / 2
+    cos, sin = np.cos(at[..., None] * w), np.sin(at[..., None] * w)
+    alpha, beta = c[:, None, 0], c[:, None, 1]
+    slope = (w * (beta * cos - alpha * sin)).sum(-1)
+    sums = np.stack([(g[..., None] * cos).sum(1), (g[..., None] * sin).sum(1)], 1)
+    return (alpha * cos + beta * sin).sum(-1), g * slope, sums
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("scale", [1.0, 3e3, 1e6])
+def test_the_series_and_its_gradients_are_those_written_out(dtype, first: int, count: int, scale: float) -> None:
+    heads, scores = 3, 2 * 2048 + 37
+    coefficients, x = random(heads, 2, count, dtype=dtype), random(heads, scores, seed=1, dtype=dtype, scale=scale)
+    x[:, :3] = torch.tensor([0.0, 1e4, -1e4], dtype=dtype)
+    above = random(heads, scores, seed=2, dtype=dtype)
+    given = coefficients.clone().requires_grad_(), x.clone().requires_grad_()
+    value = series(*given, first)
+    found = value, *reversed(torch.autograd.grad(value, given, above))
+    # Each turn of e^{ix} adds a rounding or two to both its parts: j terms of size |coefficient| are off by 2 j eps,
+    # whatever the score, because the score is reduced first; derivatives by the largest frequency times that.
+    size = coefficients.abs().sum((1, 2)).max()
+    highest = count - 1 + first / 2
+    allowed = [
+        4 * count * size,
+        4 * count * size * max(highest, 1) * above.abs().max(),
+        4 * count * above.abs().sum(1).max(),
+    ]
+    for ours, true, most in zip(found, written_out(coefficients, x, above, first), allowed, strict=True):
+        error = np.abs(np.asarray(ours.detach().double().numpy(), dtype=np.longdouble) - true).max()
+        assert error <= EPS[dtype] * float(most)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_scores_up_to_1e4_cost_a_cosine_no_digits(dtype) -> None:
+    # cos(x) and sin(x) themselves: within 2 roundings of numbers of size 1, for every score.
+    x = random(1, 100_000, dtype=dtype, scale=1.0).fmod(1) * 1e4
+    for row, true in ((0, np.cos), (1, np.sin)):
+        coefficients = torch.zeros(1, 2, 2, dtype=dtype)
+        coefficients[0, row, 1] = 1
+        error = series(coefficients, x, 0).double().numpy() - true(np.asarray(x.double().numpy(), dtype=np.longdouble))
+        assert np.abs(error).max() <= 2 * EPS[dtype]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_spoils_itself_alone(bad: float) -> None:
+    coefficients, x = random(1, 2, 5), random(1, 40, seed=1)
+    x[0, 7] = bad
+    x.requires_grad_()
+    value = series(coefficients, x, 0)
+    value.sum().backward()
+    assert value.isnan().nonzero().tolist() == x.grad.isnan().nonzero().tolist() == [[0, 7]]
+
+
+def test_a_series_takes_views_and_nothing_at_all() -> None:
+    wide = random(6, 2, 14)[::2, :, ::2]
+    x = random(50, 3, seed=1).mT
+    assert torch.equal(series(wide, x, 0), series(wide.contiguous(), x.contiguous(), 0))
+    empty = torch.empty(3, 0, dtype=torch.float64, requires_grad=True)
+    coefficients = wide.clone().requires_grad_()
+    series(coefficients, empty, 0).sum().backward()
+    assert empty.grad.shape == (3, 0)
+    assert torch.equal(coefficients.grad, torch.zeros_like(coefficients))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_threads_change_no_bit_of_a_series(dtype) -> None:
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        try:
+            given = random(2, 2, 5, dtype=dtype).requires_grad_(), random(2, 9999, seed=1, dtype=dtype).requires_grad_()
+            value = series(*given, 0)
+            found.append([value, *torch.autograd.grad(value.square().sum(), given)])
+        finally:
+            torch.set_num_threads(1)
+    for other in found[1:]:
+        assert all(map(torch.equal, found[0], other))
+
+
+# Attention ---------------------------------------------------------------------------------------------------------
+
+SHAPES = {
+    "small": (2, 4, 5, 7, 3),
+    "one key": (1, 2, 3, 1, 4),
+    "one head": (3, 1, 4, 16, 5),
+    "whole vectors": (2, 2, 32, 32, 16),
+    "rows left over": (2, 3, 9, 33, 8),
+}
+
+
+def attention_inputs(shape: tuple[int, ...], dtype, sets: int | None = None, count: int = 5) -> list[Tensor]:
+    batch, heads, n, m, e = shape
+    shapes = [(batch, heads, n, e), (batch, heads, m, e), (batch, heads, m, e), (sets or heads, 2, count)]
+    return [random(*each, seed=index, dtype=dtype).requires_grad_() for index, each in enumerate(shapes)]
+
+
+def gradients(function, inputs: list[Tensor], above: Tensor, *rest, **settings) -> list[Tensor]:
+    out = function(*inputs, *rest, **settings)
+    return [out, *torch.autograd.grad(out, inputs, above)]
+
+
+def assert_as_reference(inputs: list[Tensor], first: int = 0, **settings) -> None:
+    """As the formula in float64: to 1e-12, and in float32 within 16 roundings for each frequency of the largest number of
+    each kind, because Phi's slope multiplies a score's rounding."""
+    above = random(*inputs[0].shape, seed=9, dtype=inputs[0].dtype)
+    settings = {"scale_in": 1.0, **settings}
+    assert attention_core.serves(*inputs, settings.get("mask"))
+    ours = gradients(quantum_attention, inputs, above, first, **settings)
+    wide = [each.detach().double().requires_grad_() for each in inputs]
+    mask = settings.get("mask")
+    exact = {**settings, "mask": None if mask is None else mask.double()}
+    theirs = gradients(attention_reference, wide, above.double(), first, **exact)
+    for one, other in zip(ours, theirs, strict=True):
+        allowed = 1e-12 if one.dtype == torch.float64 else 16 * inputs[3].shape[-1] * EPS[torch.float32]
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=allowed * max(1.0, float(other.detach().abs().max())))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize(("first", "count"), [(0, 5), (1, 4), (0, 9), (0, 13)])
+def test_attention_and_its_gradients_are_the_formulas(shape, dtype, first: int, count: int) -> None:
+    assert_as_reference(attention_inputs(shape, dtype, count=count), first)
+    assert_as_reference(attention_inputs(shape, dtype, sets=1, count=count), first, scale_in=0.5)
+
+
+MASKS = {
+    "causal": lambda b, h, n, m: torch.full((n, m), -math.inf).triu(1),
+    "padding": lambda b, h, n, m: torch.where(torch.arange(m) < m - 2, 0.0, -math.inf).expand(b, 1, 1, m),
+    "by head": lambda b, h, n, m: random(b, h, n, m, seed=5),
+    "strided": lambda b, h, n, m: random(m, n, seed=5).mT,
+    "rows of nothing": lambda b, h, n, m: torch.where(torch.arange(n) == 1, -math.inf, 0.0)[:, None].expand(n, m),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [SHAPES["small"], SHAPES["whole vectors"], SHAPES["rows left over"]], ids=str)
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_attention_takes_every_mask(shape, dtype, mask) -> None:
+    assert_as_reference(attention_inputs(shape, dtype), mask=mask(*shape[:4]).to(dtype))
+
+
+@pytest.mark.parametrize("shape", [SHAPES["small"], SHAPES["whole vectors"]], ids=str)
+def test_attention_drops_what_it_is_told_to(shape) -> None:
+    kept = torch.rand(shape[:4], generator=torch.Generator().manual_seed(3)) < 0.7
+    assert_as_reference(attention_inputs(shape, torch.float64), kept_BHNM=kept, keep_scale=1 / 0.7)
+    assert_as_reference(
+        attention_inputs(shape, torch.float64),
+        kept_BHNM=kept,
+        keep_scale=1 / 0.7,
+        mask=MASKS["rows of nothing"](*shape[:4]).double(),
+    )
+
+
+@pytest.mark.parametrize("tile", [1, 100, 2**10])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_tiles_of_any_size_give_the_same(tile: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention_core, "TILE", tile)
+    torch.set_num_threads(threads)
+    try:
+        assert_as_reference(attention_inputs((2, 3, 29, 31, 4), torch.float64), mask=random(29, 31))
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_large_scores_lose_nothing_that_their_product_has_not_lost() -> None:
+    # Scores of up to 1e4 and weights that are 0 but for one: exp, sine and cosine at their limits.
+    inputs = attention_inputs((1, 2, 16, 16, 4), torch.float64)
+    with torch.no_grad():
+        inputs[0] *= 1e3
+    above = random(1, 2, 16, 16, seed=9)[..., :4]
+    ours = gradients(quantum_attention, inputs, above, 0, scale_in=1.0)
+    theirs = gradients(attention_reference, inputs, above, 0, scale_in=1.0)
+    score = float((inputs[0] @ inputs[1].mT).detach().abs().max())
+    assert 3e3 < score < 2e4
+    # A product's last rounding is score * eps, and Phi's slope is some 20.
+    allowed = 100 * score * EPS[torch.float64]
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=allowed * max(1.0, float(other.detach().abs().max())))
+
+
+@pytest.mark.parametrize("place", ["query", "key", "value", "coefficient"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_no_number_goes_where_the_formula_takes_it(place: str, bad: float) -> None:
+    inputs = attention_inputs((1, 2, 4, 20, 3), torch.float64)
+    with torch.no_grad():
+        inputs[["query", "key", "value", "coefficient"].index(place)].view(-1)[0] = bad
+    ours = quantum_attention(*inputs, 0, scale_in=1.0)
+    theirs = attention_reference(*inputs, 0, scale_in=1.0)
+    assert theirs.isnan().any() or not theirs.isfinite().all()
+    assert torch.equal(ours.isfinite(), theirs.isfinite())
+
+
+def test_attention_can_be_differentiated_twice() -> None:
+    inputs = attention_inputs((1, 2, 3, 4, 2), torch.float64, count=3)
+    assert torch.autograd.gradgradcheck(lambda *given: quantum_attention(*given, 0, scale_in=1.0), inputs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("training", [False, True])
+def test_the_module_gives_the_same_with_weights_asked_for_and_without(dtype, training: bool) -> None:
+    torch.manual_seed(0)
+    module = QuantumAttention(16, 4, dropout=0.2, dtype=dtype).train(training)
+    x = random(3, 11, 16, dtype=dtype)
+    found = []
+    for need_weights in (False, True):
+        torch.manual_seed(1)
+        module.zero_grad()
+        out, weights = module(x, x, x, need_weights=need_weights)
+        out.square().sum().backward()
+        assert (weights is not None) == need_weights
+        found.append([out.detach(), *(parameter.grad for parameter in module.parameters())])
+    for unseen, seen in zip(*found, strict=True):
+        torch.testing.assert_close(unseen, seen, rtol=0, atol=64 * EPS[dtype] * max(1.0, float(seen.abs().max())))
+
+
+def test_attentions_memory_is_linear_in_the_length() -> None:
+    from torch.profiler import ProfilerActivity, profile
+
+    def largest(n: int) -> int:
+        inputs = attention_inputs((1, 1, n, n, 8), torch.float32)
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+            quantum_attention(*inputs, 0, scale_in=1.0).sum().backward()
+        allocated = [event.cpu_memory_usage for event in found.events() if event.name == "aten::empty"]
+        return max(allocated)
+
+    # One tile of scores, twice in backward, whatever the length.
+    assert largest(1024) == largest(2048) == 2 * 4 * attention_core.TILE
+
+
+# The optimizer -----------------------------------------------------------------------------------------------------
+
+
+def trained(dtype, shapes=((7, 5), (3,), (1, 1), (5000,)), steps: int = 5, **settings) -> tuple[list[Tensor], list[dict]]:
+    parameters = [torch.nn.Parameter(random(*shape, seed=index, dtype=dtype)) for index, shape in enumerate(shapes)]
+    optimizer = SuperpositionalAdamW(parameters, lr=1e-2, stats_every=2, **settings)
+    told = []
+    for step in range(steps):
+        for index, parameter in enumerate(parameters):
+            parameter.grad = random(*parameter.shape, seed=50 * step + index, dtype=dtype)
+        optimizer.step()
+        told.append({name: float(value) for name, value in optimizer.param_groups[0]["statistics"].items()})
+    state = [value for parameter in parameters for value in optimizer.state[parameter].values()]
+    return [*(parameter.detach() for parameter in parameters), *state], told
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("scope", ["model", "tensor", "all"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"maximize": True, "weight_decay": 0.3}, {"amsgrad": True}, {"bias_correction": False}, {"fused": True}],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "circuit", [None, Ansatz(), Ansatz(n_qubits=3, depth=1), Ansatz(depth=3, entanglement="ring")], ids=str
+)
+def test_steps_and_statistics_are_torchs(dtype, scope: str, settings: dict, circuit, request) -> None:
+    settings = {"scope": scope, **settings}
+    if circuit is not None:
+        settings["perturbation"] = CircuitPerturbation(circuit, angles="random", seed=0)
+    ours, told = trained(dtype, **settings)
+    request.getfixturevalue("by_torch")
+    theirs, said = trained(dtype, **settings)
+    for one, other in zip(ours, theirs, strict=True):
+        # Some 20 roundings of numbers of size 3 in each of five steps.
+        torch.testing.assert_close(one, other, rtol=0, atol=300 * EPS[dtype])
+    assert [list(each) for each in told] == [list(each) for each in said]
+    for one, other in zip(told, said, strict=True):
+        for name, value in other.items():
+            # Norms are float32; angle and cosine of a term across the step lose half of a product's digits.
+            exact = name in ("step", "touched", "circuits", "nonzero_gradient")
+            assert one[name] == value if exact else one[name] == pytest.approx(value, rel=2e-5, abs=2e-5), name
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_torchs_own_fused_step_is_taken_bit_for_bit(dtype) -> None:
+    shapes, found = ((7, 5), (3,), (5000,)), []
+    for amsgrad, maximize in ((False, False), (True, True)):
+        for make in (torch.optim.AdamW, SuperpositionalAdamW):
+            own = {} if make is torch.optim.AdamW else {"quantum_weight": 0.0}
+            parameters = [torch.nn.Parameter(random(*shape, seed=index, dtype=dtype)) for index, shape in enumerate(shapes)]
+            optimizer = make(parameters, lr=1e-2, fused=True, amsgrad=amsgrad, maximize=maximize, **own)
+            for step in range(4):
+                for index, parameter in enumerate(parameters):
+                    parameter.grad = None if index == step else random(*parameter.shape, seed=9 * step + index, dtype=dtype)
+                optimizer.step()
+            found.append([*parameters, *(value for each in parameters for value in optimizer.state[each].values())])
+        assert all(map(torch.equal, found[-2], found[-1]))
+
+
+def test_one_pass_keeps_nothing_of_the_models_size() -> None:
+    from torch.profiler import ProfilerActivity, profile
+
+    parameter = torch.nn.Parameter(random(2**20, dtype=torch.float32))
+    optimizer = SuperpositionalAdamW([parameter], scope="all", stats_every=1)
+    parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        optimizer.step()
+    allocated = [event.cpu_memory_usage for event in found.events()]
+    # Sums of chunks of 4096 scalars.
+    assert max(allocated) < 0.02 * 4 * 2**20
+
+
+@pytest.mark.parametrize("theta", [0.0, 0.5, 1.0, 1e3 + 0.25, 1e6 + 0.5, 3e7, -2.75, 1e30])
+def test_the_sine_of_a_large_weight_keeps_its_digits(theta: float) -> None:
+    at = torch.tensor([theta], dtype=torch.float32)
+    parameter = torch.nn.Parameter(at.clone())
+    optimizer = SuperpositionalAdamW([parameter], lr=1.0, quantum_weight=1.0, n_qubits=1, scope="all", weight_decay=0.0)
+    parameter.grad = torch.ones(1)
+    optimizer.step()
+    true = abs(math.sin(math.pi * math.fmod(float(at.double()), 2)))
+    assert float(optimizer.param_groups[0]["statistics"]["perturbation_norm"]) == pytest.approx(
+        true, abs=2 * EPS[torch.float32]
+    )
+
+
+def test_a_step_marks_what_it_changed_for_autograd() -> None:
+    parameter = torch.nn.Parameter(random(4))
+    loss = parameter.square().sum()
+    optimizer = SuperpositionalAdamW([parameter], scope="all")
+    loss.backward(retain_graph=True)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+# Where there are none ----------------------------------------------------------------------------------------------
+
+
+def told(**environment: str) -> subprocess.CompletedProcess:
+    code = (
+        "import torch; from superpositional.kernels import build; from superpositional.attention import QuantumAttention\n"
+        "print(build.told(), '|', build.library() is not None)\n"
+        "torch.manual_seed(0); m = QuantumAttention(8, 2); x = torch.ones(1, 3, 8); m(x, x, x)[0].sum().backward()"
+    )
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+def test_kernels_can_be_switched_off() -> None:
+    assert told(SUPERPOSITIONAL_KERNELS="off").stdout.strip() == "torch's (SUPERPOSITIONAL_KERNELS=off) | False"
+
+
+def test_a_misspelt_switch_is_refused() -> None:
+    done = told(SUPERPOSITIONAL_KERNELS="no")
+    assert done.returncode
+    assert "SUPERPOSITIONAL_KERNELS must be on or off, got 'no'" in done.stderr
+
+
+def test_without_a_compiler_torch_does_it_and_says_so(tmp_path: Path) -> None:
+    done = told(CXX="no-such-compiler")
+    assert done.stdout.strip() == "torch's (no C++ compiler: no-such-compiler) | False"
+
+
+def test_a_compiler_that_fails_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "cxx"
+    broken.write_text("#!/bin/sh\n[ $1 = --version ] && echo broken 1.0 && exit\necho 'x.h:1: error: no' >&2; exit 1\n")
+    broken.chmod(0o755)
+    done = told(CXX=str(broken), SUPERPOSITIONAL_CACHE=str(tmp_path / "cache"))
+    assert done.stdout.strip() == "torch's (broken 1.0 failed: x.h:1: error: no) | False"
+    assert not list((tmp_path / "cache").rglob("*.so"))
+
+
+def test_what_is_made_is_made_once(tmp_path: Path) -> None:
+    counting = tmp_path / "cxx"
+    counting.write_text(f'#!/bin/sh\n[ $1 = --version ] || echo made >> {tmp_path}/log\nexec c++ "$@"\n')
+    counting.chmod(0o755)
+    given = {"CXX": str(counting), "SUPERPOSITIONAL_CACHE": str(tmp_path / "cache")}
+    assert told(**given).stdout.strip().endswith("| True")
+    assert told(**given).stdout.strip().endswith("| True")
+    assert (tmp_path / "log").read_text() == "made\n"
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(2, dtype=torch.bfloat16),
+        torch.ones(2, dtype=torch.complex64),
+        torch.ones(2, device="meta"),
+        torch.ones(2).as_subclass(type("Mine", (Tensor,), {})),
+    ],
+    ids=["bfloat16", "complex", "meta", "subclass"],
+)
+def test_what_kernels_cannot_take_they_are_not_given(tensor: Tensor) -> None:
+    assert build.serves(torch.ones(2))
+    assert not build.serves(tensor)
+    assert not build.serves(torch.ones(2, dtype=torch.float64), torch.ones(2))
