@@ -495,7 +495,7 @@ def test_second_derivatives_are_those_of_a_circuit_per_score(ansatz) -> None:
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+def runs(by_torch, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Circuits run so far by each simulator, counted where it runs them."""
     count = dict.fromkeys(["statevector", *FOREIGN], 0)
 
@@ -554,7 +554,7 @@ def test_the_reference_runs_a_circuit_for_every_score(runs) -> None:
 
 
 @pytest.mark.parametrize("evaluator", EVALUATORS)
-def test_an_evaluator_asks_the_simulator_it_is_named_after(monkeypatch, evaluator) -> None:
+def test_an_evaluator_asks_the_simulator_it_is_named_after(by_torch, monkeypatch, evaluator) -> None:
     asked = []
     for name, simulator in SIMULATORS.items():
 

@@ -457,7 +457,7 @@ def test_the_twins_free_coefficients_all_get_a_gradient_and_the_constants_is_0_t
 
 
 @pytest.fixture
-def circuits_run(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def circuits_run(by_torch, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Circuits simulated so far, call by call."""
     seen, run = [], statevector_module.state
 

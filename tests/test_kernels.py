@@ -14,7 +14,8 @@ from torch import Tensor
 from superpositional import SuperpositionalAdamW, attention_core
 from superpositional.attention import QuantumAttention
 from superpositional.attention_core import attention_reference, quantum_attention
-from superpositional.circuits import Ansatz
+from superpositional.circuits import Ansatz, compiled
+from superpositional.circuits.readouts import READOUTS
 from superpositional.circuits.series import series
 from superpositional.kernels import build
 from superpositional.perturbation import CircuitPerturbation
@@ -121,6 +122,62 @@ def test_threads_change_no_bit_of_a_series(dtype) -> None:
         assert all(map(torch.equal, found[0], other))
 
 
+# Circuits ----------------------------------------------------------------------------------------------------------
+
+ANSATZES = [
+    Ansatz(),
+    Ansatz(n_qubits=1, depth=1),
+    Ansatz(n_qubits=3, depth=3, rotations=("rx", "ry", "rz"), entanglement="ring"),
+    Ansatz(n_qubits=5, depth=2, entanglement="none", reupload=False),
+    Ansatz(n_qubits=2, depth=4, rotations=("ry", "ry", "rx")),
+]
+
+
+@pytest.mark.parametrize("ansatz", ANSATZES, ids=str)
+@pytest.mark.parametrize("readout", READOUTS)
+def test_coefficients_and_the_angles_gradients_are_the_statevectors(ansatz: Ansatz, readout: str) -> None:
+    angles = random(3, *ansatz.angles_shape, scale=3.0).requires_grad_()
+    found = []
+    for function in (compiled.coefficients, compiled.coefficients_reference):
+        value = function(ansatz, readout, angles)
+        found.append([value, *torch.autograd.grad(value, angles, random(*value.shape, seed=1))])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    # Worked out in double, and rounded once.
+    single = angles.detach().float()
+    assert torch.equal(
+        compiled.coefficients(ansatz, readout, single), compiled.coefficients(ansatz, readout, single.double()).float()
+    )
+
+
+def test_coefficients_can_be_differentiated_twice() -> None:
+    ansatz = Ansatz(n_qubits=2, depth=1)
+    angles = random(2, *ansatz.angles_shape).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda each: compiled.coefficients(ansatz, "z", each), angles)
+
+
+@pytest.mark.parametrize("ansatz", [*ANSATZES, Ansatz(depth=1), Ansatz(n_qubits=3, depth=1, entanglement="ring")], ids=str)
+@pytest.mark.parametrize("count", [1, 4, 37, 1000])
+def test_registers_are_the_statevectors_and_small_ones_keep_their_digits(ansatz: Ansatz, count: int) -> None:
+    perturbation = CircuitPerturbation(ansatz, angles="random", seed=0)
+    theta = random(count, scale=2.0)
+    (found,) = perturbation([[theta]])
+    (true,) = CircuitPerturbation(ansatz, angles="random", seed=0, simulator="statevector")([[theta]])
+    torch.testing.assert_close(found, true, rtol=0, atol=1e-12)
+    if perturbation.resolved == "closed_form":
+        small = CircuitPerturbation(ansatz)
+        (found,) = small([[theta * 1e-6]])
+        (true,) = CircuitPerturbation(ansatz, simulator="closed_form")([[theta * 1e-6]])
+        torch.testing.assert_close(found, true, rtol=1e-12, atol=0)
+
+
+def test_a_weight_that_is_no_number_spoils_its_register_alone() -> None:
+    theta = random(40)
+    theta[9] = math.nan
+    (found,) = CircuitPerturbation(Ansatz())([[theta]])
+    assert found.isnan().nonzero().flatten().tolist() == [8, 9, 10, 11]
+
+
 # Attention ---------------------------------------------------------------------------------------------------------
 
 SHAPES = {
@@ -148,7 +205,7 @@ def assert_as_reference(inputs: list[Tensor], first: int = 0, **settings) -> Non
     each kind, because Phi's slope multiplies a score's rounding."""
     above = random(*inputs[0].shape, seed=9, dtype=inputs[0].dtype)
     settings = {"scale_in": 1.0, **settings}
-    assert attention_core.serves(*inputs, settings.get("mask"))
+    assert attention_core.serves(*inputs[:3], settings.get("mask"), inputs[3].shape[-1])
     ours = gradients(quantum_attention, inputs, above, first, **settings)
     wide = [each.detach().double().requires_grad_() for each in inputs]
     mask = settings.get("mask")

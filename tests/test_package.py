@@ -17,14 +17,14 @@ PACKAGE = ROOT / "src" / "superpositional"
 LEFT = [
     "seeds", "records", "places", "claims", "ledger", "kernels", "circuits", "modulations", "perturbation", "scope", "term",
     "fused", "optimizer_reference", "optimizer", "tracer", "schedules", "controls", "attention_core", "attention",
-    "attention_controls", "nets", "data", "tasks", "checkpoints", "callbacks", "convergence", "stopwatch", "circuit_statistics", "llm",
-    "config", "hints", "locks", "tracking", "check", "settings", "ranks", "run", "search", "sweep", "jobs", "forecast",
+    "attention_controls", "nets", "data", "tasks", "checkpoints", "callbacks", "convergence", "stopwatch",
+    "circuit_statistics", "llm", "config", "hints", "locks", "tracking", "check", "settings", "ranks", "run", "search", "sweep", "jobs", "forecast",
     "live",
     "worker", "launch", "slurm", "train", "show", "probe", "benches", "cli",
 ]  # fmt: skip
 CIRCUITS = [
-    "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "measures",
-    "expressibility", "transpiled", "kept", "facts", "portrait",
+    "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "compiled",
+    "measures", "expressibility", "transpiled", "kept", "facts", "portrait",
 ]  # fmt: skip
 LLM = ["answers", "word_problems", "hub", "chat", "gsm8k", "models", "fine_tuning", "exact_match"]
 KERNELS = ["build"]

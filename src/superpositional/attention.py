@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 
 from superpositional import attention_core
-from superpositional.circuits import Ansatz, series
+from superpositional.circuits import Ansatz, compiled, series
 from superpositional.circuits.readouts import READOUTS, is_amplitude
 from superpositional.circuits.simulators import evaluate
 from superpositional.circuits.statevector import require_memory
@@ -157,10 +157,10 @@ class QuantumAttention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """The values, weighted; and the weights, if they are needed."""
         # Its Phi is its series, and nobody looks at the weights.
-        if self.evaluator != "statevector" and type(self).phi is QuantumAttention.phi and not need_weights:
-            coefficients_A2J = self.coefficients().to(wide(q_BHNE).dtype)
-            if attention_core.serves(q_BHNE, k_BHME, v_BHME, coefficients_A2J, mask):
-                return self._attend_unseen(q_BHNE, k_BHME, v_BHME, coefficients_A2J, mask), None
+        unseen = self.evaluator != "statevector" and type(self).phi is QuantumAttention.phi and not need_weights
+        frequencies = len(series.doubled_frequencies(self.ansatz, self.readout))
+        if unseen and attention_core.serves(q_BHNE, k_BHME, v_BHME, mask, frequencies):
+            return self._attend_unseen(q_BHNE, k_BHME, v_BHME, mask), None
         # Scaled before the product, as torch does it: in half precision the raw score may be too large.
         scaled_BHNM = (q_BHNE / math.sqrt(self.head_dim)) @ k_BHME.mT
         phi_BHNM = self.phi(wide(scaled_BHNM) * math.sqrt(self.head_dim))
@@ -170,9 +170,7 @@ class QuantumAttention(nn.Module):
         weight_BHNM = dropout(weight_BHNM, self.dropout, self.training)
         return weight_BHNM.to(v_BHME.dtype) @ v_BHME, weight_BHNM
 
-    def _attend_unseen(
-        self, q_BHNE: Tensor, k_BHME: Tensor, v_BHME: Tensor, coefficients_A2J: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    def _attend_unseen(self, q_BHNE: Tensor, k_BHME: Tensor, v_BHME: Tensor, mask: Tensor | None) -> Tensor:
         """The same without a matrix of all weights."""
         if self.measuring:
             with torch.no_grad():
@@ -184,7 +182,7 @@ class QuantumAttention(nn.Module):
             shape = (*q_BHNE.shape[:3], k_BHME.shape[2])
             kept_BHNM = torch.empty(shape, dtype=torch.bool).bernoulli_(1 - self.dropout)
         return attention_core.quantum_attention(
-            *(q_BHNE, k_BHME, v_BHME, coefficients_A2J),
+            *(q_BHNE, k_BHME, v_BHME, self.coefficients().to(q_BHNE.dtype)),
             series.doubled_frequencies(self.ansatz, self.readout)[0],
             scale_in=1.0 if self.score == "raw" else 1 / math.sqrt(self.head_dim),
             mask=mask,
@@ -218,10 +216,10 @@ class QuantumAttention(nn.Module):
         The only place where circuits run: ``circuits`` of them.
         """
         angles_ALRQ = wide(angles_ALRQ)
-        node_K = series.nodes(self.ansatz, self.readout, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device)
         simulator = EVALUATORS[self.evaluator] or "statevector"
-        sample_AKQ = evaluate(self.ansatz, node_K[:, None], angles_ALRQ[:, None], self.readout, simulator=simulator)
-        return series.fit(self.ansatz, self.readout, sample_AKQ.sum(-1))
+        if simulator == "statevector":
+            return compiled.coefficients(self.ansatz, self.readout, angles_ALRQ)
+        return compiled.coefficients_reference(self.ansatz, self.readout, angles_ALRQ, simulator)
 
     @property
     def sets(self) -> int:

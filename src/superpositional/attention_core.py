@@ -56,15 +56,16 @@ def softmax(logits_BHNM: Tensor, mask: Tensor | None) -> Tensor:
     return logits_BHNM.softmax(-1).masked_fill(masked_out, 0.0)
 
 
-def serves(q_BHNE: Tensor, k_BHME: Tensor, v_BHME: Tensor, coefficients_A2J: Tensor, mask: Tensor | None) -> bool:
-    """Whether ``quantum_attention`` can take these; ``attention_reference`` takes all."""
+def serves(q_BHNE: Tensor, k_BHME: Tensor, v_BHME: Tensor, mask: Tensor | None, frequencies: int) -> bool:
+    """Whether ``quantum_attention`` can take these, with coefficients of that many frequencies in their dtype;
+    ``attention_reference`` takes all."""
     masks = () if mask is None else (mask,)
     return (
         not any(each.requires_grad for each in masks)
         and not torch.is_autocast_enabled("cpu")
         and min(q_BHNE.numel(), k_BHME.numel()) > 0
-        and coefficients_A2J.shape[-1] <= build.MOST
-        and build.serves(q_BHNE, k_BHME, v_BHME, coefficients_A2J, *masks)
+        and frequencies <= build.MOST
+        and build.serves(q_BHNE, k_BHME, v_BHME, *masks)
     )
 
 

@@ -37,7 +37,8 @@ class FewScalars:
         touched: Sequence[tuple[Tensor, int]],
         circuit: CircuitPerturbation | None,
     ) -> None:
-        """``touched``: parameters with how many of their leading scalars; all have a gradient. ``circuit``: None is eq. (2)."""
+        """``touched``: parameters with how many of their leading scalars; all have a gradient. ``circuit``: None is the
+        sine."""
         self.optimizer, self.group, self.touched = optimizer, group, touched
         self.steps = group["statistics"].get("step", 0)
         self.sampled = self.steps % group["stats_every"] == 0

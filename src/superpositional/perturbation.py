@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from superpositional.circuits import Ansatz
-from superpositional.circuits.ansatz import ROTATIONS
+from superpositional.circuits import Ansatz, compiled
 from superpositional.circuits.closed_form import has_closed_form
 from superpositional.circuits.measures import entanglement, random_angles
 from superpositional.circuits.simulators import evaluate, refusal
@@ -29,8 +28,6 @@ from superpositional.seeds import generator, stream
 
 # At most so many amplitudes are simulated at once, 64 MiB of them, however many scalars are in scope.
 AMPLITUDES_AT_ONCE = 2**22
-# So wide a state is simulated eight registers at once within a processor's cache.
-COMPILED_QUBITS = 12
 
 
 @dataclass(frozen=True)
@@ -147,9 +144,9 @@ class CircuitPerturbation:
 
     def compiled(self) -> build.Circuit | None:
         """The circuit as kernels take it; None where they do not: a simulator asked for by name, shots, wide states."""
-        small = self.resolved == "closed_form" or self.ansatz.n_qubits <= COMPILED_QUBITS
-        fits = self.ansatz.n_qubits <= 64 and len(self.ansatz.rotations) <= 16
-        return _compiled(self)[0] if self.simulator == "auto" and self.shots is None and small and fits else None
+        # The closed form has as many parities as bits of an integer.
+        fits = compiled.fits(self.ansatz, 64 if self.resolved == "closed_form" else compiled.QUBITS)
+        return _compiled(self)[0] if self.simulator == "auto" and self.shots is None and fits else None
 
     @torch.no_grad()
     def entanglement(self, blocks: list[list[Tensor]]) -> float:
@@ -185,17 +182,8 @@ class CircuitPerturbation:
 @lru_cache(maxsize=16)
 def _compiled(perturbation: CircuitPerturbation) -> tuple[build.Circuit, Tensor]:
     """With the angles that it points to."""
-    ansatz, angles = perturbation.ansatz, perturbation.fixed_angles().contiguous()
-    circuit = build.Circuit(
-        n_qubits=ansatz.n_qubits,
-        depth=ansatz.depth,
-        rotations=len(ansatz.rotations),
-        entanglement=("none", "linear", "ring").index(ansatz.entanglement),
-        reupload=ansatz.reupload,
-        angles=angles.data_ptr(),
-    )
-    circuit.kinds[: len(ansatz.rotations)] = [ROTATIONS.index(name) for name in ansatz.rotations]
-    return circuit, angles
+    angles = perturbation.fixed_angles().contiguous()
+    return compiled.circuit(perturbation.ansatz, angles), angles
 
 
 def is_circuit(value: Any) -> bool:

@@ -66,8 +66,9 @@ def series(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
     """The series of each row, fast: values ``(H, T)``.
 
     Horner's rule in e^{ix} instead of a cosine and a sine per frequency, with a derivative that is again such a series, so
-    that nothing but ``x`` and the coefficients is kept for it; on the CPU in one pass each way (``kernels``). Differentiable
-    any number of times in both, in reverse mode (torch's compiler takes no function with a forward-mode rule of its own).
+    that nothing but ``x`` and the coefficients is kept for it; on the CPU in one pass each way (``kernels``).
+    Differentiable any number of times in both, in reverse mode (torch's compiler takes no function with a forward-mode rule
+    of its own).
 
     Args:
         coefficients_H2J: ``(H, 2, J)``.

@@ -33,72 +33,80 @@ template <class T> INLINE VECTOR mask_at(const T* from, Index stride, Index m, I
     return v;
 }
 
-// Scores of a row to weights in place. kept: of each weight whether dropout keeps it, (matrices, N, M), or null; those kept are
-// times keep_scale. lse (matrices, N): the logarithm of the softmax's denominator, +inf where all of the row is masked.
+// Scores of a group of rows to weights in place; s is its first row. kept: of each weight whether dropout keeps it,
+// (matrices, N, M), or null; those kept are times keep_scale. lse (matrices, N): the logarithm of the softmax's denominator,
+// +inf where all of a row is masked.
 template <class T, int N>
-INLINE void row_forward(const Series<T, N>& series, const Mask<T>& mask, const uint8_t* kept, T* s, T* lse, Index matrix,
-                        Index n, const Tile& tile) {
-    const Index L = Lanes<T>::count, M = tile.M, row = matrix * tile.N + n;
+INLINE void group_forward(const Series<T, N>& series, const Mask<T>& mask, const uint8_t* kept, T* scores, T* lse, Index matrix,
+                          Index first_n, Index rows, const Tile& tile) {
+    const Index L = Lanes<T>::count, M = tile.M, first_row = matrix * tile.N + first_n;
     const T scale = tile.scale, scale_in = tile.scale_in, keep_scale = tile.keep_scale;
-    const T* masked = mask.data ? mask_row(mask, tile, matrix, n) : nullptr;
-    VECTOR most = splat<T>(-INFINITY);
-    for (Index m = 0; m < M; m += L) {
-        Index count = M - m < L ? M - m : L;
-        VECTOR score = count < L ? load_part<T>(s + m, count, 0) : load<T>(s + m);
-        VECTOR logit = score * scale + Series<T, N>::value(series, score * scale_in);
-        if (masked) logit += mask_at<T>(masked, mask.stride[3], m, count);
-        if (count < L) {
-            for (Index i = count; i < L; i++) logit[i] = -INFINITY;
-            store_part<T>(s + m, logit, count);
-        } else
-            store<T>(s + m, logit);
-        most = logit > most ? logit : most;
-    }
-    T top = largest<T>(most);
-    if (top == -INFINITY) {
-        // Masked throughout, unless something is not a number, which no comparison finds.
-        bool clean = true;
-        for (Index m = 0; m < M; m++) clean &= s[m] == s[m];
-        if (clean) {
-            std::memset(s, 0, M * sizeof(T));
-            lse[row] = INFINITY;
-            return;
+    VECTOR most[GROUP], total[GROUP];
+    // A loop over rows for each part, so that a short row need not wait for the end of the one before.
+    for (Index r = 0; r < rows; r++) {
+        T* s = scores + r * M;
+        const T* masked = mask.data ? mask_row(mask, tile, matrix, first_n + r) : nullptr;
+        most[r] = splat<T>(-INFINITY);
+        for (Index m = 0; m < M; m += L) {
+            Index count = M - m < L ? M - m : L;
+            VECTOR score = count < L ? load_part<T>(s + m, count, 0) : load<T>(s + m);
+            VECTOR logit = score * scale + Series<T, N>::value(series, score * scale_in);
+            if (masked) logit += mask_at<T>(masked, mask.stride[3], m, count);
+            if (count < L) {
+                for (Index i = count; i < L; i++) logit[i] = -INFINITY;
+                store_part<T>(s + m, logit, count);
+            } else
+                store<T>(s + m, logit);
+            most[r] = logit > most[r] ? logit : most[r];
         }
     }
-    VECTOR total = VECTOR{};
-    for (Index m = 0; m < M; m += L) {
-        Index count = M - m < L ? M - m : L;
-        VECTOR weight = exponential<T>((count < L ? load_part<T>(s + m, count, -INFINITY) : load<T>(s + m)) - top);
-        total += weight;
-        count < L ? store_part<T>(s + m, weight, count) : store<T>(s + m, weight);
+    for (Index r = 0; r < rows; r++) {
+        T *s = scores + r * M, top = largest<T>(most[r]);
+        if (top == -INFINITY) {
+            // Masked throughout, unless something is not a number, which no comparison finds.
+            bool clean = true;
+            for (Index m = 0; m < M; m++) clean &= s[m] == s[m];
+            if (clean) top = 0;
+        }
+        total[r] = VECTOR{};
+        for (Index m = 0; m < M; m += L) {
+            Index count = M - m < L ? M - m : L;
+            VECTOR weight = exponential<T>((count < L ? load_part<T>(s + m, count, -INFINITY) : load<T>(s + m)) - top);
+            total[r] += weight;
+            count < L ? store_part<T>(s + m, weight, count) : store<T>(s + m, weight);
+        }
+        lse[first_row + r] = top;
     }
-    T denominator = sum<T>(total), share = 1 / denominator;
-    lse[row] = top + std::log(denominator);
-    if (kept != nullptr) {
-        for (Index m = 0; m < M; m++) s[m] = kept[row * M + m] ? s[m] * share * keep_scale : 0;
-        return;
-    }
-    for (Index m = 0; m < M; m += L) {
-        if (M - m < L)
-            store_part<T>(s + m, load_part<T>(s + m, M - m, 0) * share, M - m);
-        else
-            store<T>(s + m, load<T>(s + m) * share);
+    for (Index r = 0; r < rows; r++) {
+        T *s = scores + r * M, denominator = sum<T>(total[r]), share = denominator == 0 ? 0 : 1 / denominator;
+        lse[first_row + r] = denominator == 0 ? T(INFINITY) : lse[first_row + r] + std::log(denominator);
+        if (kept != nullptr) {
+            const uint8_t* keep = kept + (first_row + r) * M;
+            for (Index m = 0; m < M; m++) s[m] = keep[m] ? s[m] * share * keep_scale : 0;
+            continue;
+        }
+        for (Index m = 0; m < M; m += L) {
+            if (M - m < L)
+                store_part<T>(s + m, load_part<T>(s + m, M - m, 0) * share, M - m);
+            else
+                store<T>(s + m, load<T>(s + m) * share);
+        }
     }
 }
 
 template <class T, int N>
 static void attention_forward(const T* coefficients, Mask<T> mask, const uint8_t* kept, T* scores, T* lse, Tile tile) {
-    const Index groups = (tile.rows + GROUP - 1) / GROUP;
+    // Long rows one by one, within the nearest cache.
+    const Index size = tile.M > 512 ? 1 : GROUP, groups = (tile.rows + size - 1) / size;
 #pragma omp parallel for num_threads(tile.threads) schedule(static)
     for (Index index = 0; index < tile.matrices * groups; index++) {
-        Index matrix = tile.first_matrix + index / groups, group = index % groups;
+        Index matrix = tile.first_matrix + index / groups, row = index % groups * size;
         Series<T, N> series(coefficients + matrix % tile.heads % tile.sets * 2 * tile.J, tile.J, tile.first);
-        Index end = (group + 1) * GROUP < tile.rows ? (group + 1) * GROUP : tile.rows;
-        for (Index r = group * GROUP; r < end; r++)
-            row_forward<T, N>(series, mask, kept, scores + (index / groups * tile.rows + r) * tile.M, lse, matrix,
-                              tile.first_row + r, tile);
+        group_forward<T, N>(series, mask, kept, scores + (index / groups * tile.rows + row) * tile.M, lse, matrix,
+                            tile.first_row + row, tile.rows - row < size ? tile.rows - row : size, tile);
     }
 }
+
 // From the scores again, and the gradients to the weights: weights (dropped ones 0) in place of the scores, gradients to the
 // scores in place of those to the weights. out and above_out (matrices, N, E): the output and the gradient to it, whose product
 // is for each row the sum over keys of weight times its gradient (Dao et al. 2022, arXiv 2205.14135, eq. 4).

@@ -1,8 +1,8 @@
 """Is there a compiler, and what did it make?
 
 The sources beside this file become one library in the user's cache (``places.cache``), named by its sources, the compiler,
-the flags and the processor: some 8 seconds once on a machine, nothing afterwards. It is loaded by ctypes, takes pointers, and
-shares torch's OpenMP threads. ``SUPERPOSITIONAL_KERNELS=off`` does without, ``CXX`` names the compiler.
+the flags and the processor: some 8 seconds once on a machine, nothing afterwards. It is loaded by ctypes, takes pointers,
+and shares torch's OpenMP threads. ``SUPERPOSITIONAL_KERNELS=off`` does without, ``CXX`` names the compiler.
 """
 
 import ctypes
@@ -87,6 +87,8 @@ DECLARED: dict[str, tuple] = {
     "count_up": (POINTER, INDEX),
     "modulate": (CIRCUIT, POINTER, INDEX, INT),
 }
+# In float64 alone.
+WIDE = {"nodes": (CIRCUIT, POINTER, INDEX, POINTER, INT, POINTER, *[INDEX] * 2, *[POINTER] * 3)}
 # What returns something.
 RETURNED = {"displacement": DOUBLE, "term_before": INDEX, "term_after": INDEX}
 
@@ -126,6 +128,10 @@ def _functions() -> dict[tuple[str, torch.dtype], "ctypes._CFuncPtr"]:
             function = getattr(library(), f"{name}_{suffix}")
             function.argtypes, function.restype = arguments, RETURNED.get(name)
             found[name, dtype] = function
+    for name, arguments in WIDE.items():
+        function = getattr(library(), name)
+        function.argtypes, function.restype = arguments, None
+        found[name, torch.float64] = function
     return found
 
 

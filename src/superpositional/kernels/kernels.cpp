@@ -54,3 +54,9 @@
 
 FOR_BOTH(float, float32)
 FOR_BOTH(double, float64)
+
+extern "C" void nodes(const Circuit* circuit, const double* angles, Index sets, const double* weights, int linear,
+                      const double* basis, Index K, Index C, double* coefficients, const double* grad_coefficients,
+                      double* grad_angles) {
+    nodes_of(*circuit, angles, sets, weights, linear, basis, K, C, coefficients, grad_coefficients, grad_angles);
+}
