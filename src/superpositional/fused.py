@@ -111,7 +111,7 @@ class FewScalars:
         plain = _group(group, 1)
         for parameter in given:
             plain.threads = 1 if parameter.numel() < ALONE else torch.get_num_threads()
-            structure = _parameter(self.optimizer, group, parameter)
+            (structure,) = _parameters(self.optimizer, group, [parameter])
             steps = torch.empty(heads.get(id(parameter), 0), dtype=dtype)
             sums = torch.empty(-(-parameter.numel() // CHUNK), dtype=torch.float64)
             squares += displacement(structure, plain, len(steps), steps.data_ptr(), sums.data_ptr())
@@ -136,9 +136,10 @@ class OnePass:
         if not _plain(optimizer, group) or not group["decoupled_weight_decay"]:
             return False
         given = [parameter for parameter in group["params"] if parameter.grad is not None]
-        states = [optimizer.state[parameter] for parameter in given if parameter in optimizer.state]
+        states = [state for parameter in given if (state := optimizer.state.get(parameter))]
         kept = [value for state in states for key, value in state.items() if key != "step"]
-        return bool(given) and _served([*given, *(parameter.grad for parameter in given), *kept])
+        countable = _countable([state["step"] for state in states])
+        return bool(given) and countable and _served([*given, *(parameter.grad for parameter in given), *kept])
 
     def step(self, optimizer: AdamW) -> None:
         group, steps_before = self.group, self.group["statistics"].get("step", 0)
@@ -146,10 +147,8 @@ class OnePass:
         counts: list[Tensor] = []
         # Makes the state of parameters that are new, as torch's step does.
         optimizer._init_group(group, parameters, [], [], [], [], counts)
-        torch._foreach_add_(counts, 1)
-        structures = (build.Parameter * len(parameters))(
-            *(_parameter(optimizer, group, parameter) for parameter in parameters)
-        )
+        _count_up(counts)
+        structures = _parameters(optimizer, group, parameters)
         sizes = [parameter.numel() for parameter in parameters]
         chunks = sum(-(-size // CHUNK) for size in sizes)
         numbers, total = torch.empty(chunks, NUMBERS, dtype=torch.float64), torch.zeros(NUMBERS, dtype=torch.float64)
@@ -184,12 +183,11 @@ def adamw_of_torch(optimizer: AdamW, group: dict[str, Any]) -> bool:
     if not all(type(each) in build.PLAIN and each.is_cpu and each.dtype is dtype for each in given):
         return False
     steps = [state["step"] for state in states]
-    if not all(step.is_cpu and step.dtype is steps[0].dtype for step in steps) or steps[0].dtype not in build.NAMES:
+    if not _countable(steps):
         return False
     largest = [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else []
     beta1, beta2 = group["betas"]
-    pointers = (ctypes.c_void_p * len(steps))(*(step.data_ptr() for step in steps))
-    build.kernel("count_up", steps[0].dtype)(pointers, len(steps))
+    _count_up(steps)
     torch._fused_adamw_(
         given,
         [parameter.grad for parameter in given],
@@ -223,11 +221,28 @@ def _group(group: dict[str, Any], threads: int) -> build.Group:
     return build.Group(lr, beta1, beta2, eps, weight_decay, quantum_weight, group["maximize"], threads)
 
 
-def _parameter(optimizer: AdamW, group: dict[str, Any], parameter: Tensor) -> build.Parameter:
-    """With its state; the state's count is that of the step being taken."""
-    state = optimizer.state[parameter]
-    step, (beta1, beta2) = float(state["step"]), group["betas"]
-    corrections = (1 - beta1**step, 1 - beta2**step) if group["bias_correction"] else (1.0, 1.0)
-    largest = state["max_exp_avg_sq"].data_ptr() if group["amsgrad"] else None
-    pointers = (each.data_ptr() for each in (parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"]))
-    return build.Parameter(*pointers, largest, parameter.numel(), *corrections)
+def _parameters(optimizer: AdamW, group: dict[str, Any], parameters: Sequence[Tensor]) -> ctypes.Array:
+    """With their state, whose count is that of the step being taken."""
+    beta1, beta2 = group["betas"]
+    found, corrections = [], {}
+    for parameter in parameters:
+        state = optimizer.state[parameter]
+        count = state["step"].item()
+        if count not in corrections:
+            corrections[count] = (1 - beta1**count, 1 - beta2**count) if group["bias_correction"] else (1.0, 1.0)
+        largest = state["max_exp_avg_sq"].data_ptr() if group["amsgrad"] else None
+        moments = state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr()
+        found.append(
+            (parameter.data_ptr(), parameter.grad.data_ptr(), *moments, largest, parameter.numel(), *corrections[count])
+        )
+    return (build.Parameter * len(found))(*found)
+
+
+def _countable(counts: Sequence[Tensor]) -> bool:
+    return all(count.is_cpu and count.dtype in build.NAMES and count.dtype is counts[0].dtype for count in counts)
+
+
+def _count_up(counts: Sequence[Tensor]) -> None:
+    """One more step in each, which must be on the CPU in float32 or float64, as torch makes them."""
+    pointers = (ctypes.c_void_p * len(counts))(*(count.data_ptr() for count in counts))
+    build.kernel("count_up", counts[0].dtype)(pointers, len(counts))

@@ -95,11 +95,12 @@ RETURNED = {"displacement": DOUBLE, "term_before": INDEX, "term_after": INDEX}
 
 def serves(*tensors: Tensor) -> bool:
     """Whether kernels can take these: real tensors on the CPU, of one dtype out of ``NAMES``, in plain eager execution."""
-    first = tensors[0]
-    if first.dtype not in NAMES or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    dtype = tensors[0].dtype
+    if dtype not in NAMES or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
-    if any(type(each) not in PLAIN or each.device.type != "cpu" or each.dtype != first.dtype for each in tensors):
-        return False
+    for each in tensors:  # plainly, because an optimizer asks at every step
+        if type(each) not in PLAIN or not each.is_cpu or each.dtype is not dtype:
+            return False
     return library() is not None
 
 

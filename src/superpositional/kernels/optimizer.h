@@ -6,19 +6,6 @@
 
 static constexpr Index CHUNK = 4096;
 
-// sin(pi theta) of any finite theta: theta - 2 round(theta / 2) is exact, and so is what is left of half a turn.
-template <class T> INLINE T sine_of_turns(T theta) {
-    typedef Lanes<T> L;
-    T r = theta - 2 * std::rint(theta * T(0.5)), k = std::rint(2 * r);
-    int quadrants = (int)k;
-    T y = (r - k * T(0.5)) * T(3.14159265358979323846), z = y * y;
-    T s = L::sine[0], c = L::cosine[0];
-    for (unsigned i = 1; i < sizeof L::sine / sizeof(T); i++) s = s * z + L::sine[i], c = c * z + L::cosine[i];
-    s = y + y * z * s, c = 1 - T(0.5) * z + z * z * c;
-    T found = quadrants & 1 ? c : s;
-    return quadrants & 2 ? -found : found;
-}
-
 // One parameter of a group.
 struct Parameter {
     void *theta, *grad, *m, *v, *v_max;  // v_max: null without amsgrad
@@ -37,29 +24,39 @@ enum { NONZERO, CHANGED, TERM, STEP, PRODUCT, NUMBERS };
 template <class T> static void adamw_chunk(const Parameter& p, const Group& g, Index from, Index end, double* numbers) {
     T *theta = (T*)p.theta, *m = (T*)p.m, *v = (T*)p.v, *v_max = (T*)p.v_max;
     const T* grad = (const T*)p.grad;
+    const Index L = Lanes<T>::count;
     const T sign = g.maximize ? -1 : 1, beta2 = g.beta2, one_minus_beta1 = 1 - g.beta1, one_minus_beta2 = 1 - g.beta2;
-    const T rate = g.lr / p.bias_correction1, root = std::sqrt(p.bias_correction2), eps = g.eps, lr = g.lr;
+    const T rate = g.lr / p.bias_correction1, share = 1 / std::sqrt(p.bias_correction2), eps = g.eps, lr = g.lr;
     const T decay = g.lr * g.weight_decay, weight = g.quantum_weight;
-    int nonzero = 0, changed = 0;
-    T term2 = 0, step2 = 0, product = 0;
-#pragma omp simd reduction(+ : nonzero, changed, term2, step2, product)
-    for (Index i = from; i < end; i++) {
-        T before = theta[i], gradient = grad[i] * sign;
-        nonzero += gradient != 0;
-        T term = weight * (sine_of_turns<T>(before) * gradient);
-        T first = m[i] + one_minus_beta1 * (gradient - m[i]);
-        T second = v[i] * beta2 + one_minus_beta2 * gradient * gradient;
-        m[i] = first, v[i] = second;
-        if (v_max) second = v_max[i] = v_max[i] > second || v_max[i] != v_max[i] ? v_max[i] : second;
-        T adam = rate * first / (std::sqrt(second) / root + eps);
-        T stepped = before - decay * before - adam, delta = lr * term, after = stepped - delta;
-        theta[i] = after;
-        changed += after != stepped;
-        T step = -adam - decay * before;
+    BITS nonzero = BITS{}, changed = BITS{};
+    VECTOR term2 = VECTOR{}, step2 = VECTOR{}, product = VECTOR{};
+    for (Index i = from; i < end; i += L) {
+        const Index count = end - i;
+        const bool part = count < L;
+        // Beyond the end all is 0, and so are the sums, but for the second moment: nothing is divided by 0 there.
+        auto read = [&](const T* at, T fill = 0) { return part ? load_part<T>(at + i, count, fill) : load<T>(at + i); };
+        auto write = [&](T* at, VECTOR x) { part ? store_part<T>(at + i, x, count) : store<T>(at + i, x); };
+        VECTOR before = read(theta), gradient = read(grad) * sign, first = read(m), second = read(v, 1);
+        VECTOR term = weight * (sine_of_turns<T>(before) * gradient);
+        first += one_minus_beta1 * (gradient - first);
+        second = second * beta2 + one_minus_beta2 * gradient * gradient;
+        write(m, first), write(v, second);
+        if (v_max) {
+            // What is no number stays, as in torch's maximum.
+            VECTOR most = read(v_max, 1);
+            second = (most > second) | (most != most) ? most : second;
+            write(v_max, second);
+        }
+        VECTOR adam = rate * first / (root<T>(second) * share + eps), decayed = decay * before;
+        VECTOR stepped = before - decayed - adam, delta = lr * term, after = stepped - delta, step = -adam - decayed;
+        write(theta, after);
+        // Comparisons give -1 where they hold.
+        nonzero -= gradient != 0, changed -= after != stepped;
         term2 += term * term, step2 += step * step, product -= step * delta;
     }
-    numbers[NONZERO] = nonzero, numbers[CHANGED] = changed, numbers[TERM] = term2, numbers[STEP] = step2;
-    numbers[PRODUCT] = product;
+    numbers[NONZERO] = numbers[CHANGED] = 0;
+    for (Index i = 0; i < L; i++) numbers[NONZERO] += nonzero[i], numbers[CHANGED] += changed[i];
+    numbers[TERM] = sum<T>(term2), numbers[STEP] = sum<T>(step2), numbers[PRODUCT] = sum<T>(product);
 }
 
 // All chunks of all tensors, `numbers` one after another for each: (chunks, NUMBERS).
@@ -88,23 +85,25 @@ static void adamw(const Parameter* parameters, Index count, const Group* group, 
 template <class T>
 static double displacement(const Parameter& p, const Group& g, const T* second, Index head, T* steps, double* sums) {
     const T *theta = (const T*)p.theta, *m = (const T*)p.m;
-    const T rate = g.lr / p.bias_correction1, root = std::sqrt(p.bias_correction2), eps = g.eps;
+    const T rate = g.lr / p.bias_correction1, share = 1 / std::sqrt(p.bias_correction2), eps = g.eps;
     const T decay = g.lr * g.weight_decay, kept = 1 - g.lr * g.weight_decay;
     Index chunks = (p.count + CHUNK - 1) / CHUNK;
 #pragma omp parallel for num_threads(g.threads) schedule(static) if (chunks > 8)
     for (Index chunk = 0; chunk < chunks; chunk++) {
         Index end = (chunk + 1) * CHUNK < p.count ? (chunk + 1) * CHUNK : p.count;
-        T squares = 0;
-#pragma omp simd reduction(+ : squares)
-        for (Index i = chunk * CHUNK; i < end; i++) {
-            T adam = rate * m[i] / (std::sqrt(second[i]) / root + eps);
-            T step = -adam - decay * ((theta[i] + adam) / kept);
+        VECTOR squares = VECTOR{};
+        for (Index i = chunk * CHUNK; i < end; i += Lanes<T>::count) {
+            const Index count = end - i;
+            const bool part = count < Lanes<T>::count;
+            auto read = [&](const T* at, T fill = 0) { return part ? load_part<T>(at + i, count, fill) : load<T>(at + i); };
+            VECTOR adam = rate * read(m) / (root<T>(read(second, 1)) * share + eps);
+            VECTOR step = -adam - decay * ((read(theta) + adam) / kept);
             squares += step * step;
         }
-        sums[chunk] = squares;
+        sums[chunk] = sum<T>(squares);
     }
     for (Index i = 0; i < head; i++) {
-        T adam = rate * m[i] / (std::sqrt(second[i]) / root + eps);
+        T adam = rate * m[i] / (std::sqrt(second[i]) * share + eps);
         steps[i] = -adam - decay * ((theta[i] + adam) / kept);
     }
     double total = 0;
@@ -120,7 +119,10 @@ static Index term_before(const Parameter* parameters, Index count, const Circuit
     for (Index i = 0; i < count; i++)
         for (Index j = 0; j < parameters[i].count; j++) terms[place++] = ((const T*)parameters[i].theta)[j];
     if (circuit == nullptr)
-        for (Index j = 0; j < place; j++) terms[j] = sine_of_turns<T>(terms[j]);
+        for (Index j = 0; j < place; j += Lanes<T>::count) {
+            const Index left = place - j < Lanes<T>::count ? place - j : Lanes<T>::count;
+            store_part<T>(terms + j, sine_of_turns<T>(load_part<T>(terms + j, left, 0)), left);
+        }
     else if (!each)
         modulate<T>(*circuit, terms, place, 1);
     else

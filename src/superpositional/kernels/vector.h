@@ -120,6 +120,28 @@ template <class T, int N> INLINE VECTOR polynomial(const T (&coefficients)[N], V
     return p;
 }
 
+template <class T> INLINE VECTOR root(VECTOR x) {
+#ifdef __AVX512F__
+    if constexpr (sizeof(T) == 4)
+        return (VECTOR)_mm512_sqrt_ps((__m512)x);
+    else
+        return (VECTOR)_mm512_sqrt_pd((__m512d)x);
+#else
+    for (int i = 0; i < Lanes<T>::count; i++) x[i] = std::sqrt(x[i]);
+    return x;
+#endif
+}
+
+// To the nearest integer; one that is halfway, to the even one.
+template <class T> INLINE VECTOR nearest(VECTOR x) {
+    // From here on every number is one, or no number.
+    if (__builtin_expect(beyond<T>(x, Lanes<T>::magic / 3), 0)) {
+        for (int i = 0; i < Lanes<T>::count; i++) x[i] = std::rint(x[i]);
+        return x;
+    }
+    return (x + Lanes<T>::magic) - Lanes<T>::magic;
+}
+
 // Of r in [-pi/4, pi/4] beyond `quadrants` quarter turns.
 template <class T> INLINE void sincos_within(VECTOR r, BITS quadrants, VECTOR& sine, VECTOR& cosine) {
     typedef Lanes<T> L;
@@ -160,4 +182,13 @@ template <class T> INLINE VECTOR exponential(VECTOR x) {
     VECTOR scale;
     std::memcpy(&scale, &power, sizeof scale);
     return vanishes ? VECTOR{} : p * scale;
+}
+
+// sin(pi theta) of any finite theta: theta - 2 round(theta / 2) is exact, and so is what is left of half a turn.
+template <class T> INLINE VECTOR sine_of_turns(VECTOR theta) {
+    VECTOR r = theta - 2 * nearest<T>(theta * T(0.5)), t = 2 * r + Lanes<T>::magic, k = t - Lanes<T>::magic, sine, cosine;
+    BITS quadrants;
+    std::memcpy(&quadrants, &t, sizeof t);
+    sincos_within<T>((r - k * T(0.5)) * T(3.14159265358979323846), quadrants, sine, cosine);
+    return sine;
 }
