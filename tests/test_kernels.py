@@ -186,6 +186,10 @@ SHAPES = {
     "one head": (3, 1, 4, 16, 5),
     "whole vectors": (2, 2, 32, 32, 16),
     "rows left over": (2, 3, 9, 33, 8),
+    # These are done whole, without torch's products.
+    "a class token": (2, 2, 17, 17, 16),
+    "as large as small ones may be": (1, 2, 64, 64, 64),
+    "beyond": (1, 2, 65, 64, 16),
 }
 
 
@@ -234,7 +238,9 @@ MASKS = {
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", [SHAPES["small"], SHAPES["whole vectors"], SHAPES["rows left over"]], ids=str)
+@pytest.mark.parametrize(
+    "shape", [SHAPES["small"], SHAPES["whole vectors"], SHAPES["rows left over"], SHAPES["a class token"]], ids=str
+)
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 def test_attention_takes_every_mask(shape, dtype, mask) -> None:
     assert_as_reference(attention_inputs(shape, dtype), mask=mask(*shape[:4]).to(dtype))

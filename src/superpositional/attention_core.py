@@ -97,19 +97,20 @@ def quantum_attention(
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q_BHNE, k_BHME, v_BHME, coefficients_A2J, first, scale_in, mask, kept_BHNM, keep_scale) -> Tensor:
-        (batch, heads, n, e), m = q_BHNE.shape, k_BHME.shape[2]
+        batch, heads, n, e = q_BHNE.shape
+        m = k_BHME.shape[2]
         q_TNE, k_TME, v_TME = (each.reshape(batch * heads, -1, e) for each in (q_BHNE, k_BHME, v_BHME))
         settings = _Settings(coefficients_A2J, mask, kept_BHNM, (batch, heads, n, m))
         tile = _tile(q_BHNE, m, coefficients_A2J, first, scale_in, keep_scale)
         out_TNE = torch.empty_like(q_TNE, memory_format=torch.contiguous_format)
         lse_TN = q_TNE.new_empty(batch * heads, n)
-        buffer = q_TNE.new_empty(_most(batch * heads, n, m))
-        forward = build.kernel("attention_forward", q_BHNE.dtype)
-        for matrices, rows in _tiles(batch * heads, n, m):
-            scores = _window(buffer, matrices, rows, m)
-            torch.bmm(q_TNE[matrices, rows], k_TME[matrices].mT, out=scores)
-            forward(*settings.pointers, scores.data_ptr(), lse_TN.data_ptr(), _at(tile, matrices, rows))
-            torch.bmm(scores, v_TME[matrices], out=out_TNE[matrices, rows])
+        if _small(tile, q_TNE):
+            forward = build.kernel("small_forward", q_BHNE.dtype)
+            given = [each.contiguous() for each in (q_TNE, k_TME, v_TME)]
+            pointers = (each.data_ptr() for each in given)
+            forward(*settings.pointers, *pointers, e, out_TNE.data_ptr(), lse_TN.data_ptr(), tile)
+        else:
+            _forward_by_tiles(q_TNE, k_TME, v_TME, settings, tile, out_TNE, lse_TN)
         ctx.save_for_backward(q_BHNE, k_BHME, v_BHME, coefficients_A2J, mask, kept_BHNM, out_TNE, lse_TN)
         ctx.plain = first, scale_in, keep_scale
         return out_TNE.view(batch, heads, n, e)
@@ -126,46 +127,66 @@ class _Attention(torch.autograd.Function):
                 **{"scale_in": scale_in, "mask": mask, "kept_BHNM": kept_BHNM, "keep_scale": keep_scale},
             )
             found = iter(torch.autograd.grad(out, wanted, grad_BHNE, create_graph=True))
-            grads = [next(found) if wants else None for wants in ctx.needs_input_grad[:4]]
-            return *grads, None, None, None, None, None
-        (batch, heads, n, e), m = q_BHNE.shape, k_BHME.shape[2]
+            return *(next(found) if wants else None for wants in ctx.needs_input_grad[:4]), *(None,) * 5
+        batch, heads, n, e = q_BHNE.shape
+        m, count = k_BHME.shape[2], coefficients_A2J.shape[-1]
         q_TNE, k_TME, v_TME = (each.reshape(batch * heads, -1, e) for each in (q_BHNE, k_BHME, v_BHME))
-        grad_TNE = grad_BHNE.reshape(batch * heads, n, e)
-        grad_TNE = grad_TNE.contiguous()
+        above_TNE = grad_BHNE.reshape(batch * heads, n, e).contiguous()
         settings = _Settings(coefficients_A2J, mask, kept_BHNM, (batch, heads, n, m))
         tile = _tile(q_BHNE, m, coefficients_A2J, first, scale_in, keep_scale)
-        q_grad_TNE, k_grad_TME, v_grad_TME = (
-            torch.empty_like(each, memory_format=torch.contiguous_format) for each in (q_TNE, k_TME, v_TME)
-        )
-        count = coefficients_A2J.shape[-1]
+        grads = [torch.empty_like(each, memory_format=torch.contiguous_format) for each in (q_TNE, k_TME, v_TME)]
         partial_TGC = torch.empty(batch * heads, -(-n // GROUP), 2 * count, dtype=torch.float64)
-        buffers = q_TNE.new_empty(2, _most(batch * heads, n, m))
-        backward = build.kernel("attention_backward", q_BHNE.dtype)
-        for matrices, rows in _tiles(batch * heads, n, m):
-            scores, grads = (_window(buffer, matrices, rows, m) for buffer in buffers)
-            q, k, above = q_TNE[matrices, rows], k_TME[matrices], grad_TNE[matrices, rows]
-            torch.bmm(q, k.mT, out=scores)
-            torch.bmm(above, v_TME[matrices].mT, out=grads)
-            read = (lse_TN.data_ptr(), out_TNE.data_ptr(), grad_TNE.data_ptr(), e)
-            written = (scores.data_ptr(), grads.data_ptr(), partial_TGC.data_ptr())
-            backward(*settings.pointers, *read, *written, _at(tile, matrices, rows))
-            torch.bmm(grads, k, out=q_grad_TNE[matrices, rows])
-            if rows.start == 0:
-                torch.bmm(grads.mT, q, out=k_grad_TME[matrices])
-                torch.bmm(scores.mT, above, out=v_grad_TME[matrices])
-            else:
-                k_grad_TME[matrices].baddbmm_(grads.mT, q)
-                v_grad_TME[matrices].baddbmm_(scores.mT, above)
+        if _small(tile, q_TNE):
+            given = [each.contiguous() for each in (q_TNE, k_TME, v_TME)]
+            backward = build.kernel("small_backward", q_BHNE.dtype)
+            rest = (each.data_ptr() for each in (out_TNE, lse_TN, above_TNE, *grads, partial_TGC))
+            backward(*settings.pointers, *(each.data_ptr() for each in given), e, *rest, tile)
+        else:
+            _backward_by_tiles(q_TNE, k_TME, v_TME, settings, tile, out_TNE, lse_TN, above_TNE, grads, partial_TGC)
         coefficients_grad = torch.empty_like(coefficients_A2J, memory_format=torch.contiguous_format)
         sums = build.kernel("attention_sums", q_BHNE.dtype)
         sums(partial_TGC.data_ptr(), coefficients_grad.data_ptr(), batch * heads, partial_TGC.shape[1], tile)
-        return (
-            q_grad_TNE.view_as(q_BHNE),
-            k_grad_TME.view_as(k_BHME),
-            v_grad_TME.view_as(v_BHME),
-            coefficients_grad,
-            *(None,) * 5,
-        )
+        shaped = (grad.view_as(each) for grad, each in zip(grads, (q_BHNE, k_BHME, v_BHME), strict=True))
+        return *shaped, coefficients_grad, *(None,) * 5
+
+
+def _forward_by_tiles(
+    q_TNE, k_TME, v_TME, settings: "_Settings", tile: build.Tile, out_TNE: Tensor, lse_TN: Tensor
+) -> None:
+    """Fills the last two."""
+    shape = len(q_TNE), q_TNE.shape[1], k_TME.shape[1]
+    buffer = q_TNE.new_empty(_most(*shape))
+    forward = build.kernel("attention_forward", q_TNE.dtype)
+    for matrices, rows in _tiles(*shape):
+        scores = _window(buffer, matrices, rows, shape[2])
+        torch.bmm(q_TNE[matrices, rows], k_TME[matrices].mT, out=scores)
+        forward(*settings.pointers, scores.data_ptr(), lse_TN.data_ptr(), _at(tile, matrices, rows))
+        torch.bmm(scores, v_TME[matrices], out=out_TNE[matrices, rows])
+
+
+def _backward_by_tiles(
+    q_TNE, k_TME, v_TME, settings: "_Settings", tile: build.Tile, out_TNE, lse_TN, above_TNE, grads, partial_TGC
+) -> None:
+    """Fills the gradients to queries, keys and values, and ``partial_TGC``."""
+    shape = len(q_TNE), q_TNE.shape[1], k_TME.shape[1]
+    q_grad_TNE, k_grad_TME, v_grad_TME = grads
+    buffers = q_TNE.new_empty(2, _most(*shape))
+    backward = build.kernel("attention_backward", q_TNE.dtype)
+    read = (lse_TN.data_ptr(), out_TNE.data_ptr(), above_TNE.data_ptr(), q_TNE.shape[2])
+    for matrices, rows in _tiles(*shape):
+        scores, score_grads = (_window(buffer, matrices, rows, shape[2]) for buffer in buffers)
+        q, k, above = q_TNE[matrices, rows], k_TME[matrices], above_TNE[matrices, rows]
+        torch.bmm(q, k.mT, out=scores)
+        torch.bmm(above, v_TME[matrices].mT, out=score_grads)
+        written = (scores.data_ptr(), score_grads.data_ptr(), partial_TGC.data_ptr())
+        backward(*settings.pointers, *read, *written, _at(tile, matrices, rows))
+        torch.bmm(score_grads, k, out=q_grad_TNE[matrices, rows])
+        if rows.start == 0:
+            torch.bmm(score_grads.mT, q, out=k_grad_TME[matrices])
+            torch.bmm(scores.mT, above, out=v_grad_TME[matrices])
+        else:
+            k_grad_TME[matrices].baddbmm_(score_grads.mT, q)
+            v_grad_TME[matrices].baddbmm_(scores.mT, above)
 
 
 # Of attention.h: so many rows share a sum in single precision, and a tile starts at a multiple of it.
@@ -217,7 +238,14 @@ def _tile(q_BHNE: Tensor, m: int, coefficients: Tensor, first: int, scale_in: fl
     _, heads, n, e = q_BHNE.shape
     plain = {"N": n, "M": m, "heads": heads, "sets": len(coefficients), "J": coefficients.shape[-1], "first": first}
     scales = {"scale": 1 / math.sqrt(e), "scale_in": scale_in, "keep_scale": keep_scale}
-    return build.Tile(**plain, **scales, threads=torch.get_num_threads())
+    whole = {"matrices": q_BHNE.shape[0] * heads, "rows": n}
+    return build.Tile(**plain, **scales, **whole, threads=torch.get_num_threads())
+
+
+def _small(tile: build.Tile, q_TNE: Tensor) -> bool:
+    """Whether matrices are done whole; a row of the values is a number of whole vectors then."""
+    e, lanes = q_TNE.shape[2], 64 // q_TNE.element_size()
+    return tile.N <= 64 and tile.M <= 64 and e <= 64 and e % lanes == 0
 
 
 def _at(tile: build.Tile, matrices: slice, rows: slice) -> build.Tile:

@@ -98,7 +98,8 @@ class Ansatz:
     def degree(self) -> int:
         """D, how many gates the input enters. As functions of one scalar input, amplitudes have the D+1 frequencies
         -D/2 ... D/2 and probabilities the 2D+1 frequencies -D ... D (Schuld, Sweke, Meyer 2021, arXiv 2008.08605)."""
-        return sum(gate.encodes for gate in self.gates())
+        # Counted gate by gate it would take as long as a small attention, at each of its calls.
+        return self.n_qubits * self.rotations.count("ry") * (self.depth if self.reupload else 1)
 
     @property
     def cnots(self) -> list[tuple[int, int]]:

@@ -37,14 +37,14 @@ template <class T> INLINE VECTOR mask_at(const T* from, Index stride, Index m, I
 // (matrices, N, M), or null; those kept are times keep_scale. lse (matrices, N): the logarithm of the softmax's denominator,
 // +inf where all of a row is masked.
 template <class T, int N>
-INLINE void group_forward(const Series<T, N>& series, const Mask<T>& mask, const uint8_t* kept, T* scores, T* lse, Index matrix,
-                          Index first_n, Index rows, const Tile& tile) {
+INLINE void group_forward(const Series<T, N>& series, const Mask<T>& mask, const uint8_t* kept, T* scores, Index stride, T* lse,
+                          Index matrix, Index first_n, Index rows, const Tile& tile) {
     const Index L = Lanes<T>::count, M = tile.M, first_row = matrix * tile.N + first_n;
     const T scale = tile.scale, scale_in = tile.scale_in, keep_scale = tile.keep_scale;
     VECTOR most[GROUP], total[GROUP];
     // A loop over rows for each part, so that a short row need not wait for the end of the one before.
     for (Index r = 0; r < rows; r++) {
-        T* s = scores + r * M;
+        T* s = scores + r * stride;
         const T* masked = mask.data ? mask_row(mask, tile, matrix, first_n + r) : nullptr;
         most[r] = splat<T>(-INFINITY);
         for (Index m = 0; m < M; m += L) {
@@ -61,7 +61,7 @@ INLINE void group_forward(const Series<T, N>& series, const Mask<T>& mask, const
         }
     }
     for (Index r = 0; r < rows; r++) {
-        T *s = scores + r * M, top = largest<T>(most[r]);
+        T *s = scores + r * stride, top = largest<T>(most[r]);
         if (top == -INFINITY) {
             // Masked throughout, unless something is not a number, which no comparison finds.
             bool clean = true;
@@ -78,7 +78,7 @@ INLINE void group_forward(const Series<T, N>& series, const Mask<T>& mask, const
         lse[first_row + r] = top;
     }
     for (Index r = 0; r < rows; r++) {
-        T *s = scores + r * M, denominator = sum<T>(total[r]), share = denominator == 0 ? 0 : 1 / denominator;
+        T *s = scores + r * stride, denominator = sum<T>(total[r]), share = denominator == 0 ? 0 : 1 / denominator;
         lse[first_row + r] = denominator == 0 ? T(INFINITY) : lse[first_row + r] + std::log(denominator);
         if (kept != nullptr) {
             const uint8_t* keep = kept + (first_row + r) * M;
@@ -102,63 +102,71 @@ static void attention_forward(const T* coefficients, Mask<T> mask, const uint8_t
     for (Index index = 0; index < tile.matrices * groups; index++) {
         Index matrix = tile.first_matrix + index / groups, row = index % groups * size;
         Series<T, N> series(coefficients + matrix % tile.heads % tile.sets * 2 * tile.J, tile.J, tile.first);
-        group_forward<T, N>(series, mask, kept, scores + (index / groups * tile.rows + row) * tile.M, lse, matrix,
+        group_forward<T, N>(series, mask, kept, scores + (index / groups * tile.rows + row) * tile.M, tile.M, lse, matrix,
                             tile.first_row + row, tile.rows - row < size ? tile.rows - row : size, tile);
     }
 }
 
-// From the scores again, and the gradients to the weights: weights (dropped ones 0) in place of the scores, gradients to the
-// scores in place of those to the weights. out and above_out (matrices, N, E): the output and the gradient to it, whose product
-// is for each row the sum over keys of weight times its gradient (Dao et al. 2022, arXiv 2205.14135, eq. 4).
-// partial (matrices, N / GROUP rounded up, 2J): gradients to the coefficients.
+// Of a group of rows, from the scores again, and the gradients to the weights: weights (dropped ones 0) in place of the scores,
+// gradients to the scores in place of those to the weights. out and above_out (matrices, N, E): the output and the gradient to
+// it, whose product is for each row the sum over keys of weight times its gradient (Dao et al. 2022, arXiv 2205.14135, eq. 4).
+// partial (2J): gradients to the coefficients.
+template <class T, int N>
+INLINE void group_backward(const Series<T, N>& series, const Mask<T>& mask, const uint8_t* kept, const T* lse, const T* out,
+                           const T* above_out, Index E, T* scores, T* grads, Index stride, double* partial, Index matrix,
+                           Index first_n, Index rows, const Tile& tile) {
+    const Index L = Lanes<T>::count, M = tile.M;
+    const T scale = tile.scale, scale_in = tile.scale_in, keep_scale = tile.keep_scale;
+    const int J = N ? N : tile.J;
+    VECTOR C[N ? N : MOST], S[N ? N : MOST], sums_c[N ? N : MOST], sums_s[N ? N : MOST];
+    for (int j = 0; j < J; j++) sums_c[j] = sums_s[j] = VECTOR{};
+    for (Index r = 0; r < rows; r++) {
+        Index n = first_n + r, row = matrix * tile.N + n;
+        T *s = scores + r * stride, *g = grads + r * stride, delta = 0;
+        const T* masked = mask.data ? mask_row(mask, tile, matrix, n) : nullptr;
+#pragma omp simd reduction(+ : delta)
+        for (Index e = 0; e < E; e++) delta += out[row * E + e] * above_out[row * E + e];
+        for (Index m = 0; m < M; m += L) {
+            Index count = M - m < L ? M - m : L;
+            VECTOR score = count < L ? load_part<T>(s + m, count, 0) : load<T>(s + m);
+            VECTOR above = count < L ? load_part<T>(g + m, count, 0) : load<T>(g + m);
+            VECTOR value, slope;
+            Series<T, N>::all(series, score * scale_in, value, slope, C, S);
+            VECTOR logit = score * scale + value;
+            if (masked) logit += mask_at<T>(masked, mask.stride[3], m, count);
+            // Of rounding alone may a logit be above its row's.
+            VECTOR below = logit - lse[row];
+            VECTOR weight = exponential<T>(below > 0 ? VECTOR{} : below), given = weight;
+            if (kept) {
+                VECTOR keep = VECTOR{};
+                for (Index i = 0; i < count; i++) keep[i] = kept[row * M + m + i] ? keep_scale : T(0);
+                given *= keep, above *= keep;
+            }
+            if (count < L)
+                for (Index i = count; i < L; i++) weight[i] = 0;
+            VECTOR logit_grad = weight * (above - delta);
+            for (int j = 0; j < J; j++) sums_c[j] += logit_grad * C[j], sums_s[j] += logit_grad * S[j];
+            VECTOR score_grad = logit_grad * (scale + scale_in * slope);
+            count < L ? store_part<T>(s + m, given, count) : store<T>(s + m, given);
+            count < L ? store_part<T>(g + m, score_grad, count) : store<T>(g + m, score_grad);
+        }
+    }
+    for (int j = 0; j < J; j++) partial[j] = sum<T>(sums_c[j]), partial[J + j] = sum<T>(sums_s[j]);
+}
+
+// partial (matrices, N / GROUP rounded up, 2J).
 template <class T, int N>
 static void attention_backward(const T* coefficients, Mask<T> mask, const uint8_t* kept, const T* lse, const T* out,
                                const T* above_out, Index E, T* scores, T* grads, double* partial, Tile tile) {
-    const Index L = Lanes<T>::count, M = tile.M;
-    const T scale = tile.scale, scale_in = tile.scale_in, keep_scale = tile.keep_scale;
     const Index groups = (tile.rows + GROUP - 1) / GROUP, all_groups = (tile.N + GROUP - 1) / GROUP;
-    const int J = N ? N : tile.J;
 #pragma omp parallel for num_threads(tile.threads) schedule(static)
     for (Index index = 0; index < tile.matrices * groups; index++) {
-        Index matrix = tile.first_matrix + index / groups, group = index % groups;
-        Series<T, N> series(coefficients + matrix % tile.heads % tile.sets * 2 * J, J, tile.first);
-        VECTOR C[N ? N : MOST], S[N ? N : MOST], sums_c[N ? N : MOST], sums_s[N ? N : MOST];
-        for (int j = 0; j < J; j++) sums_c[j] = sums_s[j] = VECTOR{};
-        Index end = (group + 1) * GROUP < tile.rows ? (group + 1) * GROUP : tile.rows;
-        for (Index r = group * GROUP; r < end; r++) {
-            Index n = tile.first_row + r, row = matrix * tile.N + n, place = (index / groups * tile.rows + r) * M;
-            T *s = scores + place, *g = grads + place;
-            const T* masked = mask.data ? mask_row(mask, tile, matrix, n) : nullptr;
-            T delta = 0;
-#pragma omp simd reduction(+ : delta)
-            for (Index e = 0; e < E; e++) delta += out[row * E + e] * above_out[row * E + e];
-            for (Index m = 0; m < M; m += L) {
-                Index count = M - m < L ? M - m : L;
-                VECTOR score = count < L ? load_part<T>(s + m, count, 0) : load<T>(s + m);
-                VECTOR above = count < L ? load_part<T>(g + m, count, 0) : load<T>(g + m);
-                VECTOR value, slope;
-                Series<T, N>::all(series, score * scale_in, value, slope, C, S);
-                VECTOR logit = score * scale + value;
-                if (masked) logit += mask_at<T>(masked, mask.stride[3], m, count);
-                // Of rounding alone may a logit be above its row's.
-                VECTOR below = logit - lse[row];
-                VECTOR weight = exponential<T>(below > 0 ? VECTOR{} : below), given = weight;
-                if (kept) {
-                    VECTOR keep = VECTOR{};
-                    for (Index i = 0; i < count; i++) keep[i] = kept[row * M + m + i] ? keep_scale : T(0);
-                    given *= keep, above *= keep;
-                }
-                if (count < L)
-                    for (Index i = count; i < L; i++) weight[i] = 0;
-                VECTOR logit_grad = weight * (above - delta);
-                for (int j = 0; j < J; j++) sums_c[j] += logit_grad * C[j], sums_s[j] += logit_grad * S[j];
-                VECTOR score_grad = logit_grad * (scale + scale_in * slope);
-                count < L ? store_part<T>(s + m, given, count) : store<T>(s + m, given);
-                count < L ? store_part<T>(g + m, score_grad, count) : store<T>(g + m, score_grad);
-            }
-        }
-        double* mine = partial + (matrix * all_groups + tile.first_row / GROUP + group) * 2 * J;
-        for (int j = 0; j < J; j++) mine[j] = sum<T>(sums_c[j]), mine[J + j] = sum<T>(sums_s[j]);
+        Index matrix = tile.first_matrix + index / groups, row = index % groups * GROUP;
+        Index place = (index / groups * tile.rows + row) * tile.M;
+        Series<T, N> series(coefficients + matrix % tile.heads % tile.sets * 2 * tile.J, tile.J, tile.first);
+        group_backward<T, N>(series, mask, kept, lse, out, above_out, E, scores + place, grads + place, tile.M,
+                             partial + (matrix * all_groups + (tile.first_row + row) / GROUP) * 2 * tile.J, matrix,
+                             tile.first_row + row, tile.rows - row < GROUP ? tile.rows - row : GROUP, tile);
     }
 }
 

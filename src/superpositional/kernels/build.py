@@ -79,6 +79,8 @@ DECLARED: dict[str, tuple] = {
     "series_backward": (*[POINTER] * 6, *[INDEX] * 2, *[INT] * 3),
     "attention_forward": (*[POINTER] * 2, Strides, *[POINTER] * 3, ctypes.POINTER(Tile)),
     "attention_backward": (*[POINTER] * 2, Strides, *[POINTER] * 4, INDEX, *[POINTER] * 3, ctypes.POINTER(Tile)),
+    "small_forward": (*[POINTER] * 2, Strides, *[POINTER] * 4, INDEX, *[POINTER] * 2, ctypes.POINTER(Tile)),
+    "small_backward": (*[POINTER] * 2, Strides, *[POINTER] * 4, INDEX, *[POINTER] * 7, ctypes.POINTER(Tile)),
     "attention_sums": (*[POINTER] * 2, *[INDEX] * 2, ctypes.POINTER(Tile)),
     "adamw": (PARAMETERS, INDEX, GROUP, POINTER, POINTER),
     "displacement": (PARAMETERS, GROUP, INDEX, POINTER, POINTER),

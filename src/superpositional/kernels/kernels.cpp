@@ -1,7 +1,7 @@
 // What Python calls, in float32 and float64 (see build.py, which declares the same).
 #include "attention.h"
 #include "optimizer.h"
-#include "series.h"
+#include "small_attention.h"
 
 #define FOR_BOTH(REAL, NAME)                                                                                                \
     extern "C" void series_forward_##NAME(const REAL* coefficients, const REAL* x, REAL* out, Index H, Index length,        \
@@ -25,6 +25,20 @@
         Mask<REAL> masked = {mask, {stride[0], stride[1], stride[2], stride[3]}};                                           \
         WITH_TERMS(tile->J, (attention_backward<REAL, N>(coefficients, masked, kept, lse, out, above_out, E, scores, grads, \
                                                          partial, *tile)))                                                  \
+    }                                                                                                                       \
+    extern "C" void small_forward_##NAME(const REAL* coefficients, const REAL* mask, const Index* stride,                   \
+                                         const uint8_t* kept, const REAL* q, const REAL* k, const REAL* v, Index E,         \
+                                         REAL* out, REAL* lse, const Tile* tile) {                                          \
+        Mask<REAL> masked = {mask, {stride[0], stride[1], stride[2], stride[3]}};                                           \
+        WITH_TERMS(tile->J, (small_forward<REAL, N>(coefficients, masked, kept, q, k, v, E, out, lse, *tile)))              \
+    }                                                                                                                       \
+    extern "C" void small_backward_##NAME(const REAL* coefficients, const REAL* mask, const Index* stride,                  \
+                                          const uint8_t* kept, const REAL* q, const REAL* k, const REAL* v, Index E,        \
+                                          const REAL* out, const REAL* lse, const REAL* above, REAL* grad_q,                \
+                                          REAL* grad_k, REAL* grad_v, double* partial, const Tile* tile) {                  \
+        Mask<REAL> masked = {mask, {stride[0], stride[1], stride[2], stride[3]}};                                           \
+        WITH_TERMS(tile->J, (small_backward<REAL, N>(coefficients, masked, kept, q, k, v, E, out, lse, above, grad_q,       \
+                                                     grad_k, grad_v, partial, *tile)))                                      \
     }                                                                                                                       \
     extern "C" void attention_sums_##NAME(const double* partial, REAL* grad, Index matrices, Index groups,                  \
                                           const Tile* tile) {                                                               \

@@ -64,9 +64,7 @@ template <class T, int N> struct Series {
 // Calls `f<N>` with the number of terms as a constant where it is a usual one.
 #define WITH_TERMS(J, call)                                  \
     switch (J) {                                             \
-        case 2: { constexpr int N = 2; call; } break;        \
         case 3: { constexpr int N = 3; call; } break;        \
-        case 4: { constexpr int N = 4; call; } break;        \
         case 5: { constexpr int N = 5; call; } break;        \
         case 7: { constexpr int N = 7; call; } break;        \
         case 9: { constexpr int N = 9; call; } break;        \
