@@ -103,7 +103,8 @@ def _shuffled(seed: int, blocks: list[list[Tensor]], call: tuple[int, ...]) -> l
     return found
 
 
-@torch.compiler.disable
+# As torch.optim has it: torch.compiler.disable would import torch's compiler, a second, for everybody.
+@torch._disable_dynamo
 @lru_cache(maxsize=1024)
 def _cycle(seed: int, group: tuple[int, ...], block: int, size: int, device: torch.device) -> Tensor:
     """One cycle through all places in random order, so that none keeps its own (a place alone has no other)."""

@@ -144,6 +144,8 @@ class CircuitPerturbation:
 
     def compiled(self) -> build.Circuit | None:
         """The circuit as kernels take it; None where they do not: a simulator asked for by name, shots, wide states."""
+        if torch.compiler.is_compiling():
+            return None
         # The closed form has as many parities as bits of an integer.
         fits = compiled.fits(self.ansatz, 64 if self.resolved == "closed_form" else compiled.QUBITS)
         return _compiled(self)[0] if self.simulator == "auto" and self.shots is None and fits else None
@@ -235,7 +237,7 @@ def _fixed_angles(perturbation: CircuitPerturbation, like: Tensor) -> Tensor:
     return _drawn_angles(perturbation, like.dtype, like.device)
 
 
-@torch.compiler.disable
+@torch._disable_dynamo  # see modulations
 @lru_cache(maxsize=16)
 def _drawn_angles(perturbation: CircuitPerturbation, dtype: torch.dtype, device: torch.device) -> Tensor:
     # Kept on the device: a captured CUDA graph takes nothing from the host.
