@@ -205,8 +205,8 @@ def gradients(function, inputs: list[Tensor], above: Tensor, *rest, **settings) 
 
 
 def assert_as_reference(inputs: list[Tensor], first: int = 0, **settings) -> None:
-    """As the formula in float64: to 1e-12; in float32 within a few roundings of the largest score for each frequency, because
-    Phi's slope multiplies a score's rounding, times the largest number of the kind."""
+    """As the formula in float64: to 1e-12; in float32 within a few roundings of the largest score for each frequency,
+    because Phi's slope multiplies a score's rounding, times the largest number of the kind."""
     above = random(*inputs[0].shape, seed=9, dtype=inputs[0].dtype)
     settings = {"scale_in": 1.0, **settings}
     assert attention_core.serves(*inputs[:3], settings.get("mask"), inputs[3].shape[-1])

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from superpositional import __version__
+from superpositional.benches import arguments as benches
 
 EXAMPLES = """examples:
   superpositional train optimizer=superpositional optimizer.quantum_weight=0.1 seed=7
@@ -139,29 +140,7 @@ def parser() -> argparse.ArgumentParser:
     circuit.add_argument(
         "--out", type=Path, default=Path("outputs/circuit"), metavar="FOLDER", help="where to write (default: %(default)s)"
     )
-    bench = commands.add_parser(
-        "bench",
-        help="how fast it is here, as ratios to named peers",
-        description="Measure, alternating with a named peer, and print medians and ratios. sweep: what a run costs beyond "
-        "its training, against a fresh process per run; what two runs at a time gain over one. fine_tuning: a step of "
-        "scale=small against plain loops of transformers and torch.optim.AdamW. logging: a run with circuit statistics, "
-        "with W&B offline, and online with no server, each against the same run without. Minutes.",
-        epilog="example: superpositional bench sweep optimizer=adam logger=none --runs 4 --repeats 3",
-    )
-    bench.add_argument("subject", choices=["sweep", "fine_tuning", "logging"], help="what to measure")
-    bench.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides, as for one train")
-    bench.add_argument(
-        "--runs",
-        type=int,
-        metavar="N",
-        help="runs, or steps of fine_tuning, in a measurement (default: 4; 20; of logging 1)",
-    )
-    bench.add_argument(
-        "--repeats", type=int, default=3, metavar="N", help="measurements of each kind (default: %(default)s)"
-    )
-    bench.add_argument(
-        "--out", type=Path, default=Path("outputs/bench"), metavar="FOLDER", help="where to write (default: %(default)s)"
-    )
+    benches.add(commands)
     sync = commands.add_parser(
         "sync",
         help="send runs to Weights & Biases: offline ones, resumed ones as one, never logged ones from their records",
@@ -239,14 +218,9 @@ def _sync(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from superpositional import bench
-    from superpositional.config import ConfigError
-    from superpositional.train import refuse
+    from superpositional.benches.command import answer
 
-    try:
-        bench.main(options.subject, options.overrides, runs=options.runs, repeats=options.repeats, out=options.out)
-    except ConfigError as error:
-        refuse(error)
+    answer(options)
 
 
 def _circuit(options: argparse.Namespace) -> None:

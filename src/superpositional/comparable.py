@@ -58,11 +58,13 @@ def _stamp(run: Run) -> dict[str, str]:
 
 
 def machines(runs: Iterable[Run]) -> Iterable[str]:
-    """What the runs were made on, where that differs: numbers come out a little otherwise on another device."""
-    devices = Counter(str(run.record.get("device")) for run in runs if run.status in ("done", "diverged"))
-    if len(devices) > 1:
-        shown = [f"{device} ({number(count, 'run')})" for device, count in devices.items()]
-        yield f"devices: {', '.join(shown)}"
+    """What the runs were made on and by, where that differs: numbers come out a little otherwise on another device."""
+    ended = [run for run in runs if run.status in ("done", "diverged")]
+    for key, name in (("device", "devices"), ("kernels", "kernels")):
+        counts = Counter(str(run.record.get(key)) for run in ended)
+        if len(counts) > 1:
+            shown = [f"{value} ({number(count, 'run')})" for value, count in counts.items()]
+            yield f"{name}: {', '.join(shown)}"
 
 
 def _settings(path: str, value: Any) -> Iterable[tuple[str, str]]:

@@ -40,7 +40,6 @@ STATUSES = ("done", "diverged", "failed", "interrupted")
 # What plans, judges, speaks or explains but never trains: editing these files leaves every number of a run as it was.
 NEVER_TRAINS = (
     "analysis.py",
-    "bench.py",
     "calibration.py",
     "check.py",
     "claims.py",
@@ -59,7 +58,6 @@ NEVER_TRAINS = (
     "launch.py",
     "ledger.py",
     "live.py",
-    "logging_bench.py",
     "optimizer_reference.py",
     "page.py",
     "pairing.py",
@@ -74,7 +72,6 @@ NEVER_TRAINS = (
     "settings.py",
     "show.py",
     "slurm.py",
-    "step_bench.py",
     "sweep.py",
     "tables.py",
     "train.py",
@@ -212,7 +209,7 @@ def code_version(others: Iterable[Path] = ()) -> str:
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".h", ".cpp")):
-        if path.name not in NEVER_TRAINS:
+        if path.name not in NEVER_TRAINS and path.parent.name != "benches":
             digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     for name in ("torch", "lightning", "qiskit"):
         # The local label (+cpu, +cu130) names a build of the same version; the device is recorded on its own.

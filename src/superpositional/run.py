@@ -56,6 +56,7 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
     import torch
 
     from superpositional import checkpoints
+    from superpositional.kernels import build
     from superpositional.stopwatch import peak_bytes
 
     # What need not be done again, None if all must be.
@@ -65,7 +66,8 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
         say(f"{path} cannot be read and is now {path.name}.broken; the run {since}")
     resume = found is not None
     torch.set_num_threads(config["threads"])
-    record = opening(config, code)
+    # Compiled here if they have not been on this machine, so that no training waits for it.
+    record = opening(config, code) | {"kernels": build.told()}
     measured: dict[str, Any] = {"summary": {}, "sessions": 1, "fit_seconds": 0.0}
     seconds_before, peak_before = 0.0, 0
     if resume:

@@ -3,7 +3,7 @@
 Ours is a run as ``superpositional train`` makes it: Lightning, our optimizer, our callbacks and curves. The peers are loops
 as one writes them by hand: transformers' model and torch.optim.AdamW, on the same batches, with the same schedule and
 clipping, recording the same loss and rate at each step. Each measurement is a process of its own, so that its peak memory
-is known. Read by bench.
+is known. Read by ``command``.
 """
 
 import itertools
@@ -62,7 +62,7 @@ def measure(overrides: Sequence[str], steps: int, repeats: int, track: Callable[
         raise configs.ConfigError([f"--runs must be above {WARM} steps, which are left out as warm-up, got {steps}"])
     words = ["scale=small", *overrides, *STEPS_ALONE, f"trainer.limit_train_batches={steps}", "trainer.max_epochs=1"]
     config = configs.compose_job(configs.composed(words)[0])
-    config["callbacks"]["laps"] = {"_target_": "superpositional.step_bench.Laps"}
+    config["callbacks"]["laps"] = {"_target_": "superpositional.benches.fine_tuning.Laps"}
     found: dict[str, list[dict[str, Any]]] = {"run": [], **{name: [] for name in PEERS}}
     for _, how in track(list(itertools.product(range(repeats), found))):
         context = multiprocessing.get_context("spawn")

@@ -2,7 +2,7 @@
 
 A run as ``superpositional train`` makes it, of the paper's classifier with quantum attention unless overrides say
 otherwise, against the same run with less: without the circuits' statistics, without W&B. Each is a process of its own, one
-after the other and in turns, so that whatever else the machine does touches all of them. Read by bench.
+after the other and in turns, so that whatever else the machine does touches all of them. Read by ``command``.
 """
 
 import multiprocessing
@@ -121,7 +121,7 @@ def rows(measured: Mapping[str, Any]) -> list[tuple[str, list[float], list[float
 def _config(overrides: Sequence[str], name: str, seed: int) -> dict[str, Any]:
     words = ["net/attention=quantum", *overrides, *WAYS[name], f"seed={seed}"]
     config = configs.compose_job(configs.composed(words)[0])
-    config["callbacks"]["spent"] = {"_target_": "superpositional.logging_bench.Spent"}
+    config["callbacks"]["spent"] = {"_target_": "superpositional.benches.logging.Spent"}
     return config
 
 

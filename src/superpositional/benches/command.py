@@ -1,0 +1,197 @@
+"""Which subjects are measured, and where does what was measured go?
+
+To the terminal as tables, to ``<out>/<subject>.json`` with every single measurement, ``.md`` with the tables, and a figure
+of each growth; with ``--json``, to stdout as JSON. Whoever presses Ctrl-C keeps what was measured until then. Read by cli.
+"""
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
+from rich.table import Table
+
+from superpositional import config as configs
+from superpositional import records
+from superpositional.benches import arguments, machine, showing
+from superpositional.benches.measuring import Asked, Book, Disagreement
+
+# How many runs, or steps, a measurement of the older subjects has unless it is told.
+USUAL = {"sweep": 4, "fine_tuning": 20, "logging": 1}
+REPEATS = 3
+ROOMS = {name: name for name in (*arguments.SUBJECTS, *arguments.OTHERS)} | {"sweep": "sweeps"}
+
+
+def main(options: argparse.Namespace) -> None:
+    """Measure, say it, keep it.
+
+    Raises:
+        ConfigError: of what was asked, what cannot be; or a run of the benchmark does not end as done.
+        Disagreement: a peer computes something else than ours.
+        KeyboardInterrupt: after what was measured was written.
+    """
+    if wrong := arguments.mistakes(options):
+        raise configs.ConfigError(wrong)
+    # Of --json stdout is the JSON's alone.
+    console = Console(highlight=False, markup=False, stderr=options.json)
+    if not console.is_terminal:
+        # A file is read in a window wider than the 80 columns that rich would think of.
+        console.width = 150
+    subjects = list(arguments.SUBJECTS) if options.subject is None else [options.subject]
+    measured: dict[str, Any] = {}
+    try:
+        with _stdout_kept(options.json):
+            for subject in subjects:
+                tell = _older if subject in arguments.OTHERS else _measure
+                tell(subject, options, console, measured)
+    finally:
+        if options.json and measured:
+            shown = measured if options.subject is None else measured[options.subject]
+            sys.stdout.write(json.dumps(records.plain(shown), indent=1, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def _stdout_kept(wanted: bool) -> Iterator[None]:
+    """What runs and their processes say goes to stderr meanwhile, if that is wanted."""
+    if not wanted:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _measure(subject: str, options: argparse.Namespace, console: Console, measured: dict[str, Any]) -> None:
+    room = importlib.import_module(f"superpositional.benches.{ROOMS[subject]}")
+    asked = Asked(options.repeats, options.runs, options.quick, options.full, tuple(options.overrides))
+    book, whole = Book(), False
+    on = machine.machine()
+    try:
+        _take(room.steps(asked), subject, book, console)
+        whole = True
+    finally:
+        # Written however it ended: what was measured is kept.
+        if book.comparisons or book.growths:
+            measured[subject] = {
+                "subject": subject,
+                "whole": whole,
+                "quick": options.quick,
+                **book.plain(),
+                **_circumstances(options.overrides, on),
+            }
+            _keep(subject, options, console, book, measured[subject])
+
+
+def _take(steps: Sequence[Any], subject: str, book: Book, console: Console) -> None:
+    columns = TextColumn(f"{subject}: {{task.description}}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=sum(step.seconds for step in steps))
+        for step in steps:
+            bar.update(task, description=step.name)
+            step.run(book)
+            bar.advance(task, step.seconds)
+
+
+def _circumstances(overrides: Sequence[str], on: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "overrides": list(overrides),
+        "machine": on,
+        "versions": machine.versions(),
+        "git": records.git_state(),
+    }
+
+
+def _keep(subject: str, options: argparse.Namespace, console: Console, book: Book, content: dict[str, Any]) -> None:
+    """Files first, then words."""
+    from superpositional.benches import pictures
+
+    out = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    records.write_json(out / f"{subject}.json", content)
+    where = machine.in_a_line(content["machine"], content["versions"])
+    words = {}
+    if options.quick:
+        words["quick"] = "With --quick: sizes are tiny, so this says that it runs and not how fast."
+    if book.growths:
+        words["growths"] = "How costs grow was measured with torch on one thread."
+    if not content["whole"]:
+        words["whole"] = "Interrupted: what is missing was not measured."
+    files = [out / f"{subject}.json", out / f"{subject}.md"]
+    files[1].write_text(showing.markdown(subject, book, words, where), encoding="utf-8")
+    for growth in book.growths:
+        if any(growth.points(name) for name in growth.series):
+            provenance = {"subject": subject, "commit": str(content["git"].get("commit"))}
+            files += pictures.draw(growth, out / f"{subject}_{growth.name}", provenance)
+    if options.json:
+        return
+    console.print(f"\n{subject}: {arguments.SUBJECTS[subject][0]}", soft_wrap=True)
+    console.print(showing.table(showing.HEADINGS, showing.rows(book)))
+    if book.growths:
+        console.print(showing.table(showing.GROWTH_HEADINGS, showing.growth_rows(book)))
+    for text in (*book.notes, *words.values(), where, f"medians; every measurement in {', '.join(map(str, files))}"):
+        console.print(text, soft_wrap=True)
+
+
+# The older subjects: what surrounds a run ------------------------------------------------------------------------------
+
+
+def _older(subject: str, options: argparse.Namespace, console: Console, measured: dict[str, Any]) -> None:
+    """Rows of (what, ours, the peer's, unit), all in one measurement of whole processes."""
+    room = importlib.import_module(f"superpositional.benches.{ROOMS[subject]}")
+    runs, repeats = options.runs or USUAL[subject], options.repeats or REPEATS
+
+    def progress(rounds: Sequence) -> Any:
+        return track(rounds, "measuring", console=console, transient=True)
+
+    on = machine.machine()
+    found = room.measure(options.overrides, runs, repeats, progress)
+    rows = room.rows(found)
+    measured[subject] = found | _circumstances(options.overrides, on)
+    options.out.mkdir(parents=True, exist_ok=True)
+    records.write_json(options.out / f"{subject}.json", measured[subject])
+    if options.json:
+        return
+    # Of logging a hundredth is what is asked about.
+    console.print(_table(rows, digits=3 if subject == "logging" else 2))
+    what = "steps" if subject == "fine_tuning" else "runs"
+    text = f"medians of {repeats} repeats with {runs} {what} each; every measurement in {options.out / subject}.json"
+    console.print(text, soft_wrap=True)
+
+
+def _table(rows: Sequence[tuple[str, list[float], list[float], str]], *, digits: int) -> Table:
+    table = Table()
+    for heading in ("what", "ours", "peer", "ratio"):
+        table.add_column(heading, justify="left" if heading == "what" else "right", overflow="fold")
+    for what, ours, peer, unit in rows:
+        # Of pairs measured one after the other, so that what else the machine does touches both.
+        ratio = statistics.median(a / b for a, b in zip(ours, peer, strict=True))
+        table.add_row(
+            what, f"{statistics.median(ours):.2f}{unit}", f"{statistics.median(peer):.2f}{unit}", f"{ratio:.{digits}f}"
+        )
+    return table
+
+
+def answer(options: argparse.Namespace) -> None:
+    """``main``, with what goes wrong said in a line: 2 for what cannot be asked, 1 for a peer that is none."""
+    from superpositional.train import refuse
+
+    try:
+        main(options)
+    except configs.ConfigError as error:
+        refuse(error)
+    except Disagreement as error:
+        sys.stderr.write(f"superpositional: {error}\n")
+        sys.exit(1)
