@@ -180,7 +180,7 @@ class QuantumAttention(nn.Module):
         if self.training and self.dropout:
             # As torch's dropout draws them on the CPU, so that softmax attention of the same seed drops the same.
             shape = (*q_BHNE.shape[:3], k_BHME.shape[2])
-            kept_BHNM = torch.empty(shape, dtype=torch.bool).bernoulli_(1 - self.dropout)
+            kept_BHNM = q_BHNE.new_empty(shape, dtype=torch.bool).bernoulli_(1 - self.dropout)
         return attention_core.quantum_attention(
             *(q_BHNE, k_BHME, v_BHME, self.coefficients().to(q_BHNE.dtype)),
             series.doubled_frequencies(self.ansatz, self.readout)[0],

@@ -135,7 +135,7 @@ class _Attention(torch.autograd.Function):
         settings = _Settings(coefficients_A2J, mask, kept_BHNM, (batch, heads, n, m))
         tile = _tile(q_BHNE, m, coefficients_A2J, first, scale_in, keep_scale)
         grads = [torch.empty_like(each, memory_format=torch.contiguous_format) for each in (q_TNE, k_TME, v_TME)]
-        partial_TGC = torch.empty(batch * heads, -(-n // GROUP), 2 * count, dtype=torch.float64)
+        partial_TGC = q_TNE.new_empty(batch * heads, -(-n // GROUP), 2 * count, dtype=torch.float64)
         if _small(tile, q_TNE):
             given = [each.contiguous() for each in (q_TNE, k_TME, v_TME)]
             backward = build.kernel("small_backward", q_BHNE.dtype)

@@ -47,7 +47,7 @@ class FewScalars:
             *((theta.data_ptr(), theta.grad.data_ptr(), None, None, None, count) for theta, count in touched)
         )
         first = touched[0][0]
-        self.terms = torch.empty(sum(self.counts), dtype=first.dtype)
+        self.terms = first.new_empty(sum(self.counts))
         each = group["scope"] == "tensor"
         self.circuits = circuit and circuit.registers(self.counts if each else [len(self.terms)])
         before = build.kernel("term_before", first.dtype)
@@ -93,9 +93,13 @@ class FewScalars:
             "step": self.steps + 1,
             "touched": len(self.terms),
             **dict(
-                zip(("nonzero_gradient", "changed"), torch.tensor((self.nonzero_gradient, changed)).unbind(), strict=True)
+                zip(
+                    ("nonzero_gradient", "changed"),
+                    torch.tensor((self.nonzero_gradient, changed), device="cpu").unbind(),
+                    strict=True,
+                )
             ),
-            "perturbation_norm": torch.tensor(math.sqrt(squares.value), dtype=torch.float32),
+            "perturbation_norm": torch.tensor(math.sqrt(squares.value), dtype=torch.float32, device="cpu"),
             **({} if self.circuits is None else {"circuits": self.circuits}),
             **comparison,
         }
@@ -112,14 +116,15 @@ class FewScalars:
         for parameter in given:
             plain.threads = 1 if parameter.numel() < ALONE else torch.get_num_threads()
             (structure,) = _parameters(self.optimizer, group, [parameter])
-            steps = torch.empty(heads.get(id(parameter), 0), dtype=dtype)
-            sums = torch.empty(-(-parameter.numel() // CHUNK), dtype=torch.float64)
+            steps = self.terms.new_empty(heads.get(id(parameter), 0))
+            sums = self.terms.new_empty(-(-parameter.numel() // CHUNK), dtype=torch.float64)
             squares += displacement(structure, plain, len(steps), steps.data_ptr(), sums.data_ptr())
             if len(steps):
                 product -= float((steps.double() * parts[id(parameter)].double()).sum())
         sign, lr = -1 if group["maximize"] else 1, group["lr"]
         size = lr * torch.linalg.vector_norm(self.terms.double())
-        return compared("update", torch.tensor(squares).sqrt(), size, torch.tensor(product * lr * sign))
+        whole, along = (torch.tensor(each, dtype=torch.float64, device="cpu") for each in (squares, product * lr * sign))
+        return compared("update", whole.sqrt(), size, along)
 
 
 class OnePass:
@@ -151,7 +156,8 @@ class OnePass:
         structures = _parameters(optimizer, group, parameters)
         sizes = [parameter.numel() for parameter in parameters]
         chunks = sum(-(-size // CHUNK) for size in sizes)
-        numbers, total = torch.empty(chunks, NUMBERS, dtype=torch.float64), torch.zeros(NUMBERS, dtype=torch.float64)
+        numbers = parameters[0].new_empty(chunks, NUMBERS, dtype=torch.float64)
+        total = parameters[0].new_empty(NUMBERS, dtype=torch.float64)
         plain = _group(group, 1 if sum(sizes) < ALONE else torch.get_num_threads())
         adamw = build.kernel("adamw", parameters[0].dtype)
         adamw(structures, len(structures), plain, numbers.data_ptr(), total.data_ptr())

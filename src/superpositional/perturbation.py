@@ -148,7 +148,7 @@ class CircuitPerturbation:
             return None
         # The closed form has as many parities as bits of an integer.
         fits = compiled.fits(self.ansatz, 64 if self.resolved == "closed_form" else compiled.QUBITS)
-        return _compiled(self)[0] if self.simulator == "auto" and self.shots is None and fits else None
+        return _compiled(self) if self.simulator == "auto" and self.shots is None and fits else None
 
     @torch.no_grad()
     def entanglement(self, blocks: list[list[Tensor]]) -> float:
@@ -182,10 +182,8 @@ class CircuitPerturbation:
 
 
 @lru_cache(maxsize=16)
-def _compiled(perturbation: CircuitPerturbation) -> tuple[build.Circuit, Tensor]:
-    """With the angles that it points to."""
-    angles = perturbation.fixed_angles().contiguous()
-    return compiled.circuit(perturbation.ansatz, angles), angles
+def _compiled(perturbation: CircuitPerturbation) -> build.Circuit:
+    return compiled.circuit(perturbation.ansatz, perturbation.fixed_angles().contiguous())
 
 
 def is_circuit(value: Any) -> bool:
@@ -205,11 +203,14 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Dr
         return value
     if is_circuit(value):
         arguments = dict(value)
-        if torch.compiler.is_compiling():
-            return CircuitPerturbation(**arguments | {"ansatz": Ansatz(**arguments["ansatz"])})
-        ansatz = arguments.pop("ansatz")
-        listed = tuple((key, tuple(each) if isinstance(each, list) else each) for key, each in ansatz.items())
-        return _checked(listed, tuple(arguments.items()))
+        # Made and checked once, not at every step. By their text: 1 and True are equal, and only one may be a width.
+        known = None if torch.compiler.is_compiling() else repr(arguments)
+        if known not in _MADE:
+            made = CircuitPerturbation(**arguments | {"ansatz": Ansatz(**arguments["ansatz"])})
+            if known is None or len(_MADE) >= 16:
+                return made
+            _MADE[known] = made
+        return _MADE[known]
     if isinstance(value, Mapping) and "kind" in value:
         return Drawn(**value)
     if isinstance(value, str) and value in DRAWN:
@@ -222,12 +223,7 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Dr
     return PERTURBATIONS[value]
 
 
-@lru_cache(maxsize=16)
-def _checked(ansatz: tuple[tuple[str, Any], ...], others: tuple[tuple[str, Any], ...]) -> CircuitPerturbation:
-    """Made once, not at every step."""
-    return CircuitPerturbation(ansatz=Ansatz(**dict(ansatz)), **dict(others))
-
-
+_MADE: dict[str, CircuitPerturbation] = {}
 PERTURBATIONS: dict[str, Modulation] = {"sine": sine, "cosine": cosine, "constant": constant}
 
 

@@ -23,7 +23,7 @@ QUBITS = 12
 
 
 def circuit(ansatz: Ansatz, angles_LRQ: Tensor | None = None) -> build.Circuit:
-    """The circuit as kernels take it. ``angles_LRQ``: fixed ones, float64; they must outlive it."""
+    """The circuit as kernels take it. ``angles_LRQ``: fixed ones, float64 and contiguous."""
     made = build.Circuit(
         n_qubits=ansatz.n_qubits,
         depth=ansatz.depth,
@@ -32,6 +32,7 @@ def circuit(ansatz: Ansatz, angles_LRQ: Tensor | None = None) -> build.Circuit:
         reupload=ansatz.reupload,
         angles=None if angles_LRQ is None else angles_LRQ.data_ptr(),
     )
+    made.held = angles_LRQ  # as long as there is a pointer to them
     made.kinds[: len(ansatz.rotations)] = [ROTATIONS.index(name) for name in ansatz.rotations]
     return made
 

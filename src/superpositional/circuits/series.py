@@ -180,8 +180,8 @@ def _both_by_kernel(
     """The gradients to the coefficients and to x, in one pass."""
     (series, length), count = x_HT.shape, coefficients_H2J.shape[-1]
     x_grad_HT = torch.empty_like(x_HT) if wants_x else None
-    sums_H2J = torch.zeros(coefficients_H2J.shape, dtype=torch.float64)
-    partial = torch.empty(series, -(-length // BLOCK), 2 * count, dtype=torch.float64)
+    sums_H2J = torch.zeros_like(coefficients_H2J, dtype=torch.float64)
+    partial = x_HT.new_empty(series, -(-length // BLOCK), 2 * count, dtype=torch.float64)
     pointers = (each.data_ptr() for each in (coefficients_H2J, x_HT, grad_HT))
     written = (x_grad_HT.data_ptr() if wants_x else None, sums_H2J.data_ptr(), partial.data_ptr())
     backward = build.kernel("series_backward", x_HT.dtype)
