@@ -152,6 +152,13 @@ def test_other_devices_are_a_caution_and_for_times_a_refusal() -> None:
     assert only(timed(changed=other), metric=SECONDS).verdict == "no verdict"
 
 
+def test_other_kernels_are_a_caution() -> None:
+    other = {("x", seed): {"kernels": "torch's (no C++ compiler: c++)"} for seed in range(6)}
+    verdict = only(made_up(pair([2.0, 3, 2, 3, 2, 3]), runs=other))
+    words = "the runs compared differ in kernels: not said (6 runs), torch's (no C++ compiler: c++) (6 runs)"
+    assert (verdict.verdict, verdict.cautions) == ("superior", (words,))
+
+
 def test_runs_that_failed_have_their_own_refusal_and_not_that_of_a_mixture() -> None:
     lost = {("x", 5): {"status": "failed", "summary": {}, "code": "beef", "config": {}}}
     verdict = only(made_up(pair([2.0, 3, 2, 3, 2, 3]), runs=lost))

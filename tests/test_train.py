@@ -18,6 +18,7 @@ from torch import nn
 
 from superpositional import config as configs
 from superpositional import records
+from superpositional.kernels import build
 from superpositional.records import CHECKPOINTS
 from superpositional.train import run
 
@@ -328,8 +329,16 @@ def test_the_record_holds_what_the_contract_names(tmp_path) -> None:
     assert record["warnings"] == []
     assert record["sessions"] == 1
     assert record["device"].startswith("cpu ")
+    assert record["kernels"] == build.told()
     assert not (tmp_path / "running.json").exists()
     assert OmegaConf.to_container(OmegaConf.load(tmp_path / "config.yaml")) == config
+
+
+def test_steps_leave_nothing_queued_for_a_device_that_is_not_used(tmp_path) -> None:
+    # torch.manual_seed would leave a call with its traceback for each kind of device, at every step.
+    queued = len(torch.cuda._queued_calls)
+    run(composed(), tmp_path, code="c")
+    assert len(torch.cuda._queued_calls) == queued
 
 
 def test_checkpoints_hold_plain_values_only(tmp_path) -> None:

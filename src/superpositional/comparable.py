@@ -61,7 +61,7 @@ def machines(runs: Iterable[Run]) -> Iterable[str]:
     """What the runs were made on and by, where that differs: numbers come out a little otherwise on another device."""
     ended = [run for run in runs if run.status in ("done", "diverged")]
     for key, name in (("device", "devices"), ("kernels", "kernels")):
-        counts = Counter(str(run.record.get(key)) for run in ended)
+        counts = Counter(run.record.get(key) or "not said" for run in ended)
         if len(counts) > 1:
             shown = [f"{value} ({number(count, 'run')})" for value, count in counts.items()]
             yield f"{name}: {', '.join(shown)}"

@@ -89,7 +89,7 @@ def _batched(case: Callable[[], Case], where: str, asked: Asked, book: Book) -> 
     ways, into, seconds = {"ours": ours.call(ours.ours)}, {}, []
     what = f"Φ {where}, {ours.scores:,} scores, forward and backward"
     for peer, make in peers.BATCHED.items():
-        found = book.compare(what, peer, ours=seconds)
+        found = book.compare(what, peer, ours=seconds, most=peers.MOST.get(peer) if ours.scores == SCORES else None)
         try:
             phi = make(ours.ansatz, ours.readout)
         except peers.Missing as missing:
@@ -112,7 +112,8 @@ def _slow(case: Callable[[], Case], where: str, peer: str, asked: Asked, book: B
     for size in sizes:
         small = ours.first(size)
         what = f"a score of Φ {where}, {passes}; ours at {ours.scores:,} scores, the peer at {size:,}"
-        found = book.compare(what, peer, unit="s/score")
+        most = peers.MOST.get(peer) if ours.scores == SCORES else None
+        found = book.compare(what, peer, unit="s/score", most=most)
         try:
             phi = make(ours.ansatz, ours.readout)
         except peers.Missing as missing:

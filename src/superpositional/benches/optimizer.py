@@ -38,6 +38,10 @@ LLAMA, GSM8K_STEPS = 1.2e9, 7473
 WIDTH, LAYERS, VOCABULARY, POSITIONS = 768, 12, 51_840, 4096
 GROWTH = (10**4, 10**5, 10**6, 10**7)
 
+# What a fused step of sine should take of AdamW's at most, by scope, of the small model and of the large one.
+MOST_SMALL = {"model": 1.2}
+MOST_LARGE = {"model": 1.05, "all": 1.2}
+
 
 def classifier() -> list[tuple[int, ...]]:
     """Shapes of the paper's classifier, as ``conf/net/transformer.yaml`` makes it."""
@@ -122,6 +126,8 @@ def _small(device: str, scope: str, perturbation: str, fused: bool | None, asked
 
     count = sum(each.numel() for each in mine.param_groups[0]["params"])
     found = book.compare(_what(count, scope, perturbation, device), _named(fused), note="windows of 100 steps")
+    if fused and perturbation == "sine" and not asked.quick:
+        found.most = MOST_SMALL.get(scope)
     ways = {"ours": window(mine), "peer": window(theirs)}
     in_turns(
         ways, {"ours": found.ours, "peer": found.theirs}, asked.times(7), device=device, per=dict.fromkeys(ways, WINDOW)
@@ -155,6 +161,8 @@ def _large(device: str, asked: Asked, book: Book) -> None:
         found = book.compare(
             _what(count, scope, perturbation, device), _named(True), note="sampled and other steps weighted 1 to 99"
         )
+        if perturbation == "sine" and not asked.quick:
+            found.most = MOST_LARGE.get(scope)
         weighted(book, mine, theirs, found, asked.times(3), device)
         _memory(book, found, mine, theirs, device)
         if found.pairs:

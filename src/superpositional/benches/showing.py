@@ -82,11 +82,16 @@ def _ratio(found: Comparison) -> str:
     bounds = found.bounds
     if bounds is not None and bounds.low is not None:
         return f"{bounds.value:.3f} [{bounds.low:.3f}, {bounds.high:.3f}]"
-    return NONE if found.ratio is None else f"{found.ratio:.3g}"
+    return NONE if found.ratio is None else part(found.ratio)
+
+
+def part(ratio: float) -> str:
+    """A ratio, where it is small as one to so many."""
+    return f"{ratio:.3g}" if ratio >= 0.1 else f"1/{float(f'{1 / ratio:.3g}'):,.0f}"
 
 
 def _aim(found: Comparison) -> str:
-    parts = [] if found.most is None else [f"≤ {found.most:g}"]
+    parts = [] if found.most is None else [f"≤ {part(found.most)}"]
     parts += [] if found.ours_most is None else [f"ours ≤ {said(found.ours_most, found.unit)}"]
     if parts and found.ours:
         parts.append({True: "met", False: "not met", None: "not settled"}[found.met])
