@@ -1,5 +1,6 @@
 """Does README tell the truth today?"""
 
+import json
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from superpositional.benches.arguments import SUBJECTS
 from superpositional.circuits.simulators import SIMULATORS
 from superpositional.modulations import DRAWN
 from superpositional.perturbation import PERTURBATIONS
@@ -139,3 +141,16 @@ def test_published_figures_tables_and_readmes_result_are_what_the_records_give_t
     copy.write_text(README)
     update_readme(copy, report)
     assert copy.read_text() == README, "README's result is stale; run make figures"
+
+
+def test_what_readme_says_of_speed_was_measured_and_published_whole() -> None:
+    shown = README.split("<!-- bench -->")[1].split("<!-- /bench -->")[0]
+    published = {path.stem: path for path in sorted((PUBLISHED / "bench").glob("*.json"))}
+    assert set(published) == set(SUBJECTS)
+    lines = {line for name in published for line in (PUBLISHED / "bench" / f"{name}.md").read_text().splitlines()}
+    assert len(rows := [line for line in shown.splitlines() if line]) > 20
+    assert [row for row in rows if row not in lines] == []
+    for path in published.values():
+        told = json.loads(path.read_text())
+        assert told["whole"]
+        assert not told["quick"]

@@ -243,7 +243,7 @@ def _tile(q_BHNE: Tensor, m: int, coefficients: Tensor, first: int, scale_in: fl
 
 
 def _small(tile: build.Tile, q_TNE: Tensor) -> bool:
-    """Whether matrices are done whole; a row of the values is a number of whole vectors then."""
+    """Whether matrices are done whole; a row of the values is a number of whole vectors of 64 bytes then."""
     e, lanes = q_TNE.shape[2], 64 // q_TNE.element_size()
     return tile.N <= 64 and tile.M <= 64 and e <= 64 and e % lanes == 0
 

@@ -18,7 +18,7 @@ from superpositional.circuits.readouts import basis_states, is_amplitude
 from superpositional.circuits.simulators import evaluate
 from superpositional.kernels import build
 
-# So wide a state is simulated eight circuits at once within a processor's cache.
+# So wide a state, of several circuits at once, lies within a processor's cache.
 QUBITS = 12
 
 

@@ -1,7 +1,7 @@
 // The circuit of Pamuk et al. 2025, eq. (5), simulated in double: registers of scalars for the optimizer, nodes of Phi's series
 // for attention.
 //
-// Eight circuits at once, one in each lane; amplitude i of all of them is one vector. Qubit 0 is the most significant bit.
+// As many circuits at once as a vector has lanes; amplitude i of all of them is one vector. Qubit 0 is the most significant bit.
 #pragma once
 #include <utility>
 #include <vector>

@@ -1,13 +1,22 @@
-// What do sine, cosine and exponential cost? Little: some 20 operations for 16 numbers at once.
+// What do sine, cosine and exponential cost? Little: some 20 operations for a register full of numbers.
 //
-// Vectors by GCC's and Clang's extension, which every processor gets in the width it has. Coefficients of the polynomials are
-// those of Cephes (S. Moshier), in float and in double.
+// Vectors by GCC's and Clang's extension. Coefficients of the polynomials are those of Cephes (S. Moshier), in float and in
+// double.
 #pragma once
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#ifdef __AVX512F__
+#ifdef __AVX__
 #include <immintrin.h>
+#endif
+
+// Bytes of a vector: as many as a register has, for a compiler makes little of larger ones.
+#if defined(__AVX512F__)
+#define WIDTH 64
+#elif defined(__AVX__)
+#define WIDTH 32
+#else
+#define WIDTH 16
 #endif
 
 typedef int64_t Index;
@@ -15,9 +24,9 @@ typedef int64_t Index;
 template <class T> struct Lanes;
 
 template <> struct Lanes<float> {
-    typedef float vector __attribute__((vector_size(64)));
-    typedef int32_t bits __attribute__((vector_size(64)));
-    static constexpr int count = 16, mantissa = 23, bias = 127;
+    typedef float vector __attribute__((vector_size(WIDTH)));
+    typedef int32_t bits __attribute__((vector_size(WIDTH)));
+    static constexpr int count = WIDTH / 4, mantissa = 23, bias = 127;
     // Added and taken away again, it rounds to the nearest integer, which then stands in the lowest bits.
     static constexpr float magic = 12582912.0f;
     // pi/2 in three parts, of which the first two have so few digits that products with 13-bit integers are exact.
@@ -33,9 +42,9 @@ template <> struct Lanes<float> {
 };
 
 template <> struct Lanes<double> {
-    typedef double vector __attribute__((vector_size(64)));
-    typedef int64_t bits __attribute__((vector_size(64)));
-    static constexpr int count = 8, mantissa = 52, bias = 1023;
+    typedef double vector __attribute__((vector_size(WIDTH)));
+    typedef int64_t bits __attribute__((vector_size(WIDTH)));
+    static constexpr int count = WIDTH / 8, mantissa = 52, bias = 1023;
     static constexpr double magic = 6755399441055744.0;
     static constexpr double half_pi[3] = {1.57079625129699707031, 7.54978941586159635336e-8, 5.390302858158118e-15};
     static constexpr double reducible = 1e6;
@@ -74,27 +83,27 @@ template <class T> INLINE void store_part(T* to, VECTOR v, Index count) { std::m
 
 template <class T> INLINE VECTOR splat(T x) { return x - VECTOR{}; }
 
-// By halves: of 64 bytes both halves of 32, of those both of 16; the rest one by one.
-template <class T, class F> INLINE T folded(VECTOR v, F join) {
-    typedef T half __attribute__((vector_size(32)));
-    typedef T quarter __attribute__((vector_size(16)));
+// By halves, down to 16 bytes; those one by one.
+template <class T, int bytes, class F> INLINE T folded(const void* lanes, F join) {
+    typedef T half __attribute__((vector_size(bytes / 2)));
     half low, high;
-    std::memcpy(&low, &v, 32), std::memcpy(&high, (char*)&v + 32, 32);
+    std::memcpy(&low, lanes, bytes / 2), std::memcpy(&high, (const char*)lanes + bytes / 2, bytes / 2);
     low = join(low, high);
-    quarter a, b;
-    std::memcpy(&a, &low, 16), std::memcpy(&b, (char*)&low + 16, 16);
-    a = join(a, b);
-    T found = a[0];
-    for (int i = 1; i < int(16 / sizeof(T)); i++) found = join(found, a[i]);
-    return found;
+    if constexpr (bytes > 32)
+        return folded<T, bytes / 2>(&low, join);
+    else {
+        T found = low[0];
+        for (int i = 1; i < int(bytes / 2 / sizeof(T)); i++) found = join(found, low[i]);
+        return found;
+    }
 }
 
 template <class T> INLINE T sum(VECTOR v) {
-    return folded<T>(v, [](auto a, auto b) { return a + b; });
+    return folded<T, WIDTH>(&v, [](auto a, auto b) { return a + b; });
 }
 
 template <class T> INLINE T largest(VECTOR v) {
-    return folded<T>(v, [](auto a, auto b) { return a > b ? a : b; });
+    return folded<T, WIDTH>(&v, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 // Whether any lane is not within (-limit, limit), or not a number.
@@ -107,9 +116,9 @@ template <class T> INLINE bool beyond(VECTOR x, T limit) {
         return _mm512_cmp_pd_mask(_mm512_abs_pd((__m512d)x), _mm512_set1_pd(limit), _CMP_NLT_UQ) != 0;
 #else
     BITS mask = ~((x < limit) & (x > -limit));
-    int64_t words[8], found = 0;
+    int64_t words[WIDTH / 8], found = 0;
     std::memcpy(words, &mask, sizeof mask);
-    for (int i = 0; i < 8; i++) found |= words[i];
+    for (int i = 0; i < WIDTH / 8; i++) found |= words[i];
     return found != 0;
 #endif
 }
@@ -126,6 +135,11 @@ template <class T> INLINE VECTOR root(VECTOR x) {
         return (VECTOR)_mm512_sqrt_ps((__m512)x);
     else
         return (VECTOR)_mm512_sqrt_pd((__m512d)x);
+#elif defined(__AVX__)
+    if constexpr (sizeof(T) == 4)
+        return (VECTOR)_mm256_sqrt_ps((__m256)x);
+    else
+        return (VECTOR)_mm256_sqrt_pd((__m256d)x);
 #else
     for (int i = 0; i < Lanes<T>::count; i++) x[i] = std::sqrt(x[i]);
     return x;
