@@ -28,7 +28,9 @@ COUNTS = [1, 2, 5, 6, 9, 13, 64]
 
 @pytest.fixture(autouse=True)
 def a_compiler() -> None:
-    assert build.library() is not None, build.told()
+    # `make test` promises to need Python and make alone.
+    if build.library() is None:
+        pytest.skip(f"kernels are {build.told()}")
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Tensor:
