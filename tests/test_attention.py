@@ -20,7 +20,8 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from superpositional.attention import EVALUATORS, SCORES, QuantumAttention
+from superpositional.attention import QuantumAttention
+from superpositional.attention_inputs import EVALUATORS, SCORES
 from superpositional.circuits import Ansatz, qiskit_backend, simulators
 from superpositional.circuits import statevector as statevector_module
 from superpositional.circuits.readouts import READOUTS, is_amplitude

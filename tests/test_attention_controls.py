@@ -44,8 +44,9 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
 from superpositional import attention_controls
-from superpositional.attention import SCORES, QuantumAttention
+from superpositional.attention import QuantumAttention
 from superpositional.attention_controls import ClassicalTwin, ConstantTerm, FrozenCircuit, NoTerm
+from superpositional.attention_inputs import SCORES
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits import statevector as statevector_module
 from superpositional.circuits.readouts import READOUTS

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from superpositional import SuperpositionalAdamW
+from superpositional.backends import Shots
 from superpositional.circuits import Ansatz
 from superpositional.circuits.simulators import evaluate
 from superpositional.perturbation import PERTURBATIONS, CircuitPerturbation, perturbation_from, sine
@@ -188,7 +189,7 @@ def test_without_a_seed_the_optimizer_draws_one_if_it_needs_one() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
     first, second = seed_of(angles="random"), seed_of(angles="random")
     torch.manual_seed(3)
-    assert [seed_of(angles="random"), seed_of(simulator="aer", shots=10)] == [first, second]
+    assert [seed_of(angles="random"), seed_of(backend=Shots(10))] == [first, second]
     assert first != second
 
 
@@ -210,7 +211,7 @@ def test_a_runs_angles_come_from_its_seed_and_shift_nothing_else(door, workplace
 
 
 def test_shots_are_drawn_anew_at_each_step_and_the_same_for_a_seed() -> None:
-    circuit = CircuitPerturbation(PAPER, simulator="aer", shots=200, seed=5)
+    circuit = CircuitPerturbation(PAPER, backend=Shots(200), seed=5)
     theta = [[weights(400, 4)]]
     first, again, later = circuit(theta, (0,))[0], circuit(theta, (0,))[0], circuit(theta, (1,))[0]
     assert torch.equal(first, again)
@@ -223,7 +224,7 @@ def test_shots_are_drawn_anew_at_each_step_and_the_same_for_a_seed() -> None:
 
 def test_groups_draw_shots_of_their_own() -> None:
     parameters = [nn.Parameter(weights(400)) for _ in range(2)]
-    circuit = CircuitPerturbation(PAPER, simulator="aer", shots=50, seed=5)
+    circuit = CircuitPerturbation(PAPER, backend=Shots(50), seed=5)
     groups = [{"params": [parameter]} for parameter in parameters]
     optimizer = SuperpositionalAdamW(groups, scope="all", perturbation=circuit)
     for parameter in parameters:
@@ -255,7 +256,7 @@ def test_a_seed_is_asked_for_where_ranks_would_draw_different_ones(monkeypatch: 
 
 
 def test_a_perturbation_by_itself_asks_for_the_seed_it_needs() -> None:
-    with pytest.raises(ValueError, match=r"seed must be given, got None with angles='random', shots=None; pass seed=0"):
+    with pytest.raises(ValueError, match=r"seed must be given, got None with angles='random', backend=exact; pass seed=0"):
         CircuitPerturbation(PAPER, angles="random")([[weights(4)]])
 
 
@@ -378,8 +379,14 @@ def test_groups_may_have_circuits_of_their_own() -> None:
         ({"simulator": "closed_form"}, "choose simulator=statevector"),
         ({"angles": "one"}, "angles must be zero or random, got 'one'"),
         ({"seed": -1}, "seed must be an integer >= 0 or None, got -1; None draws one"),
-        ({"shots": 10}, "simulator=statevector is exact and takes no shots, got shots=10; choose simulator=aer"),
-        ({"shots": 0, "simulator": "aer"}, "shots must be an integer >= 1 or None, got 0; None is exact"),
+        (
+            {"backend": "shots"},
+            "backend must be one of superpositional.backends, got 'shots'; in a config, choose backend=",
+        ),
+        (
+            {"backend": Shots(10), "simulator": "statevector"},
+            "simulator=statevector is exact, got backend=shots; choose simulator=auto",
+        ),
     ],
     ids=str,
 )

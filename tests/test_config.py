@@ -58,7 +58,26 @@ BAD_INPUT = [
         ["optimizer=circuit", "optimizer.perturbation.simulator=closed_form"],
         ["optimizer: simulator=closed_form serves depth=1 or entanglement=none, got depth=2 and entanglement=linear"],
     ),
-    (["optimizer=circuit", "optimizer.perturbation.shots=9"], ["simulator=statevector is exact and takes no shots"]),
+    (["backend=shots"], ["backend=shots has no effect: nothing chosen runs a circuit; net/attention=quantum or optimizer"]),
+    (
+        ["net/attention=quantum", "backend=shots"],
+        ["net: readout=amplitude cannot be measured, so backend=shots cannot give it; choose readout=probability or z"],
+    ),
+    (
+        ["net/attention=twin", "net.attention.readout=z", "backend=shots"],
+        ["backend must be exact, got shots: ClassicalTwin"],
+    ),
+    (
+        ["optimizer=circuit", "backend=depolarizing", "backend.two_qubit=2", "backend.shots=0"],
+        ["two_qubit must be a probability in [0, 1], got 2", "shots must be an integer >= 1 or None, got 0; None is exact"],
+    ),
+    (
+        ["optimizer=circuit", "optimizer.perturbation.shots=9"],
+        [
+            "optimizer.perturbation.shots is no argument of CircuitPerturbation; did you mean",
+            "or backend=shots backend.shots?",
+        ],
+    ),
     (
         ["optimizer=circuit", "circuit.n_qubits=45"],
         ["optimizer: n_qubits=45 needs 1.57e+06 GiB for the statevector of 1 circuit at depth=2, and "],
@@ -94,7 +113,7 @@ BAD_INPUT = [
     (["depth=3"], ["depth is no setting; did you mean circuit.depth?"]),
     (
         ["optimizer=superpositional", "shots=3"],
-        ["shots is no setting; did you mean optimizer=circuit optimizer.perturbation.s"],
+        ["shots is no setting; did you mean backend=aer backend.shots or backend"],
     ),
     (["readout=z"], ["readout is no setting; did you mean net/attention=quantum net.attention.readout?"]),
     (["logger.tags=[a]", "logger=none"], ["logger needs a _target_, got {'tags': ['a']}; choose logger=wandb or"]),

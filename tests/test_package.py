@@ -15,16 +15,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "superpositional"
 # Lower rooms first: a room may import those before it.
 LEFT = [
-    "seeds", "records", "places", "claims", "ledger", "kernels", "circuits", "modulations", "perturbation", "scope", "term",
-    "fused", "optimizer_reference", "optimizer", "tracer", "schedules", "controls", "attention_core", "attention",
-    "attention_controls", "nets", "data", "tasks", "checkpoints", "callbacks", "convergence", "stopwatch",
-    "circuit_statistics", "llm", "config", "hints", "locks", "tracking", "check", "settings", "ranks", "run", "search",
-    "sweep", "jobs", "forecast", "live", "worker", "launch", "slurm", "train", "show", "probe", "benches", "cli",
+    "seeds", "records", "places", "claims", "ledger", "kernels", "circuits", "backends", "modulations", "perturbation",
+    "scope", "term", "fused", "optimizer_reference", "optimizer", "tracer", "schedules", "controls", "attention_core",
+    "attention_inputs", "attention_nodes", "attention", "attention_controls", "nets", "data", "tasks", "checkpoints",
+    "callbacks", "convergence", "stopwatch", "circuit_errors", "circuit_statistics", "llm", "config", "hints", "locks",
+    "tracking", "check", "settings", "ranks", "run", "search", "sweep", "jobs", "forecast", "live", "worker", "launch",
+    "slurm", "train", "show", "probe", "benches", "cli",
 ]  # fmt: skip
 CIRCUITS = [
-    "ansatz", "readouts", "statevector", "closed_form", "series", "qiskit_backend", "simulators", "compiled",
-    "measures", "expressibility", "transpiled", "kept", "facts", "portrait",
+    "ansatz", "readouts", "statevector", "closed_form", "series", "transpiled", "qiskit_backend", "simulators", "compiled",
+    "measures", "expressibility", "kept", "facts", "portrait",
 ]  # fmt: skip
+BACKENDS = ["base", "depolarizing", "simulated", "devices", "primitives", "gradients", "fitting"]
 LLM = ["answers", "word_problems", "hub", "chat", "gsm8k", "models", "fine_tuning", "exact_match"]
 KERNELS = ["build"]
 TRACKING = ["arrivals", "artifacts", "server", "run", "segments", "replay", "sync", "workspaces"]
@@ -68,6 +70,7 @@ def rooms(folder: Path) -> set[str]:
 def test_every_room_is_on_a_bank() -> None:
     assert rooms(PACKAGE) == set(LEFT) | set(RIGHT)
     assert rooms(PACKAGE / "circuits") == set(CIRCUITS)
+    assert rooms(PACKAGE / "backends") == set(BACKENDS)
     assert rooms(PACKAGE / "kernels") == set(KERNELS)
     assert rooms(PACKAGE / "llm") == set(LLM)
     assert rooms(PACKAGE / "tracking") == set(TRACKING)
@@ -75,8 +78,8 @@ def test_every_room_is_on_a_bank() -> None:
 
 @pytest.mark.parametrize(
     ("bank", "within"),
-    [(LEFT, ""), (RIGHT, ""), (CIRCUITS, "circuits"), (LLM, "llm"), (TRACKING, "tracking")],
-    ids=["left", "right", "circuits", "llm", "tracking"],
+    [(LEFT, ""), (RIGHT, ""), (CIRCUITS, "circuits"), (BACKENDS, "backends"), (LLM, "llm"), (TRACKING, "tracking")],
+    ids=["left", "right", "circuits", "backends", "llm", "tracking"],
 )
 def test_imports_flow_downhill(bank: list[str], within: str) -> None:
     package = ".".join(filter(None, ["superpositional", within]))

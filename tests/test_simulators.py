@@ -8,7 +8,7 @@ to it, and a guard fails where one is missing.
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -45,13 +45,11 @@ class Held:
     Attributes:
         serves: the circuits it runs; the others it has to refuse.
         register: whether it takes an input per qubit; if not, it has to refuse them.
-        shots: whether it can be measured; if not, it has to refuse.
         series: whether it goes through Fourier coefficients, which costs digits.
     """
 
     serves: Callable[[Ansatz], bool] = always
     register: bool = True
-    shots: bool = False
     series: bool = False
 
 
@@ -60,7 +58,7 @@ HELD = {
     "statevector": Held(),
     "fourier": Held(register=False, series=True),
     "qiskit": Held(),
-    "aer": Held(shots=True),
+    "aer": Held(),
 }
 every_simulator = pytest.mark.parametrize("simulator", HELD)
 
@@ -350,8 +348,6 @@ def test_an_empty_batch_gives_an_empty_result(of_inputs: tuple, of_angles: tuple
         inputs, angles = torch.zeros(*of_inputs, 1, dtype=dtype), torch.zeros(*of_angles, *ansatz.angles_shape, dtype=dtype)
         found = evaluate(ansatz, inputs, angles, readout, simulator=simulator)
         assert (found.shape, found.dtype) == (shape, dtype)
-        if HELD[simulator].shots and readout in MEASURABLE:
-            assert evaluate(ansatz, inputs, angles, readout, simulator=simulator, shots=10, seed=0).shape == shape
 
 
 @every_simulator
@@ -373,104 +369,6 @@ def test_an_input_that_is_not_finite_does_not_reach_the_gates_it_does_not_enter(
         assert torch.equal(encoded[0, 0, 1], angles[0, 0, 1] + 1)
         assert torch.equal(encoded[0, 1], angles[0, 1])
         assert torch.equal(encoded[1], angles[1])
-
-
-# Shots -------------------------------------------------------------------------------------------------------------
-
-SHOTS = 4096
-
-
-def shot_cases() -> Iterator[tuple[Ansatz, str, bool]]:
-    circuits = [Ansatz(), Ansatz(n_qubits=3, depth=1, entanglement="ring"), Ansatz(n_qubits=2, reupload=False)]
-    return itertools.product(circuits, MEASURABLE, (False, True))
-
-
-def test_counts_are_within_4_standard_errors_of_the_exact_value() -> None:
-    compared = random_ones = 0
-    for ansatz, readout, register in shot_cases():
-        inputs, angles = random(ansatz, 5, register=register)
-        exact = oracle(ansatz, inputs, angles, readout)
-        counted = evaluate(ansatz, inputs, angles, readout, simulator="aer", shots=SHOTS, seed=11)
-        variance = 1 - exact.square() if readout == "z" else exact * (1 - exact)
-        standard_error = (variance.clamp(min=0) / SHOTS).sqrt()
-        # Where the outcome is certain nothing is left but the roundings of the oracle.
-        assert ((counted - exact).abs() <= 4 * standard_error + 1e-14).all(), (ansatz, readout, register)
-        compared += exact.numel()
-        random_ones += int((standard_error > 1e-3).sum())
-    # 4 measurable readouts, 2 kinds of inputs, 5 circuits, 4 + 3 + 2 numbers: a fresh seed would put one of these 360
-    # beyond 4 standard errors (6.3e-5 for a normal, two-sided) in about 2 % of runs; this seed, drawn once, does not.
-    assert compared == 360
-    # And most are not certain, so that the test means something.
-    assert random_ones > compared / 2
-
-
-def test_a_certain_outcome_is_counted_every_time() -> None:
-    # Ry(pi/2) H |0> = |1> and Ry(-pi/2) H |0> = |0>; CNOTs carry 1, 0, 0 to 1, 1, 1.
-    ansatz = Ansatz(n_qubits=3, depth=1)
-    inputs = torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64) * torch.pi / 2
-    angles = torch.zeros(ansatz.angles_shape, dtype=torch.float64)
-    counted = {r: evaluate(ansatz, inputs, angles, r, simulator="aer", shots=1000, seed=0).tolist() for r in MEASURABLE}
-    assert counted["z"] == [-1, -1, -1]
-    assert all(counted[readout] == [0, 0, 0] for readout in MEASURABLE if readout != "z")
-    none = Ansatz(n_qubits=3, depth=1, entanglement="none")
-    # State 100: index 4, 1 from the other side, one-hot of the first qubit.
-    counted = {r: evaluate(none, inputs, angles, r, simulator="aer", shots=1000, seed=0).tolist() for r in MEASURABLE}
-    assert counted == {
-        "z": [-1, 1, 1],
-        "probability": [0, 0, 0],
-        "probability_little_endian": [0, 1, 0],
-        "probability_one_hot": [1, 0, 0],
-    }
-
-
-def test_counts_are_whole_numbers_of_shots() -> None:
-    inputs, angles = random(Ansatz(), 3, register=True)
-    for readout in MEASURABLE:
-        # 64 shots: every frequency is a float64 exactly.
-        counted = evaluate(Ansatz(), inputs, angles, readout, simulator="aer", shots=64, seed=0) * 64
-        assert torch.equal(counted, counted.round())
-
-
-def test_a_seed_gives_its_own_counts_again_and_another_seed_others() -> None:
-    inputs, angles = random(Ansatz(), 3, register=True)
-
-    def counts(seed: int) -> Tensor:
-        return evaluate(Ansatz(), inputs, angles, "z", simulator="aer", shots=SHOTS, seed=seed)
-
-    # Seed 0 is a seed like any other.
-    by_seed = [counts(seed) for seed in (0, 1, 2)]
-    for seed, found in enumerate(by_seed):
-        assert torch.equal(counts(seed), found)
-    for one, other in itertools.combinations(by_seed, 2):
-        assert not torch.equal(one, other)
-
-
-def test_shots_draw_from_their_own_seed_and_from_nothing_else() -> None:
-    inputs, angles = random(Ansatz(), 2, register=True)
-    found = []
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        before = torch.get_rng_state(), np.random.get_state()[1].copy()
-        found.append(evaluate(Ansatz(), inputs, angles, "z", simulator="aer", shots=SHOTS, seed=5))
-        assert torch.equal(torch.get_rng_state(), before[0])
-        assert (np.random.get_state()[1] == before[1]).all()
-    assert torch.equal(*found)
-
-
-def test_the_same_circuit_many_times_in_a_batch_is_drawn_anew_each_time() -> None:
-    ansatz, circuits = Ansatz(n_qubits=1, depth=1), 400
-    inputs = torch.full((circuits, 1), 0.5, dtype=torch.float64)
-    angles = torch.zeros(ansatz.angles_shape, dtype=torch.float64)
-    counted = evaluate(ansatz, inputs, angles, "z", simulator="aer", shots=SHOTS, seed=3)[:, 0]
-    exact = -inputs[0, 0].sin()
-    variance = (1 - exact**2) / SHOTS
-    # The variance of n independent draws has a relative standard error of sqrt(2 / (n - 1)), their mean one of 1 / sqrt(n).
-    assert abs(counted.var() / variance - 1) < 4 * (2 / (circuits - 1)) ** 0.5
-    assert abs(counted.mean() - exact) < 4 * (variance / circuits).sqrt()
-    # Neighbours know nothing of each other: their correlation has a standard error of 1 / sqrt(n).
-    neighbours = torch.stack([counted[:-1], counted[1:]])
-    assert torch.corrcoef(neighbours)[0, 1].abs() < 4 / (circuits - 1) ** 0.5
 
 
 # Gradients ---------------------------------------------------------------------------------------------------------
@@ -600,30 +498,6 @@ REFUSED = [
         {"simulator": "fourier", "scalar": False},
         "simulator=fourier takes one input for all qubits, got one for each; choose simulator=statevector",
     ),
-    *(
-        (
-            Ansatz(n_qubits=2, depth=1),
-            {"simulator": simulator, "shots": 100, "seed": 0},
-            f"simulator={simulator} is exact and takes no shots, got shots=100; choose simulator=aer",
-        )
-        for simulator in ("closed_form", "statevector", "fourier", "qiskit")
-    ),
-    *(
-        (
-            DEEP,
-            {"simulator": "aer", "shots": 100, "seed": 0, "readout": readout},
-            f"readout={readout} cannot be measured, so shots=100 cannot give it; choose probability or z",
-        )
-        for readout in ("amplitude", "amplitude_little_endian", "amplitude_one_hot")
-    ),
-    *(
-        (
-            DEEP,
-            {"simulator": "aer", "shots": shots, "seed": 0},
-            f"shots must be an integer >= 1 or None, got {shots!r}; None is exact",
-        )
-        for shots in (0, -5, 1.5, True, "many")
-    ),
     (
         DEEP,
         {"simulator": "gpu"},
@@ -636,26 +510,9 @@ REFUSED = [
         "probability_little_endian, probability_one_hot, z, got 'x'",
     ),
 ]
-REFUSED_BY_EVALUATE_ALONE = [
-    (
-        DEEP,
-        {"simulator": "aer", "shots": 100},
-        "shots and seed go together, got shots=100, seed=None; leave out both to be exact",
-    ),
-    (
-        DEEP,
-        {"simulator": "aer", "seed": 7},
-        "shots and seed go together, got shots=None, seed=7; leave out both to be exact",
-    ),
-    (
-        DEEP,
-        {"simulator": "statevector", "seed": 0},
-        "shots and seed go together, got shots=None, seed=0; leave out both to be exact",
-    ),
-]
 
 
-@pytest.mark.parametrize(("ansatz", "settings", "message"), REFUSED + REFUSED_BY_EVALUATE_ALONE, ids=str)
+@pytest.mark.parametrize(("ansatz", "settings", "message"), REFUSED, ids=str)
 def test_a_refusal_names_the_value_and_the_cure(ansatz: Ansatz, settings: dict, message: str) -> None:
     settings = settings.copy()
     inputs = torch.zeros(1 if settings.pop("scalar", True) else ansatz.n_qubits)
@@ -665,35 +522,19 @@ def test_a_refusal_names_the_value_and_the_cure(ansatz: Ansatz, settings: dict, 
 
 @pytest.mark.parametrize(("ansatz", "settings", "message"), REFUSED[:-1], ids=str)
 def test_the_refusal_can_be_had_before_anything_is_run(ansatz: Ansatz, settings: dict, message: str) -> None:
-    settings = {key: value for key, value in settings.items() if key != "seed"}
+    settings = settings.copy()
     assert refusal(ansatz, settings.pop("readout", "z"), settings.pop("simulator"), **settings) == message
 
 
 @every_simulator
 def test_a_simulator_refuses_what_the_table_says_it_cannot_do_and_nothing_else(simulator: str) -> None:
     held = HELD[simulator]
-    for n_qubits, depth, entanglement, readout, scalar, shots in itertools.product(
-        (1, 2, 3), (1, 2), ENTANGLEMENTS, READOUTS, (True, False), (None, 10)
+    for n_qubits, depth, entanglement, readout, scalar in itertools.product(
+        (1, 2, 3), (1, 2), ENTANGLEMENTS, READOUTS, (True, False)
     ):
         ansatz = Ansatz(n_qubits=n_qubits, depth=depth, entanglement=entanglement)
-        can = (
-            held.serves(ansatz)
-            and (held.register or scalar or n_qubits == 1)
-            and (shots is None or (held.shots and readout in MEASURABLE))
-        )
-        assert (refusal(ansatz, readout, simulator, scalar=scalar, shots=shots) is None) == can
-
-
-def test_gradients_from_shots_are_refused_and_detached_ones_are_not() -> None:
-    inputs, angles = differentiable(DEEP, register=True)
-    message = "gradients from shots are not in this version, got shots=100; detach, or use shots=None"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        evaluate(DEEP, inputs, angles, "z", simulator="aer", shots=100, seed=0)
-    with pytest.raises(ValueError, match=re.escape(message)):
-        evaluate(DEEP, inputs.detach(), angles, "z", simulator="aer", shots=100, seed=0)
-    detached = evaluate(DEEP, inputs.detach(), angles.detach(), "z", simulator="aer", shots=100, seed=0)
-    with torch.no_grad():
-        assert torch.equal(evaluate(DEEP, inputs, angles, "z", simulator="aer", shots=100, seed=0), detached)
+        can = held.serves(ansatz) and (held.register or scalar or n_qubits == 1)
+        assert (refusal(ansatz, readout, simulator, scalar=scalar) is None) == can
 
 
 @every_simulator

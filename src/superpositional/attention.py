@@ -14,6 +14,7 @@ Shapes: B batch, H heads, N queries, M keys, D embed, E = D / H; A sets of angle
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -21,14 +22,13 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 
 from superpositional import attention_core
-from superpositional.circuits import Ansatz, compiled, series
-from superpositional.circuits.readouts import READOUTS, is_amplitude
+from superpositional.attention_inputs import EVALUATORS, check_inputs, check_settings, mask_of, wide
+from superpositional.attention_nodes import Fitted, fitted
+from superpositional.backends import Backend, Exact
+from superpositional.circuits import Ansatz, series
+from superpositional.circuits.readouts import is_amplitude
 from superpositional.circuits.simulators import evaluate
 from superpositional.circuits.statevector import require_memory
-
-# Which simulator gives the values at the nodes of the series; None: no series, but the circuit for every score.
-EVALUATORS = {"fourier": "statevector", "statevector": None, "qiskit": "qiskit", "aer": "aer"}
-SCORES = ("raw", "scaled")
 
 
 class QuantumAttention(nn.Module):
@@ -48,9 +48,18 @@ class QuantumAttention(nn.Module):
             circuit is simulated for every single score, at the price that this has.
         score: what enters the circuit, ``"raw"``, Q K^T as eq. (4) says, or ``"scaled"``, divided by sqrt(d_k).
         shared_angles: one set of angles for all heads (and, in ``nets``, all layers) instead of one per head.
+        backend: where the circuits at the nodes run (``superpositional.backends``): exactly, with shots, with noise, on a
+            device. Gradients to the angles then take the parameter-shift rule, in the same call; those to the scores go
+            through the series, as ever. Readouts that can be measured only, and ``evaluator="fourier"``.
+        nodes: at how many nodes the circuits run; None is as many as the series has coefficients. More make it a
+            least-squares fit, whose errors are smaller.
 
     While ``measuring`` is set, forward passes add up ``statistics``: how many ``scores`` there were, the sums
-    ``phi_squares`` and ``score_squares`` (of Q K^T / sqrt(d_k)) over them, and the ``executions`` of the circuit.
+    ``phi_squares`` and ``score_squares`` (of Q K^T / sqrt(d_k)) over them, the ``executions`` of the circuit, and the
+    ``jobs``, calls of a backend. ``node_error_AK`` has the standard errors at the nodes, of the last pass.
+
+    Shots are drawn from ``shot_seed``, which whoever trains sets for each pass, as ``tasks`` does; None draws one from
+    torch's generator, as dropout does.
 
     Derivatives of any order are reverse-mode ones: ``torch.func.jacrev`` of ``jacrev``, not ``hessian`` or ``jvp``.
 
@@ -79,17 +88,25 @@ class QuantumAttention(nn.Module):
         evaluator: str = "fourier",
         score: str = "raw",
         shared_angles: bool = False,
+        backend: Backend = Exact(),  # noqa: B008  (frozen)
+        nodes: int | None = None,
         batch_first: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        _check(dict(locals()))
+        check_settings(dict(locals()), circuits=type(self).circuits != 0, module=type(self).__name__)
         super().__init__()
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.dropout, self.batch_first = dropout, batch_first
         self.ansatz, self.readout, self.evaluator, self.score = ansatz, readout, evaluator, score
-        self.shared_angles = shared_angles
+        self.shared_angles, self.backend, self.nodes = shared_angles, backend, nodes
         self.measuring, self.statistics = False, {}
+        self.shot_seed: int | None = None
+        self.node_error_AK: Tensor | None = None
+        self.prepared: tuple[Fitted, bool] | None = None  # by run_together
+        self.measured_coefficients: Tensor | None = None
+        self.measured_gradient: Tensor | None = None
+        self._jobs = 0
         made = {"device": device, "dtype": dtype}
         # In the order in which MultiheadAttention draws, so that the same seed gives the same weights.
         self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim, **made))
@@ -109,7 +126,7 @@ class QuantumAttention(nn.Module):
         return (
             f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, dropout={self.dropout}, {self.ansatz}, "
             f"readout={self.readout!r}, evaluator={self.evaluator!r}, score={self.score!r}, "
-            f"shared_angles={self.shared_angles}"
+            f"shared_angles={self.shared_angles}, backend={self.backend}, nodes={self.nodes}"
         )
 
     def forward(
@@ -134,7 +151,7 @@ class QuantumAttention(nn.Module):
         Returns:
             The output, of the query's shape, and the weights ``(B, N, M)``, ``(B, H, N, M)``, or None.
         """
-        self._check_inputs(query, key, value)
+        check_inputs(query, key, value, self.embed_dim, batch_first=self.batch_first)
         batched = query.dim() == 3
         if not batched:
             query, key, value = (each.unsqueeze(0) for each in (query, key, value))
@@ -142,7 +159,7 @@ class QuantumAttention(nn.Module):
         elif not self.batch_first:
             query, key, value = (each.transpose(0, 1) for each in (query, key, value))
         q_BHNE, k_BHME, v_BHME = self._project(query, key, value)
-        mask = self._mask(q_BHNE, k_BHME, key_padding_mask, attn_mask, is_causal)
+        mask = mask_of(q_BHNE, k_BHME, key_padding_mask, attn_mask, is_causal)
         attended_BHNE, weight_BHNM = self._attend(q_BHNE, k_BHME, v_BHME, mask, need_weights)
         output = self.out_proj(attended_BHNE.transpose(1, 2).flatten(2))
         weights = None
@@ -172,17 +189,18 @@ class QuantumAttention(nn.Module):
 
     def _attend_unseen(self, q_BHNE: Tensor, k_BHME: Tensor, v_BHME: Tensor, mask: Tensor | None) -> Tensor:
         """The same without a matrix of all weights."""
+        coefficients_A2J = self.coefficients()
         if self.measuring:
-            with torch.no_grad():
-                scaled_BHNM = (q_BHNE / math.sqrt(self.head_dim)) @ k_BHME.mT
-                self._measure(self.phi(scaled_BHNM * math.sqrt(self.head_dim)), scaled_BHNM)
+            scaled_BHNM = (q_BHNE.detach() / math.sqrt(self.head_dim)) @ k_BHME.detach().mT
+            raw_BHNM = scaled_BHNM * math.sqrt(self.head_dim)
+            self._measure(self._phi_by_series(coefficients_A2J.detach(), raw_BHNM), scaled_BHNM)
         kept_BHNM = None
         if self.training and self.dropout:
             # As torch's dropout draws them on the CPU, so that softmax attention of the same seed drops the same.
             shape = (*q_BHNE.shape[:3], k_BHME.shape[2])
             kept_BHNM = q_BHNE.new_empty(shape, dtype=torch.bool).bernoulli_(1 - self.dropout)
         return attention_core.quantum_attention(
-            *(q_BHNE, k_BHME, v_BHME, self.coefficients().to(q_BHNE.dtype)),
+            *(q_BHNE, k_BHME, v_BHME, coefficients_A2J.to(q_BHNE.dtype)),
             series.doubled_frequencies(self.ansatz, self.readout)[0],
             scale_in=1.0 if self.score == "raw" else 1 / math.sqrt(self.head_dim),
             mask=mask,
@@ -192,34 +210,62 @@ class QuantumAttention(nn.Module):
 
     def phi(self, raw_BHNM: Tensor) -> Tensor:
         """Phi of every score Q K^T (eq. 4): ``(B, H, N, M)`` to the same, in float32 or float64."""
-        if self.score == "scaled":
-            raw_BHNM = raw_BHNM / math.sqrt(self.head_dim)
-        x_BHNM = wide(raw_BHNM)
-        if self.evaluator == "statevector":
-            angles_HLRQ = self.angles.to(x_BHNM.dtype).expand(self.num_heads, *self.ansatz.angles_shape)
-            angles_H11LRQ = angles_HLRQ[:, None, None]
-            return evaluate(self.ansatz, x_BHNM[..., None], angles_H11LRQ, self.readout).sum(-1)
-        coefficients_A2J = self.coefficients().to(x_BHNM.dtype)
+        if self.evaluator != "statevector":
+            return self._phi_by_series(self.coefficients(), raw_BHNM)
+        x_BHNM = self._entering(raw_BHNM)
+        angles_HLRQ = self.angles.to(x_BHNM.dtype).expand(self.num_heads, *self.ansatz.angles_shape)
+        return evaluate(self.ansatz, x_BHNM[..., None], angles_HLRQ[:, None, None], self.readout).sum(-1)
+
+    def _phi_by_series(self, coefficients_A2J: Tensor, raw_BHNM: Tensor) -> Tensor:
+        x_BHNM = self._entering(raw_BHNM)
+        coefficients_A2J = coefficients_A2J.to(x_BHNM.dtype)
         first = series.doubled_frequencies(self.ansatz, self.readout)[0]
         # A series' scores side by side. One set of angles for all heads is one series for all.
         by_head = x_BHNM.transpose(0, 1)
         x_AT = by_head.reshape(len(coefficients_A2J), math.prod(x_BHNM.shape) // len(coefficients_A2J))
         return series.series(coefficients_A2J, x_AT, first).reshape(by_head.shape).transpose(0, 1)
 
+    def _entering(self, raw_BHNM: Tensor) -> Tensor:
+        """The scores as they enter the circuit."""
+        return wide(raw_BHNM / math.sqrt(self.head_dim) if self.score == "scaled" else raw_BHNM)
+
     def coefficients(self) -> Tensor:
         """Phi's Fourier series: ``(A, 2, J)``, of frequencies ``circuits.series.doubled_frequencies`` / 2."""
-        return self.coefficients_at(self.angles)
+        if self.prepared is None:
+            found, is_job = self.fitted_at(self.angles, seed=self.next_seed()), True
+        else:
+            (found, is_job), self.prepared = self.prepared, None
+        self._jobs = int(is_job and self.on_device)
+        self.node_error_AK = None if found.error_AK is None else found.error_AK.detach()
+        if self.measuring and self.on_device:
+            self._keep(found.coefficients_A2J)
+        return found.coefficients_A2J
 
-    def coefficients_at(self, angles_ALRQ: Tensor) -> Tensor:
-        """The Fourier series of the circuit at these angles.
+    def _keep(self, coefficients_A2J: Tensor) -> None:
+        """For who measures: the series, and the loss's gradient to it, of all passes of a step."""
+        self.measured_coefficients, self.measured_gradient = coefficients_A2J.detach(), None
 
-        The only place where circuits run: ``circuits`` of them.
-        """
-        angles_ALRQ = wide(angles_ALRQ)
-        simulator = EVALUATORS[self.evaluator] or "statevector"
-        if simulator == "statevector":
-            return compiled.coefficients(self.ansatz, self.readout, angles_ALRQ)
-        return compiled.coefficients_reference(self.ansatz, self.readout, angles_ALRQ, simulator)
+        def add(gradient: Tensor) -> None:
+            self.measured_gradient = gradient if self.measured_gradient is None else self.measured_gradient + gradient
+
+        if coefficients_A2J.requires_grad:
+            coefficients_A2J.register_hook(add)
+
+    def fitted_at(self, angles_ALRQ: Tensor, *, seed: int | None = None) -> Fitted:
+        """The series of the circuit at these angles."""
+        how = {"backend": self.backend, "nodes": self.nodes, "simulator": EVALUATORS[self.evaluator] or "statevector"}
+        return fitted(self.ansatz, self.readout, wide(angles_ALRQ), **how, seed=seed)
+
+    def next_seed(self) -> int | None:
+        """The seed of the next pass's shots; None where there are none."""
+        if not self.backend.stochastic or self.shot_seed is not None:
+            return self.shot_seed
+        return int(torch.randint(2**62, (), device="cpu"))
+
+    @property
+    def on_device(self) -> bool:
+        """Whether circuits run anywhere but in our own exact simulation."""
+        return self.circuits != 0 and not isinstance(self.backend, Exact)
 
     @property
     def sets(self) -> int:
@@ -229,18 +275,19 @@ class QuantumAttention(nn.Module):
     @property
     def circuits(self) -> int:
         """Circuits that determine Phi for every score of a step: the nodes of all sets of angles. 0: it has none."""
-        return self.sets * series.node_count(self.ansatz, self.readout)
+        return self.sets * (self.nodes or series.node_count(self.ansatz, self.readout))
 
     def executions(self, scores: int) -> tuple[int, int]:
         """Circuits run by one forward pass over so many scores, and by its gradient.
 
-        ``circuits`` whatever the batch and the length, and by autograd none more for the gradient; Qiskit's take one or two
-        shifted ones per angle of each. ``evaluator="statevector"`` runs one per score.
+        ``circuits`` whatever the batch and the length, and by autograd none more for the gradient; Qiskit's, and those of
+        a backend, take one or two shifted ones per angle of each. ``evaluator="statevector"`` runs one per score.
         """
         if self.evaluator == "statevector":
             return scores, 0
         shifts = 1 if is_amplitude(self.readout) else 2
-        by_autograd = self.evaluator == "fourier" or not self.angles.requires_grad
+        differentiates = self.evaluator == "fourier" and self.backend.differentiates
+        by_autograd = differentiates or not self.angles.requires_grad
         return self.circuits, 0 if by_autograd else self.circuits * self.ansatz.num_parameters * shifts
 
     @torch.no_grad()
@@ -270,6 +317,8 @@ class QuantumAttention(nn.Module):
             "evaluator": self.evaluator,
             "score": self.score,
             "angle_sets": self.sets,
+            "backend": self.backend.plain(),
+            **({} if self.nodes is None else {"fitted_nodes": self.nodes}),
             "trained": self.angles.requires_grad,
         }
 
@@ -280,24 +329,9 @@ class QuantumAttention(nn.Module):
             "phi_squares": phi_BHNM.float().square().sum(),
             "score_squares": scaled_BHNM.float().square().sum(),
             "executions": forward + (gradient if torch.is_grad_enabled() else 0),
+            **({"jobs": self._jobs} if self.on_device else {}),
         }
         self.statistics = {name: self.statistics.get(name, 0) + value for name, value in numbers.items()}
-
-    def _check_inputs(self, query: Tensor, key: Tensor, value: Tensor) -> None:
-        if query.is_nested:
-            raise ValueError(
-                "QuantumAttention takes no nested tensors; give nn.TransformerEncoder enable_nested_tensor=False"
-            )
-        fit = query.dim() == key.dim() == value.dim() in (2, 3)
-        fit = fit and query.shape[-1] == key.shape[-1] == value.shape[-1] == self.embed_dim
-        if fit and query.dim() == 3:
-            batch = 0 if self.batch_first else 1
-            fit = query.shape[batch] == key.shape[batch]
-        if not fit or key.shape != value.shape:
-            raise ValueError(
-                f"query must have shape (..., N, {self.embed_dim}), key and value (..., M, {self.embed_dim}) with the same "
-                f"batch or none, got {tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
-            )
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values by head: ``(B, H, N, E)``."""
@@ -310,70 +344,24 @@ class QuantumAttention(nn.Module):
         q, k, v = (each.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for each in projected)
         return q, k, v
 
-    def _mask(
-        self,
-        q_BHNE: Tensor,
-        k_BHME: Tensor,
-        key_padding_mask: Tensor | None,
-        attn_mask: Tensor | None,
-        is_causal: bool,
-    ) -> Tensor | None:
-        """All masks as numbers to add, in a shape that broadcasts against ``(B, H, N, M)``."""
-        (batch, heads, n, _), m = q_BHNE.shape, k_BHME.shape[2]
-        masks = []
-        for name, mask in (("attn_mask", attn_mask), ("key_padding_mask", key_padding_mask)):
-            if mask is not None and mask.dtype != torch.bool and not mask.is_floating_point():
-                raise ValueError(f"{name} must be of bool, True to ignore, or of floats to add, got {mask.dtype}")
-        if attn_mask is not None:
-            if attn_mask.shape not in ((n, m), (batch * heads, n, m)):
-                raise ValueError(
-                    f"attn_mask must have shape {(n, m)} or {(batch * heads, n, m)}, got {tuple(attn_mask.shape)}"
-                )
-            masks.append(attn_mask if attn_mask.dim() == 2 else attn_mask.unflatten(0, (batch, heads)))
-        elif is_causal:
-            masks.append(torch.ones(n, m, dtype=torch.bool, device=q_BHNE.device).triu(1))
-        if key_padding_mask is not None:
-            if key_padding_mask.shape != (batch, m):
-                raise ValueError(f"key_padding_mask must have shape {(batch, m)}, got {tuple(key_padding_mask.shape)}")
-            masks.append(key_padding_mask[:, None, None, :])
-        if not masks:
-            return None
-        return sum(
-            torch.zeros_like(mask, dtype=q_BHNE.dtype).masked_fill_(mask, -math.inf)
-            if mask.dtype == torch.bool
-            else mask.to(q_BHNE.dtype)
-            for mask in masks
-        )
 
+def run_together(attentions: Iterable[QuantumAttention]) -> None:
+    """Run the circuits of several layers in one call, for the next forward pass of each.
 
-def wide(tensor: Tensor) -> Tensor:
-    """At least float32: half precision cannot hold an angle."""
-    return tensor.float() if tensor.dtype.itemsize < 4 else tensor
-
-
-def _check(settings: dict[str, Any]) -> None:
-    """Every argument out of range, with its cure, in one error."""
-    mistakes = []
-    width, heads = settings["embed_dim"], settings["num_heads"]
-    for name, value in (("embed_dim", width), ("num_heads", heads)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            mistakes.append(f"{name} must be an integer >= 1, got {value!r}; the paper has 64 and 4 heads")
-    if not mistakes and width % heads:
-        mistakes.append(f"embed_dim must be a multiple of num_heads, got {width} and {heads}; try 64 and 4")
-    dropout = settings["dropout"]
-    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-        mistakes.append(f"dropout must be in [0, 1), got {dropout!r}; 0 switches it off")
-    for name, choices in (("readout", READOUTS), ("evaluator", tuple(EVALUATORS)), ("score", SCORES)):
-        if settings[name] not in choices:
-            mistakes.append(f"{name} must be one of {', '.join(choices)}, got {settings[name]!r}")
-    for name in ("bias", "shared_angles", "batch_first"):
-        if not isinstance(settings[name], bool):
-            mistakes.append(f"{name} must be true or false, got {settings[name]!r}")
-    if not isinstance(settings["ansatz"], Ansatz):
-        mistakes.append(
-            f"ansatz must be a superpositional.circuits.Ansatz, got {settings['ansatz']!r}; in a config, set circuit.*"
-        )
-    if settings["dtype"] is not None and not settings["dtype"].is_floating_point:
-        mistakes.append(f"dtype must be a floating-point one, got {settings['dtype']}")
-    if mistakes:
-        raise ValueError("\n".join(mistakes))
+    Layers whose circuits are of one kind and on one backend; those that share their angles have them run once.
+    """
+    kinds: dict[tuple, dict[int, list[QuantumAttention]]] = {}
+    for each in attentions:
+        if each.circuits and not isinstance(each.backend, Exact):
+            angles = each.angles
+            kind = each.backend, each.ansatz, each.readout, each.nodes, angles.device, angles.dtype, angles.requires_grad
+            kinds.setdefault(kind, {}).setdefault(id(angles), []).append(each)
+    for users in kinds.values():
+        firsts = [same[0] for same in users.values()]
+        angles_ALRQ = torch.cat([each.angles for each in firsts])
+        found = firsts[0].fitted_at(angles_ALRQ, seed=firsts[0].next_seed())
+        sizes = [each.sets for each in firsts]
+        parts = zip(users.values(), found.coefficients_A2J.split(sizes), found.error_AK.split(sizes), strict=True)
+        for index, (same, coefficients_A2J, error_AK) in enumerate(parts):
+            for place, each in enumerate(same):
+                each.prepared = Fitted(coefficients_A2J, error_AK), index == place == 0

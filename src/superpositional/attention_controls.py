@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from superpositional.attention import QuantumAttention, wide
+from superpositional.attention import QuantumAttention
+from superpositional.attention_inputs import wide
 from superpositional.circuits import Ansatz, measures, series
 
 
@@ -101,7 +102,7 @@ class ClassicalTwin(NoTerm):
         super().make_term(angles_ALRQ)
         self.rank = generic_rank(self.ansatz, self.readout)
         with torch.no_grad():
-            start_AC = self.coefficients_at(angles_ALRQ).mT.flatten(1).to(angles_ALRQ.dtype)
+            start_AC = self.fitted_at(angles_ALRQ).coefficients_A2J.mT.flatten(1).to(angles_ALRQ.dtype)
         # Column by column: a list as an index is a tensor on the host.
         columns = [start_AC[:, place] for place in self.free]
         self.coefficients_free = nn.Parameter(torch.stack(columns, 1) if columns else start_AC[:, :0])

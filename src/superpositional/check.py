@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from superpositional import claims
 from superpositional import config as configs
+from superpositional.backends import Exact
 from superpositional.circuits import Ansatz
 from superpositional.hints import groups, guess
 from superpositional.hints import places as places_of
@@ -89,7 +90,7 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
             # The rest of the node can still be told.
             for key in unknown:
                 del _at(known, path)[key]
-    for group in ("data", "task", "net", "circuit", "optimizer", "trainer"):
+    for group in ("data", "task", "net", "circuit", "backend", "optimizer", "trainer"):
         if not isinstance(plain.get(group), dict) or "_target_" not in plain[group]:
             mistakes.append(f"{group} needs a _target_, got {plain.get(group)!r}; choose {group}=...")
             broken.add(group)
@@ -167,7 +168,14 @@ def _unread_circuit(cfg: DictConfig, plain: Mapping[str, Any], baseline: DictCon
         if asked and not any(way in rest for way in ways):
             readers = [f"{group}={option}" for group, option, text in groups() if any(way in text for way in ways)]
             text = f"{key}={value} has no effect: nothing chosen reads it; {' or '.join(readers)} would"
-            unread[text] = field.name, value
+            unread[text] = key, value
+    backend = plain.get("backend") or {}
+    exact = backend.get("_target_") == f"{Exact.__module__.rpartition('.')[0]}.{Exact.__name__}"
+    if not exact and "${backend}" not in rest:
+        chosen = cfg.hydra.runtime.choices.get("backend")
+        readers = "net/attention=quantum or optimizer=circuit would"
+        text = f"backend={chosen} has no effect: nothing chosen runs a circuit; {readers}"
+        unread[text] = "backend", backend
     return unread
 
 

@@ -16,7 +16,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
+from superpositional import circuit_errors
 from superpositional.attention import QuantumAttention
+from superpositional.backends import Exact
 from superpositional.callbacks import Curve, interval, log, meets_scaled_gradients
 from superpositional.circuits import Ansatz, facts, portrait, series
 from superpositional.circuits.expressibility import PAIRS
@@ -38,7 +40,10 @@ class CircuitStatistics(Callback):
     - ``phi_ratio``: root mean square of Phi, a circuit's or a control's, against that of the scores it is added to,
       Q K^T / sqrt(d_k);
     - ``gradient_variance``: variance over the angles, where they are trained, of the loss's gradient;
-    - ``circuit/executions``: circuits run in the step, gradients included.
+    - on a backend: ``phi_error``, ``phi_standard_error``, ``gradient_error`` of attention (``circuit_errors``), and
+      ``modulation_error`` of the optimizer where the backend is simulated here, for it executes anew;
+    - ``circuit/executions``: circuits run in the step, gradients included, and on a backend ``circuit/shots`` and
+      ``circuit/jobs``, calls of it.
 
     Summary: the last of each, and under ``circuit/`` (with the place if there are several circuits) its counts
     (``Ansatz.statistics``), ``expressibility`` with its ``expressibility_standard_error``, ``transpiled_depth`` and
@@ -99,7 +104,8 @@ class CircuitStatistics(Callback):
         self.last_step = trainer.estimated_stepping_batches
         # Of a run's start: a resumed one has its certificate from there.
         if circuits and trainer.global_step == 0:
-            log(trainer, {0: {f"circuit/{name}/certificate": each.certificate() for name, each in circuits.items()}})
+            exact = {name: each for name, each in circuits.items() if not each.on_device}
+            log(trainer, {0: {f"circuit/{name}/certificate": each.certificate() for name, each in exact.items()}})
         if self.places and trainer.is_global_zero:
             ansatz = [module.ansatz for module in circuits.values()]
             ansatz += [perturbation.ansatz for _, _, perturbation in _perturbations(trainer)]
@@ -119,6 +125,7 @@ class CircuitStatistics(Callback):
         for module in self.attentions.values():
             if due and self.measured_step != step:
                 module.statistics = {}
+                module.measured_coefficients = module.measured_gradient = None
             module.measuring = due
         self.measured_step = step if due else 0
 
@@ -138,10 +145,16 @@ class CircuitStatistics(Callback):
                     self.row[f"circuit/{name}/entanglement"] = _attention_entanglement(module)
             if module.circuits and module.angles.grad is not None and module.angles.numel() > 1 and not scaled:
                 self.row[f"circuit/{name}/gradient_variance"] = float(module.angles.grad.var())
+        if not scaled:
+            on_device = {name: module for name, module in self.attentions.items() if module.on_device}
+            self.row |= {f"circuit/{name}": value for name, value in circuit_errors.of_attention(on_device)}
         groups = _groups(trainer)
-        for name, group, perturbation in _perturbations(trainer):
-            views = [leading(parameter, count) for parameter, count in scoped(groups, group)]
-            self.row[f"circuit/{name}/entanglement"] = perturbation.entanglement(in_blocks(group, views))
+        for index, (name, group, perturbation) in enumerate(_perturbations(trainer)):
+            blocks = in_blocks(group, [leading(parameter, count) for parameter, count in scoped(groups, group)])
+            self.row[f"circuit/{name}/entanglement"] = perturbation.entanglement(blocks)
+            if perturbation.backend.simulated and not isinstance(perturbation.backend, Exact) and blocks:
+                call = trainer.global_step, index
+                self.row[f"circuit/{name}/modulation_error"] = circuit_errors.of_modulation(perturbation, blocks, call)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -155,9 +168,23 @@ class CircuitStatistics(Callback):
             by_attention = sum(module.statistics.get("executions", 0) for module in self.attentions.values())
             by_optimizer = sum(group["statistics"].get("circuits", 0) for _, group, _ in _perturbations(trainer))
             self.row["circuit/executions"] = by_attention + by_optimizer
+            self.row |= self._of_backends(trainer)
         row = {name: value for name, value in self.row.items() if math.isfinite(value)}
         log(trainer, {trainer.global_step: row}, check=False)
         self.row = {}
+
+    def _of_backends(self, trainer: Trainer) -> dict[str, float]:
+        """Shots and jobs of the step; a circuit's registers are one job for each of their widths."""
+        shots = jobs = 0
+        for module in self.attentions.values():
+            if module.on_device:
+                shots += module.statistics.get("executions", 0) * (getattr(module.backend, "shots", None) or 0)
+                jobs += module.statistics.get("jobs", 0)
+        for _, group, perturbation in _perturbations(trainer):
+            if not isinstance(perturbation.backend, Exact):
+                shots += group["statistics"].get("circuits", 0) * (getattr(perturbation.backend, "shots", None) or 0)
+                jobs += 1
+        return {name: value for name, value in (("circuit/shots", shots), ("circuit/jobs", jobs)) if value}
 
     def state_dict(self) -> dict[str, Any]:
         return {"places": self.places, "controls": self.controls}

@@ -8,8 +8,6 @@ stranger's config cannot run code (``locate``). Read by check, train and sweep.
 import abc
 import functools
 import inspect
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +20,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from superpositional import records
-from superpositional.places import directory
+from superpositional.places import ALLOW, directory, trusted
 
 PACKAGES = ("superpositional", "torch", "lightning", "torchmetrics")
-ALLOW = "SUPERPOSITIONAL_ALLOW"
 PLUGINS = ("hydra.launcher.", "hydra.sweeper.")
 
 
@@ -171,8 +168,8 @@ def locate(name: str, role: str = "") -> Callable[..., Any]:
     from hydra.utils import get_object
 
     name = str(name)
-    trusted = tuple(filter(None, re.split(r"[,\s]+", os.environ.get(ALLOW, ""))))
-    if not inside(name, (*PACKAGES, *trusted)):
+    own = trusted()
+    if not inside(name, (*PACKAGES, *own)):
         raise ConfigError(
             [f"_target_ {name} is outside {', '.join(PACKAGES)}; if you trust it, set {ALLOW}={name.split('.')[0]}"]
         )
@@ -185,7 +182,7 @@ def locate(name: str, role: str = "") -> Callable[..., Any]:
         ) from None
     # By where it is defined, not by the path that leads there: superpositional.records.os.system is not ours.
     home = getattr(target, "__module__", None) or ""
-    if inside(home, trusted) and (isinstance(target, type) or inspect.isfunction(target)):
+    if inside(home, own) and (isinstance(target, type) or inspect.isfunction(target)):
         return target
     top = role.split(".")[0] if role.count(".") <= (role.startswith("callbacks.")) else ""
     kinds = _kinds(role if role == "trainer.strategy" else top)

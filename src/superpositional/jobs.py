@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from superpositional import check, claims, locks, records, search
@@ -168,11 +168,11 @@ def plan(loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Seque
             mistakes[arm] = error.mistakes
         except (HydraException, OmegaConfBaseException) as error:
             mistakes[arm] = [configs.in_short(error)]
-    circuits = {job.arm: job.config.get("circuit") or {} for job in planned}
+    by_arm = {job.arm: job.config for job in planned}
     for arm, texts in unread.items():
         for text, (key, value) in texts.items():
             # A setting of the whole sweep, which another arm reads, is none of this arm's.
-            others = [name for name, circuit in circuits.items() if circuit.get(key) == value]
+            others = [name for name, each in by_arm.items() if OmegaConf.select(OmegaConf.create(each), key) == value]
             if all(text in unread.get(name, {}) for name in others):
                 mistakes.setdefault(arm, []).append(text)
     if mistakes:

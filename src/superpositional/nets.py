@@ -99,6 +99,11 @@ class SequenceTransformer(nn.Module):
         if n_tokens > self.max_length:
             raise ValueError(f"sequences must have <= {self.max_length} tokens, got {n_tokens}; raise max_length")
         hidden_BND = self.embedding(tokens_BN) + self.positions.weight[:n_tokens]
+        # The circuits of all layers depend on their angles alone: on a device, one job.
+        if on_device := [layer.self_attn for layer in self.layers if getattr(layer.self_attn, "on_device", False)]:
+            from superpositional.attention import run_together
+
+            run_together(on_device)
         for layer in self.layers:
             hidden_BND = layer(hidden_BND)
         return self.head(hidden_BND[:, 0])

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from superpositional.backends import Backend, Exact, backend_from, estimate
 from superpositional.circuits import Ansatz, compiled
 from superpositional.circuits.closed_form import has_closed_form
 from superpositional.circuits.measures import entanglement, random_angles
@@ -49,7 +50,8 @@ class CircuitPerturbation:
         seed: for random angles, and for shots, which are drawn anew at every step. None lets the optimizer draw one from
             torch's generator when it is made (a run's circuit stream), if one is needed; not under ``torch.distributed``,
             whose ranks would draw different ones.
-        shots: how often each register is measured, for simulators that can; None is exact.
+        backend: where the registers run (``superpositional.backends``): exactly, or with shots, with noise, on a device,
+            all registers of one width in one call.
 
     Raises:
         ValueError: naming every argument that is out of range, with its cure.
@@ -60,7 +62,7 @@ class CircuitPerturbation:
     simulator: str = "auto"
     angles: str = "zero"
     seed: int | None = None
-    shots: int | None = None
+    backend: Backend = Exact()  # noqa: RUF009  (frozen)
 
     def __post_init__(self) -> None:
         mistakes = []
@@ -68,7 +70,15 @@ class CircuitPerturbation:
             mistakes.append(
                 f"ansatz must be a superpositional.circuits.Ansatz, got {self.ansatz!r}; in a config, set circuit.*"
             )
-        elif (wrong := refusal(self.ansatz, "z", self.resolved, scalar=False, shots=self.shots)) is not None:
+        elif (wrong := refusal(self.ansatz, "z", self.resolved, scalar=False)) is not None:
+            mistakes.append(wrong)
+        if not isinstance(self.backend, Backend):
+            mistakes.append(
+                f"backend must be one of superpositional.backends, got {self.backend!r}; in a config, choose backend=..."
+            )
+        elif not isinstance(self.backend, Exact) and self.simulator != "auto":
+            mistakes.append(f"simulator={self.simulator} is exact, got backend={self.backend.name}; choose simulator=auto")
+        elif not mistakes and (wrong := self.backend.refusal(self.ansatz, "z")) is not None:
             mistakes.append(wrong)
         if self.angles not in ("zero", "random"):
             mistakes.append(f"angles must be zero or random, got {self.angles!r}")
@@ -76,9 +86,7 @@ class CircuitPerturbation:
             mistakes.append(f"seed must be an integer >= 0 or None, got {self.seed!r}; None draws one")
         if mistakes:
             raise ValueError("\n".join(mistakes))
-        if self.shots is not None:
-            object.__setattr__(self, "shots", int(self.shots))  # a checkpoint takes no NumPy integer
-        if self.resolved != "closed_form":
+        if isinstance(self.backend, Exact) and self.resolved != "closed_form":
             require_memory(self.ansatz, 1, torch.float64)
 
     @property
@@ -90,11 +98,11 @@ class CircuitPerturbation:
 
     def plain(self) -> dict[str, Any]:
         """The arguments as plain values, for param groups and checkpoints: ``perturbation_from(plain)`` is this again."""
-        return {**vars(self), "ansatz": self.ansatz.plain()}
+        return {**vars(self), "ansatz": self.ansatz.plain(), "backend": self.backend.plain()}
 
     @property
     def _lacks_seed(self) -> bool:
-        return self.seed is None and (self.angles == "random" or self.shots is not None)
+        return self.seed is None and (self.angles == "random" or self.backend.stochastic)
 
     def seeded(self) -> "CircuitPerturbation":
         """The same with a seed, drawn from torch's generator, if one is needed and there is none."""
@@ -112,7 +120,9 @@ class CircuitPerturbation:
 
     def __call__(self, blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
         if self._lacks_seed:
-            raise ValueError(f"seed must be given, got None with angles={self.angles!r}, shots={self.shots}; pass seed=0")
+            raise ValueError(
+                f"seed must be given, got None with angles={self.angles!r}, backend={self.backend.name}; pass seed=0"
+            )
         n = self.ansatz.n_qubits
         flats = [flattened(thetas) for thetas in blocks]
         if (circuit := self.compiled()) is not None and all(map(build.serves, flats)):
@@ -143,12 +153,12 @@ class CircuitPerturbation:
         return found
 
     def compiled(self) -> build.Circuit | None:
-        """The circuit as kernels take it; None where they do not: a simulator asked for by name, shots, wide states."""
+        """The circuit as kernels take it; None where they do not: a simulator asked for by name, a backend, wide states."""
         if torch.compiler.is_compiling():
             return None
         # The closed form has as many parities as bits of an integer.
         fits = compiled.fits(self.ansatz, 64 if self.resolved == "closed_form" else compiled.QUBITS)
-        return _compiled(self) if self.simulator == "auto" and self.shots is None and fits else None
+        return _compiled(self) if self.simulator == "auto" and isinstance(self.backend, Exact) and fits else None
 
     @torch.no_grad()
     def entanglement(self, blocks: list[list[Tensor]]) -> float:
@@ -165,18 +175,24 @@ class CircuitPerturbation:
         return float(entanglement(self.ansatz, angle_BQ, angles_LRQ).mean())
 
     def _simulate(self, theta_BQ: Tensor, call: tuple[int, ...]) -> Tensor:
-        """``-<Z>`` of every qubit of registers of one width, so many at once that the simulation stays small."""
+        """``-<Z>`` of every qubit of registers of one width."""
         width = theta_BQ.shape[1]
         ansatz = replace(self.ansatz, n_qubits=width)
+        if not isinstance(self.backend, Exact):
+            # All at once: a job costs more than what is in it.
+            seed = stream(self.seed, "circuit", *call, width) if self.backend.stochastic else None
+            angle_BQ = _angles(theta_BQ)
+            z_BQ = estimate(
+                self.backend, ansatz, angle_BQ, _fixed_angles(self, angle_BQ)[..., :width], "z", seed=seed
+            ).mean_BC
+            return -z_BQ.to(theta_BQ.dtype)
         simulator = self.resolved
-        # The closed form has an angle for each gate in the place of amplitudes.
+        # So many at once that the simulation stays small. The closed form has an angle per gate in the place of amplitudes.
         each = ansatz.num_parameters if simulator == "closed_form" else 2**width
         parts = []
-        for index, part in enumerate(theta_BQ.split(max(1, AMPLITUDES_AT_ONCE // each))):
+        for part in theta_BQ.split(max(1, AMPLITUDES_AT_ONCE // each)):
             angle_BQ = _angles(part)
-            fixed_LRQ = _fixed_angles(self, angle_BQ)[..., :width]
-            seed = None if self.shots is None else stream(self.seed, "circuit", *call, width, index) % 2**31
-            z_BQ = evaluate(ansatz, angle_BQ, fixed_LRQ, "z", simulator=simulator, shots=self.shots, seed=seed)
+            z_BQ = evaluate(ansatz, angle_BQ, _fixed_angles(self, angle_BQ)[..., :width], "z", simulator=simulator)
             parts.append(-z_BQ.to(theta_BQ.dtype))
         return torch.cat(parts)
 
@@ -206,7 +222,8 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Dr
         # Made and checked once, not at every step. By their text: 1 and True are equal, and only one may be a width.
         known = None if torch.compiler.is_compiling() else repr(arguments)
         if known not in _MADE:
-            made = CircuitPerturbation(**arguments | {"ansatz": Ansatz(**arguments["ansatz"])})
+            parts = {"ansatz": Ansatz(**arguments["ansatz"]), "backend": backend_from(arguments.get("backend", Exact()))}
+            made = CircuitPerturbation(**arguments | parts)
             if known is None or len(_MADE) >= 16:
                 return made
             _MADE[known] = made

@@ -1,11 +1,15 @@
-"""Where do conf/, sweeps/ and the cache lie?
+"""Where do conf/, sweeps/ and the cache lie, and whose code may be run?
 
 The first two beside ``src`` in a checkout or an editable install, inside the package in a wheel; found from here alone. The
-cache is the user's: what is in it can be made again.
+cache is the user's: what is in it can be made again. Code named by a config or a checkpoint is run only if its package is
+one of those that each reader of names lists, or that the user trusts (``trusted``).
 """
 
 import os
+import re
 from pathlib import Path
+
+ALLOW = "SUPERPOSITIONAL_ALLOW"
 
 
 def directory(name: str) -> Path:
@@ -26,3 +30,8 @@ def cache() -> Path:
     own = os.environ.get("SUPERPOSITIONAL_CACHE")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(own) if own else home / "superpositional"
+
+
+def trusted() -> tuple[str, ...]:
+    """The packages that the user has named in ``$SUPERPOSITIONAL_ALLOW``."""
+    return tuple(filter(None, re.split(r"[,\s]+", os.environ.get(ALLOW, ""))))

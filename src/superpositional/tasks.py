@@ -22,6 +22,8 @@ from superpositional.data import Loader
 from superpositional.schedules import QuantumWeightScheduler
 from superpositional.seeds import drawing_from, stream
 
+STAGES = ("train", "val", "test")
+
 
 class SeededTask(LightningModule):
     """What every task has: a net made on the ``init`` stream, an optimizer and its schedules, dropout by step.
@@ -89,6 +91,15 @@ class SeededTask(LightningModule):
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
 
+    def start_shots(self, stage: str, batch_idx: int) -> None:
+        """Give this pass's shots their seed; to be called first in ``training_step`` and wherever else the net is.
+
+        From (seed, stage, step, batch) of the ``circuit`` stream: a resumed run measures what an uninterrupted one would.
+        """
+        counters = STAGES.index(stage), self.global_step, batch_idx, self.global_rank
+        for index, module in enumerate(each for each in self.net.modules() if hasattr(each, "shot_seed")):
+            module.shot_seed = stream(self.seed, "circuit", *counters, index) if module.backend.stochastic else None
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         # Not every batch ends in a step: gradients may be accumulated, or hold an inf.
         if self.quantum_weight_schedule is not None and self.global_step > self.quantum_weight_scheduler.last_step:
@@ -147,13 +158,16 @@ class ClassificationTask(SeededTask):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         self.start_dropout(batch_idx)
+        self.start_shots("train", batch_idx)
         tokens_BN, labels_B = batch
         return cross_entropy(self.net(tokens_BN), labels_B)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.start_shots("val", batch_idx)
         self._evaluate(batch, "val", self.val_loss, self.val_accuracy)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.start_shots("test", batch_idx)
         self._evaluate(batch, "test", self.test_loss, self.test_accuracy)
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, loss: MeanMetric, accuracy: MulticlassAccuracy) -> None:

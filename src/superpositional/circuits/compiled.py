@@ -49,9 +49,11 @@ def coefficients(ansatz: Ansatz, readout: str, angles_ALRQ: Tensor) -> Tensor:
     return coefficients_reference(ansatz, readout, angles_ALRQ)
 
 
-def coefficients_reference(ansatz: Ansatz, readout: str, angles_ALRQ: Tensor, simulator: str = "statevector") -> Tensor:
-    """The same as it is said: the circuit at the nodes, and the transform of what it gives."""
-    node_K = series.nodes(ansatz, readout, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device)
+def coefficients_reference(
+    ansatz: Ansatz, readout: str, angles_ALRQ: Tensor, simulator: str = "statevector", nodes: int | None = None
+) -> Tensor:
+    """The same as it is said: the circuit at the nodes, as many as coefficients or more, and their values transformed."""
+    node_K = series.nodes(ansatz, readout, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device, count=nodes)
     sample_AKQ = evaluate(ansatz, node_K[:, None], angles_ALRQ[:, None], readout, simulator=simulator)
     return series.fit(ansatz, readout, sample_AKQ.sum(-1))
 

@@ -32,19 +32,25 @@ def node_count(ansatz: Ansatz, readout: str) -> int:
     return ansatz.degree + 1 if is_amplitude(readout) else 2 * ansatz.degree + 1
 
 
-def nodes(ansatz: Ansatz, readout: str, *, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """``x_K = 2 pi k / K``."""
-    count = node_count(ansatz, readout)
+def nodes(ansatz: Ansatz, readout: str, *, dtype: torch.dtype, device: torch.device, count: int | None = None) -> Tensor:
+    """``x_K = 2 pi k / K``, K = ``node_count``, or ``count`` of them, if more."""
+    count = count or node_count(ansatz, readout)
     return torch.arange(count, dtype=dtype, device=device) * (2 * torch.pi / count)
 
 
 def fit(ansatz: Ansatz, readout: str, samples_K: Tensor) -> Tensor:
     """Coefficients ``(..., 2, J)`` from the values at ``nodes``, ``(..., K)``: a discrete Fourier transform.
 
-    The 2J - 1 or 2J functions are orthogonal over the K nodes, half-integer frequencies included, because the sum of two of
-    them stays below K.
+    The 2J - 1 or 2J functions are orthogonal over K >= ``node_count`` nodes, half-integer frequencies included, because the
+    sum of two of them stays below K. With more nodes than coefficients it is the least-squares fit, and with as noisy
+    values at each it averages: of K nodes the variance is 1 / K.
+
+    Raises:
+        ValueError: values at too few nodes.
     """
-    count = node_count(ansatz, readout)
+    count, least = samples_K.shape[-1], node_count(ansatz, readout)
+    if count < least:
+        raise ValueError(f"samples must be at >= {least} nodes, got {count}: so many coefficients has readout={readout}")
     doubled_J = _as_tensor(doubled_frequencies(ansatz, readout), samples_K.device)
     # w_j x_k = pi (2 w_j k mod 2K) / K: reduced in integers, so that high frequencies keep their digits in float32.
     turns_KJ = torch.arange(count, device=samples_K.device)[:, None] * doubled_J % (2 * count)

@@ -8,7 +8,6 @@ Shapes: B circuits; L, R, Q as in ``Ansatz.angles_shape``; what stands before is
 """
 
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,10 +30,8 @@ def evaluate(
     readout: str = "z",
     *,
     simulator: str = "statevector",
-    shots: int | None = None,
-    seed: int | None = None,
 ) -> Tensor:
-    """psi_k, k = 1 ... n, of the circuit for each input: real, ``(..., Q)``.
+    """psi_k, k = 1 ... n, of the circuit for each input: real, ``(..., Q)``, exact. (``backends`` has shots and noise.)
 
     Args:
         ansatz: the circuit.
@@ -42,24 +39,18 @@ def evaluate(
         angles_LRQ: ``(..., *ansatz.angles_shape)`` in radians; its batch dimensions broadcast against those of ``inputs``.
         readout: what psi_k is, one of ``readouts.READOUTS``.
         simulator: a key of ``SIMULATORS``.
-        shots: how often each circuit is measured; None is exact.
-        seed: where the shots are drawn from, a stream of their own; needed with ``shots`` and only there.
 
     Raises:
         ValueError: where the simulator cannot do it, naming one that can.
         MemoryError: where a statevector would not fit.
     """
     check_shapes(ansatz, inputs, angles_LRQ)
-    if (wrong := refusal(ansatz, readout, simulator, scalar=inputs.shape[-1] == 1, shots=shots)) is not None:
+    if (wrong := refusal(ansatz, readout, simulator, scalar=inputs.shape[-1] == 1)) is not None:
         raise ValueError(wrong)
-    if (shots is None) != (seed is None):
-        raise ValueError(f"shots and seed go together, got shots={shots}, seed={seed}; leave out both to be exact")
-    if seed is not None and not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be an integer in [0, 2**63), got {seed}")
-    return SIMULATORS[simulator].run(ansatz, inputs, angles_LRQ, readout, shots, seed)
+    return SIMULATORS[simulator].run(ansatz, inputs, angles_LRQ, readout)
 
 
-def refusal(ansatz: Ansatz, readout: str, simulator: str, *, scalar: bool = True, shots: int | None = None) -> str | None:
+def refusal(ansatz: Ansatz, readout: str, simulator: str, *, scalar: bool = True) -> str | None:
     """Why this cannot be done and what can, or None if it can. ``scalar``: one input for all qubits."""
     if readout not in READOUTS:
         return f"readout must be one of {', '.join(READOUTS)}, got {readout!r}"
@@ -73,14 +64,6 @@ def refusal(ansatz: Ansatz, readout: str, simulator: str, *, scalar: bool = True
         )
     if chosen.needs_scalar and not scalar and ansatz.n_qubits > 1:
         return f"simulator={simulator} takes one input for all qubits, got one for each; choose simulator=statevector"
-    if shots is not None:
-        if isinstance(shots, bool) or not isinstance(shots, numbers.Integral) or shots < 1:
-            return f"shots must be an integer >= 1 or None, got {shots!r}; None is exact"
-        if not chosen.takes_shots:
-            able = ", ".join(name for name, other in SIMULATORS.items() if other.takes_shots)
-            return f"simulator={simulator} is exact and takes no shots, got shots={shots}; choose simulator={able}"
-        if is_amplitude(readout):
-            return f"readout={readout} cannot be measured, so shots={shots} cannot give it; choose probability or z"
     return None
 
 
@@ -89,57 +72,41 @@ class Simulator:
     """One way to run a circuit.
 
     Attributes:
-        run: ``(ansatz, inputs, angles, readout, shots, seed)`` to psi_k.
+        run: ``(ansatz, inputs, angles, readout)`` to psi_k.
         needs_closed_form, needs_scalar: what it is limited to.
-        takes_shots: whether it can also count outcomes.
     """
 
-    run: Callable[[Ansatz, Tensor, Tensor, str, int | None, int | None], Tensor]
+    run: Callable[[Ansatz, Tensor, Tensor, str], Tensor]
     needs_closed_form: bool = False
     needs_scalar: bool = False
-    takes_shots: bool = False
 
 
-def _closed_form(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, shots: None, seed: None) -> Tensor:
-    return closed.closed_form(ansatz, inputs, angles_LRQ, readout)
-
-
-def _statevector(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, shots: None, seed: None) -> Tensor:
-    return statevector(ansatz, inputs, angles_LRQ, readout)
-
-
-def _fourier(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, shots: None, seed: None) -> Tensor:
+def _fourier(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str) -> Tensor:
     node_K = series.nodes(ansatz, readout, dtype=inputs.dtype, device=inputs.device)
     sample_KQ = statevector(ansatz, node_K[:, None], angles_LRQ[..., None, :, :, :], readout)
     coefficients_Q2J = series.fit(ansatz, readout, sample_KQ.mT)
     return series.series_reference(ansatz, readout, coefficients_Q2J, inputs.expand(*inputs.shape[:-1], ansatz.n_qubits))
 
 
-def _qiskit(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, shots: None, seed: None) -> Tensor:
+def _qiskit(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str) -> Tensor:
     # Imported when first asked for: half a second.
     from superpositional.circuits.qiskit_backend import run_qiskit
 
     return parameter_shift(run_qiskit, ansatz, encode(ansatz, inputs, angles_LRQ), readout)
 
 
-def _aer(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, shots: int | None, seed: int | None) -> Tensor:
+def _aer(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str) -> Tensor:
     from superpositional.circuits.qiskit_backend import run_aer
 
-    def run(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
-        return run_aer(ansatz, gate_angles_BLRQ, readout, shots=shots, seed=seed)
-
-    gate_angles_LRQ = encode(ansatz, inputs, angles_LRQ)
-    if shots is not None and gate_angles_LRQ.requires_grad:
-        raise ValueError(f"gradients from shots are not in this version, got shots={shots}; detach, or use shots=None")
-    return parameter_shift(run, ansatz, gate_angles_LRQ, readout)
+    return parameter_shift(run_aer, ansatz, encode(ansatz, inputs, angles_LRQ), readout)
 
 
 SIMULATORS: dict[str, Simulator] = {
-    "closed_form": Simulator(_closed_form, needs_closed_form=True),
-    "statevector": Simulator(_statevector),
+    "closed_form": Simulator(closed.closed_form, needs_closed_form=True),
+    "statevector": Simulator(statevector),
     "fourier": Simulator(_fourier, needs_scalar=True),
     "qiskit": Simulator(_qiskit),
-    "aer": Simulator(_aer, takes_shots=True),
+    "aer": Simulator(_aer),
 }
 
 
