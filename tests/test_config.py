@@ -73,10 +73,7 @@ BAD_INPUT = [
     ),
     (
         ["optimizer=circuit", "optimizer.perturbation.shots=9"],
-        [
-            "optimizer.perturbation.shots is no argument of CircuitPerturbation; did you mean",
-            "or backend=shots backend.shots?",
-        ],
+        ["optimizer.perturbation.shots is no argument of CircuitPerturbation; did you mean backend=aer"],
     ),
     (
         ["optimizer=circuit", "circuit.n_qubits=45"],

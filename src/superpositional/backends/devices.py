@@ -46,6 +46,8 @@ INSTALL = "pip install 'superpositional[ibm]'"
 # A projector is a sum of 2**Q Paulis.
 PROJECTED = 10
 
+KEPT = "; a run's last checkpoint is kept, and `superpositional train resume=ITS_FOLDER` goes on from it"
+
 told = logging.getLogger("superpositional")
 
 
@@ -95,7 +97,7 @@ class Device(Backend):
                 why = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
                 if attempt == self.retries:
                     times = f"{self.retries + 1} times" if self.retries else "and was to be tried once (retries=0)"
-                    raise BackendError(f"backend={self.name} failed {times}, at last with {why}") from error
+                    raise BackendError(f"backend={self.name} failed {times}, at last with {why}{KEPT}") from error
                 wait = self.backoff * 2**attempt
                 told.warning(
                     f"backend={self.name} failed with {why}; attempt {attempt + 2} of {self.retries + 1} in {wait:g} s"
