@@ -20,13 +20,13 @@ LEFT = [
     "attention_inputs", "attention_nodes", "attention", "attention_controls", "nets", "data", "tasks", "checkpoints",
     "callbacks", "convergence", "stopwatch", "circuit_errors", "circuit_statistics", "llm", "config", "hints", "locks",
     "tracking", "check", "settings", "ranks", "run", "search", "sweep", "jobs", "forecast", "live", "worker", "launch",
-    "slurm", "train", "show", "probe", "benches", "cli",
+    "slurm", "train", "bill", "show", "probe", "benches", "cli",
 ]  # fmt: skip
 CIRCUITS = [
     "ansatz", "readouts", "statevector", "closed_form", "series", "transpiled", "qiskit_backend", "simulators", "compiled",
     "measures", "expressibility", "kept", "facts", "portrait",
 ]  # fmt: skip
-BACKENDS = ["base", "depolarizing", "simulated", "devices", "primitives", "gradients", "fitting"]
+BACKENDS = ["base", "depolarizing", "simulated", "devices", "primitives", "gradients", "fitting", "portrait"]
 LLM = ["answers", "word_problems", "hub", "chat", "gsm8k", "models", "fine_tuning", "exact_match"]
 KERNELS = ["build"]
 TRACKING = ["arrivals", "artifacts", "server", "run", "segments", "replay", "sync", "workspaces"]

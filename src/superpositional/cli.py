@@ -131,9 +131,10 @@ def parser() -> argparse.ArgumentParser:
         "circuit",
         help="the circuit of a config: drawn, counted, its spectrum and response curve",
         description="Show the circuit that a run with these overrides would have: gates, counts, entanglement, the "
-        "spectrum it reaches, x -> Phi(x) of quantum attention, the optimizer's modulation; as text and as a picture.",
+        "spectrum it reaches, x -> Phi(x) of quantum attention, the optimizer's modulation; Phi with shots and with a "
+        "device's noise, and the bill: executions, shots, device time of a step and of an epoch. As text and as pictures.",
         epilog="examples: superpositional circuit circuit.depth=3 circuit.n_qubits=6 --readout z; superpositional circuit "
-        "net/attention=quantum net.attention.readout=probability circuit.entanglement=ring seed=7",
+        "net/attention=quantum net.attention.readout=probability backend=noisy backend.device=FakeManilaV2 seed=7",
     )
     circuit.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides, as for one train")
     circuit.add_argument("--readout", help="what psi_k is (default: the config's, or amplitude)")

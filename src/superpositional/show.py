@@ -1,15 +1,26 @@
 """What does the circuit of a config look like, and what can it do?
 
 ``superpositional circuit [overrides]``: the circuit that a run with these overrides would have, before any run. Prints its
-gates, counts, spectrum and curves, and writes them with a picture and OpenQASM 3 to a folder.
+gates, counts, spectrum and curves, what shots and noise make of them and what a device would cost, and writes them with
+pictures and OpenQASM 3 to a folder.
 """
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from superpositional import config as configs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from superpositional.backends.portrait import Curve
+    from superpositional.circuits import Ansatz
+
+# A device of more qubits is not imitated unasked.
+IMITATED = 8
 
 
 def compose(overrides: Sequence[str], *, command: str = "circuit", circuit_is_read: bool = True) -> dict[str, Any]:
@@ -33,9 +44,12 @@ def compose(overrides: Sequence[str], *, command: str = "circuit", circuit_is_re
 
 
 def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> None:
-    """Print the portrait; write it, the circuit's drawing, its curves and OpenQASM 3 to ``out``."""
+    """Print the portrait and the bill; write them, the circuit's drawing, its curves and OpenQASM 3 to ``out``."""
     import matplotlib
+    import matplotlib.pyplot as plt
 
+    from superpositional import bill
+    from superpositional.backends.portrait import draw
     from superpositional.circuits import facts, portrait
     from superpositional.circuits.measures import random_angles
     from superpositional.circuits.readouts import READOUTS
@@ -68,15 +82,58 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
     device = Device(**{name: asked[name] for name in ("basis", "coupling", "level") if name in asked})
     known, unkept = facts.facts(ansatz, device=device, **{name: asked[name] for name in ("pairs",) if name in asked})
     text = f"{where}\n\n{portrait.text(ansatz, readout, angles_CLRQ, perturbation, known)}"
+    costs = bill.of_config(config)
+    curves, said = measured(config, ansatz, readout, angles_CLRQ[0])
+    text += "\n" + "\n".join(["Measured, and what that costs:", *said, *costs.text()]) + "\n"
     matplotlib.use("agg")
     try:
         out.mkdir(parents=True, exist_ok=True)
         portrait.save(ansatz.draw("mpl"), out / "circuit.png", out / "circuit.svg")
         portrait.save(portrait.draw(ansatz, readout, angles_CLRQ, perturbation), out / "curves.png", out / "curves.svg")
+        figure, ax = plt.subplots(figsize=(5, 3), layout="constrained")
+        draw(ax, curves)
+        portrait.save(figure, out / "measured.png", out / "measured.svg")
+        (out / "bill.json").write_text(json.dumps(costs.plain(), indent=1) + "\n")
         (out / "circuit.txt").write_text(text)
         (out / "circuit.qasm").write_text(ansatz.to_qasm())
     except OSError as error:
         raise configs.ConfigError([f"--out must be a folder to write to, got {str(out)!r}: {error.strerror}"]) from None
     if unkept:
         sys.stderr.write(f"superpositional: {unkept}\n")
-    sys.stdout.write(f"{text}\n{out}: circuit.png and .svg, curves.png and .svg, circuit.txt, circuit.qasm (OpenQASM 3)\n")
+    pictures = ", ".join(f"{name}.png and .svg" for name in ("circuit", "curves", "measured"))
+    sys.stdout.write(f"{text}\n{out}: {pictures}, circuit.txt, circuit.qasm (OpenQASM 3), bill.json\n")
+
+
+def measured(
+    config: Mapping[str, Any], ansatz: "Ansatz", readout: str, angles_LRQ: "Tensor"
+) -> tuple[dict[str, "Curve"], list[str]]:
+    """Phi's curve exactly, with shots, and on the config's backend or else an imitated device; and what there is to say."""
+    from superpositional.backends import Exact, Noisy, Shots
+    from superpositional.backends.portrait import response, rms
+    from superpositional.circuits.readouts import is_amplitude
+    from superpositional.seeds import stream
+
+    said = []
+    if is_amplitude(readout):
+        said, readout = [f"readout={readout} cannot be measured; the curves in measured.png are readout=z's."], "z"
+    backend = configs.make("backend", config["backend"])()
+    shots = getattr(backend, "shots", None) or Noisy().shots
+    chosen = [Exact(), Shots(shots)]
+    if isinstance(backend, (Exact, Shots)):
+        # What a device's noise would be, where none was chosen; a wide one takes minutes to imitate.
+        chosen += [Noisy(shots=shots)] if ansatz.n_qubits <= IMITATED else []
+    elif backend.simulated:
+        chosen.append(backend)
+    else:
+        said.append(f"backend={backend.name} was not asked: an execution there has a price.")
+    seed, nodes = stream(config["seed"], "circuit", 1), config["net"].get("attention", {}).get("nodes")
+    curves = {}
+    for each in chosen:
+        name = each.name if not each.stochastic else f"{each.name}, {each.shots:,} shots"
+        curves[name] = curve = response(each, ansatz, readout, angles_LRQ, seed=seed, nodes=nodes)
+        if each != Exact():
+            off = rms(curve.phi_T - curves["exact"].phi_T)
+            expected = f"; its standard error says {rms(curve.error_T):.3g}" if each.stochastic else ""
+            said.append(f"Phi by backend={name}: off by {off:.3g} over a turn (root mean square){expected}")
+    said.append(f"Phi itself is {rms(curves['exact'].phi_T):.3g} over a turn, first set of angles.")
+    return curves, said

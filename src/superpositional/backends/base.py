@@ -53,13 +53,15 @@ class Backend(abc.ABC):
     measures: ClassVar[bool] = True
     """Whether it gives what a measurement can give, and so no amplitudes."""
 
-    simulated: ClassVar[bool] = True
-    """Whether an execution costs no more than time on this machine."""
-
     @abc.abstractmethod
     def run(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, *, total: bool, seed: int | None) -> Estimate:
         """The circuits whose gates have these angles, in as few calls as it has. ``seed`` is of the shots; no gradients,
         but where ``differentiates``."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether an execution costs no more than time on this machine."""
+        return True
 
     @property
     def stochastic(self) -> bool:

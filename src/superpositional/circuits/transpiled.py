@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from superpositional.circuits.ansatz import Ansatz
 
 if TYPE_CHECKING:
+    from qiskit.providers import BackendV2
     from qiskit.transpiler import CouplingMap
 
 BASIS = ("rz", "sx", "x", "cx")
@@ -86,6 +87,44 @@ def transpiled(ansatz: Ansatz, device: Device) -> Transpiled:
             f"[{', '.join(BASIS)}]"
         ) from None
     return Transpiled(circuit.depth(), sum(len(each.qubits) == 2 for each in circuit.data))
+
+
+class OnDevice(NamedTuple):
+    """Of the circuit on a device: ``depth`` and ``two_qubit_gates`` before the measurement, and ``seconds`` of one
+    execution, measurement included, by the device's own durations; None where it states none."""
+
+    depth: int
+    two_qubit_gates: int
+    seconds: float | None
+
+
+def on_device(ansatz: Ansatz, device: "BackendV2", level: int = 1) -> OnDevice:
+    """The ansatz on a device of Qiskit's, real or imitated; the same every time, with one release of Qiskit.
+
+    Raises:
+        ValueError: the device is too narrow.
+    """
+    from qiskit.circuit import ClassicalRegister, QuantumCircuit
+    from qiskit.circuit.exceptions import CircuitError
+    from qiskit.transpiler import generate_preset_pass_manager
+
+    if ansatz.n_qubits > device.num_qubits:
+        raise ValueError(
+            f"n_qubits={ansatz.n_qubits} is more than {device.name} has, {device.num_qubits}; choose a wider one"
+        )
+    passes = generate_preset_pass_manager(optimization_level=level, backend=device, seed_transpiler=SEED)
+    plain = ansatz.to_qiskit()
+    measured = QuantumCircuit(plain.num_qubits)
+    measured.compose(plain, inplace=True)
+    measured.add_register(ClassicalRegister(plain.num_qubits))
+    measured.measure(range(plain.num_qubits), range(plain.num_qubits))
+    circuit, whole = passes.run([plain, measured])
+    try:
+        seconds = whole.estimate_duration(device.target, "s")
+    except CircuitError:
+        # A gate without a duration: nothing is known of the sum.
+        seconds = None
+    return OnDevice(circuit.depth(), sum(len(each.qubits) == 2 for each in circuit.data), seconds)
 
 
 def coupling_map(coupling: str, n_qubits: int) -> "CouplingMap | None":

@@ -1,0 +1,253 @@
+"""What would a config cost on a real device?
+
+Circuit executions, shots and seconds of a device, for a step and for an epoch: the naive way, in which every score is a
+circuit (eq. 4 of Pamuk et al. 2025 as it reads), and ours, in which a head is a few nodes whatever the batch and the length
+(``circuits.series``). Counts are exact; seconds are an estimate from the device's own durations and two assumptions,
+which are said. Read by ``show``.
+
+A step's circuits, P angles, D gates that the score enters, T scores of a head and K nodes::
+
+                     forward    gradient to angles    gradient to scores
+    naive, per head  T          2 P T                 2 D T
+    ours, per head   K          2 P K                 0, through the series
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim import Optimizer
+
+from superpositional.attention import QuantumAttention
+from superpositional.backends.gradients import circuits_of_gradient
+from superpositional.circuits import series
+from superpositional.circuits.readouts import is_amplitude
+from superpositional.circuits.transpiled import OnDevice
+from superpositional.perturbation import CircuitPerturbation, is_circuit, perturbation_from
+from superpositional.scope import leading, scoped
+from superpositional.term import in_blocks
+
+if TYPE_CHECKING:
+    pass
+
+# Seconds between a job's arrival and its results beside the executions: a guess, for queues differ by orders of magnitude.
+JOB_OVERHEAD = 2.0
+# Seconds that a qubit is left to relax before the next shot: the default of IBM's devices (``default_rep_delay``).
+REP_DELAY = 250e-6
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to run a step's circuits.
+
+    Attributes:
+        name: ``"naive"`` or ``"ours"``.
+        forward, gradient: executions of a step: for the values, and further ones for their gradients.
+        jobs: calls of the device.
+    """
+
+    name: str
+    forward: int
+    gradient: int
+    jobs: int
+
+    @property
+    def executions(self) -> int:
+        """Of a step, all together."""
+        return self.forward + self.gradient
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a step costs on a device, and an epoch.
+
+    Attributes:
+        ways: the naive one, and ours.
+        shots: of each execution.
+        device: what the circuit is there, and how long it takes.
+        where: the device in words.
+        steps: of an epoch; None where the data do not say.
+        rep_delay, job_overhead: assumed seconds, after each shot and of each job.
+        notes: what has to be said.
+    """
+
+    ways: tuple[Way, ...]
+    shots: int
+    device: OnDevice
+    where: str
+    steps: int | None
+    rep_delay: float = REP_DELAY
+    job_overhead: float = JOB_OVERHEAD
+    notes: tuple[str, ...] = ()
+
+    def seconds(self, way: Way) -> float | None:
+        """Of the device, for a step; None where it states no durations."""
+        if self.device.seconds is None:
+            return None
+        return way.executions * self.shots * (self.device.seconds + self.rep_delay) + way.jobs * self.job_overhead
+
+    def plain(self) -> dict[str, Any]:
+        """All of it in JSON's types; what is not known is None."""
+        return {
+            "shots": self.shots,
+            "device": {"name": self.where, **self.device._asdict()},
+            "steps_per_epoch": self.steps,
+            "rep_delay_seconds": self.rep_delay,
+            "job_overhead_seconds": self.job_overhead,
+            "notes": list(self.notes),
+            "per_step": {
+                way.name: {
+                    "forward": way.forward,
+                    "gradient": way.gradient,
+                    "jobs": way.jobs,
+                    "shots": way.executions * self.shots,
+                    "device_seconds": self.seconds(way),
+                }
+                for way in self.ways
+            },
+        }
+
+    def text(self) -> list[str]:
+        """The bill in lines."""
+        device = self.device
+        lines = [
+            f"On {self.where}: depth {device.depth}, two qubit gates {device.two_qubit_gates}, "
+            + ("no durations stated" if device.seconds is None else f"{1e6 * device.seconds:.3g} µs an execution"),
+            *self.notes,
+        ]
+        if not any(way.executions for way in self.ways):
+            return [*lines, "Nothing would run on it."]
+        head = ("", "forward", "gradients", "jobs", "shots", "device time")
+        rows = [head]
+        for period, times in (("step", 1), ("epoch", self.steps)):
+            if times is None:
+                continue
+            for way in self.ways:
+                seconds = self.seconds(way)
+                counts = (way.forward, way.gradient, way.jobs, way.executions * self.shots)
+                time = "unknown" if seconds is None else duration(seconds * times)
+                rows.append((f"{period}, {way.name}", *(f"{count * times:,}" for count in counts), time))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+        aligned = [
+            "  ".join(
+                [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+            )
+            for row in rows
+        ]
+        naive, ours = self.ways
+        ratio = (
+            f"Ours is 1/{naive.executions / ours.executions:,.0f} of the naive way's executions." if naive != ours else ""
+        )
+        return [
+            *lines,
+            f"Executions for {self.shots:,} shots each, evaluation not counted:",
+            *(f"  {line}".rstrip() for line in aligned),
+            *filter(None, [ratio]),
+            f"Assumed: {1e6 * self.rep_delay:g} µs between shots (IBM's default), {self.job_overhead:g} s a job; no queue.",
+        ]
+
+
+def bill(
+    net: torch.nn.Module,
+    optimizer: Optimizer,
+    *,
+    batch: int | None,
+    tokens: int | None,
+    steps: int | None,
+    shots: int,
+    device: OnDevice,
+    where: str,
+) -> Bill:
+    """The bill of a net and its optimizer, which may be on the meta device.
+
+    Args:
+        net: its ``QuantumAttention`` modules are counted.
+        optimizer: its groups' circuit perturbations are.
+        batch, tokens: sequences of a step, and tokens of each, class token included; needed where there is attention.
+        steps: of an epoch; None where the data do not say.
+        shots: of each execution.
+        device: what the circuit is on the device (``circuits.transpiled.on_device``).
+        where: the device in words.
+    """
+    attentions = [each for each in net.modules() if isinstance(each, QuantumAttention) and each.circuits]
+    registers = list(_registers(optimizer))
+    notes = []
+    if attentions and any(is_amplitude(each.readout) for each in attentions):
+        notes.append(
+            f"readout={attentions[0].readout} cannot be measured on a device: the bill is readout=z's, of the same circuit."
+        )
+    if attentions and (batch is None or tokens is None):
+        raise ValueError("batch and tokens must be given where there is attention, got None")
+    naive, ours = Way("naive", 0, 0, 0), Way("ours", 0, 0, 0)
+    for each in attentions:
+        shifted = circuits_of_gradient(each.ansatz) if each.angles.requires_grad else 0
+        scores = batch * each.num_heads * tokens**2
+        forward, gradient = scores, scores * (shifted + 2 * each.ansatz.degree)
+        # Values, angles' and scores' gradients of every layer, one after another.
+        naive = replace(naive, forward=naive.forward + forward, gradient=naive.gradient + gradient, jobs=naive.jobs + 2)
+    # Layers that share their angles have their circuits run once.
+    for each in {id(each.angles): each for each in attentions}.values():
+        shifted = circuits_of_gradient(each.ansatz) if each.angles.requires_grad else 0
+        nodes = each.sets * (each.nodes or series.node_count(each.ansatz, _measurable(each.readout)))
+        ours = replace(ours, forward=ours.forward + nodes, gradient=ours.gradient + nodes * shifted, jobs=1)
+    ways = tuple(
+        replace(way, forward=way.forward + sum(registers), jobs=way.jobs + len(registers)) for way in (naive, ours)
+    )
+    return Bill(ways, shots, device, where, steps, notes=tuple(notes))
+
+
+def duration(seconds: float) -> str:
+    """In the unit that people would use."""
+    for unit, size in (("years", 365.25 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:,.3g} {unit}" if seconds < 1000 * size else f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _registers(optimizer: Optimizer) -> Iterable[int]:
+    """The registers of each group's circuit."""
+    for group in optimizer.param_groups:
+        if is_circuit(group.get("perturbation")) and group["quantum_weight"] != 0:
+            perturbation: CircuitPerturbation = perturbation_from(group["perturbation"])
+            views = [leading(each, count) for each, count in scoped(optimizer.param_groups, group)]
+            yield perturbation.registers([sum(view.numel() for view in block) for block in in_blocks(group, views)])
+
+
+def _measurable(readout: str) -> str:
+    return "z" if is_amplitude(readout) else readout
+
+
+def of_config(config: Mapping[str, Any]) -> Bill:
+    """The bill of a checked config: on its backend's own device, or on Qiskit's generic one where it names none."""
+    from superpositional import config as configs
+    from superpositional.backends import Noisy
+    from superpositional.circuits.transpiled import on_device
+    from superpositional.seeds import drawing_from
+
+    ansatz = configs.make("circuit", config["circuit"])()
+    backend = configs.make("backend", config["backend"])()
+    data = configs.make("data", config["data"])(seed=config["seed"])
+    batch, rows = getattr(data, "batch_size", None), getattr(data, "n_train", None)
+    steps = -(-rows // batch) if rows and batch else None
+    with torch.device("meta"), drawing_from(config["seed"], "circuit"):
+        net = configs.make("net", config["net"])()
+        optimizer = configs.make("optimizer", config["optimizer"])(list(net.named_parameters()))
+    target = getattr(backend, "target", lambda ansatz: None)(ansatz)
+    level = getattr(backend, "level", 1)
+    where = f"backend={backend.name}'s device"
+    if target is None:
+        target = Noisy().target(ansatz)
+        where = f"Qiskit's generic device ({ansatz.n_qubits} qubits in a line), for backend={backend.name} names none"
+    found = bill(
+        net,
+        optimizer,
+        batch=batch,
+        tokens=getattr(data, "max_length", None),
+        steps=steps,
+        shots=getattr(backend, "shots", None) or Noisy().shots,
+        device=on_device(ansatz, target, level),
+        where=f"{where}, {target.name}, transpiled at level {level}",
+    )
+    rep_delay = getattr(target, "default_rep_delay", None)
+    return found if rep_delay is None else replace(found, rep_delay=rep_delay)
