@@ -493,6 +493,12 @@ def test_a_wrong_argument_is_refused_with_value_and_cure(kind: type, arguments: 
         kind(**arguments)
 
 
+def test_the_generic_device_takes_a_single_qubit_too() -> None:
+    inputs, angles = drawn(Ansatz(1, 1))
+    found = estimate(Noisy(shots=100), Ansatz(1, 1), inputs, angles, seed=0)
+    assert found.mean_BC.shape == (3, 1)
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(ValueError, match=r"(?s)one_qubit.*two_qubit.*shots"):
         Depolarizing(2, 3, shots=0)

@@ -550,3 +550,34 @@ def test_the_machine_is_told_without_its_name() -> None:
     assert f"torch {torch.__version__}" in line
     assert socket.gethostname() not in json.dumps(told)
     assert os.getcwd() not in json.dumps(told)
+
+
+def test_widths_say_what_works_and_why_not(door, workplace) -> None:
+    code, out, err = door("bench", "widths", "--quick", "--out", "here", "--json")
+    assert code == 0, err
+    narrow, wider, beyond = json.loads(out)["comparisons"]
+    assert [each["what"] for each in (narrow, wider, beyond)] == [f"{n} qubits, depth 2" for n in (4, 8, 32)]
+    assert all(each["ours"] and each["theirs"] for each in (narrow, wider))
+    assert (beyond["ours"], len(beyond["theirs"])) == ([], 1)
+    assert beyond["note"].startswith("a statevector is 64 GiB")
+
+
+def test_widths_stop_where_the_two_do_not_agree(door, workplace, monkeypatch) -> None:
+    from superpositional.benches import widths
+
+    # The peer is asked for another circuit than ours is.
+    monkeypatch.setattr(widths, "AERS", widths.AERS.replace("json.loads(sys.argv[1])", "[4, 1, 'linear', 1]"))
+    code, _, err = door("bench", "widths", "--quick", "--out", "here")
+    assert code == 1
+    assert "differs by" in err
+
+
+def test_widths_give_up_what_takes_too_long_once(monkeypatch, door, workplace) -> None:
+    from superpositional.benches import widths
+
+    monkeypatch.setattr(widths, "LIMIT", 0.0)
+    code, out, err = door("bench", "widths", "--quick", "--out", "here", "--json")
+    assert code == 0, err
+    first, second, third = json.loads(out)["comparisons"]
+    assert first["theirs"]
+    assert second["missing"] == third["missing"] == "> 0 s at 4 qubits already"

@@ -402,7 +402,19 @@ def test_measured_sizes_are_sums_of_squares_of_phi_and_of_the_scaled_scores() ->
         ),
         (
             ["circuit.n_qubits=1", "circuit.depth=1"],
-            ["a run has no circuit: choose net/attention=quantum or optimizer=circuit"],
+            ["a run has no circuit: choose net/attention=quantum or optimizer=circuit", "Nothing would run on it."],
+        ),
+        (
+            ["net/attention=quantum"],
+            ["readout=amplitude cannot be measured; the curves in measured.png are readout=z's.", "Ours is 1/808 of"],
+        ),
+        (
+            ["net/attention=quantum", "net.attention.readout=z", "backend=ibm", "backend.local=FakeManilaV2"],
+            ["Phi by backend=ibm, 1,024 shots: off by", "On backend=ibm's device, fake_manila", "136       4,352     1"],
+        ),
+        (
+            ["optimizer=circuit", "backend=primitive"],
+            ["backend=primitive was not asked: an execution there has a price."],
         ),
     ],
     ids=str,
@@ -412,7 +424,8 @@ def test_the_circuit_command_shows_text_and_picture(door, workplace, arguments: 
     assert code == 0, err
     assert [text for text in shown if text not in out] == []
     assert (workplace / "here" / "circuit.txt").read_text() in out
-    assert all((workplace / "here" / name).read_bytes()[:4] == b"\x89PNG" for name in ("circuit.png", "curves.png"))
+    pictures = ("circuit.png", "curves.png", "measured.png")
+    assert all((workplace / "here" / name).read_bytes()[:4] == b"\x89PNG" for name in pictures)
     assert "OPENQASM 3" in (workplace / "here" / "circuit.qasm").read_text()
 
 

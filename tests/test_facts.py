@@ -6,11 +6,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit.transpiler import CouplingMap
 
 from superpositional.circuits import Ansatz, facts, portrait
 from superpositional.circuits import kept as module
 from superpositional.circuits.kept import kept
-from superpositional.circuits.transpiled import BASIS, COUPLINGS, Device, coupling_map, transpiled
+from superpositional.circuits.transpiled import BASIS, COUPLINGS, Device, coupling_map, on_device, transpiled
 
 # Of the default ansatz; it changes with the code, with torch's dice, with the method, and with nothing else.
 PINNED = 0.019137624746244884
@@ -89,6 +91,39 @@ def test_transpiling_is_the_same_every_time(level: int) -> None:
 def test_a_device_that_cannot_be_is_refused_with_its_cure(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Device(**arguments)
+
+
+def line(n_qubits: int, **settings) -> GenericBackendV2:
+    return GenericBackendV2(n_qubits, coupling_map=CouplingMap.from_line(n_qubits), seed=0, **settings)
+
+
+@pytest.mark.parametrize("level", range(4))
+@pytest.mark.parametrize("ansatz", ANSATZES, ids=str)
+def test_on_qiskits_own_device_the_circuit_is_that_of_the_same_basis_and_coupling(ansatz: Ansatz, level: int) -> None:
+    device = line(max(ansatz.n_qubits, 2), basis_gates=list(BASIS))  # Qiskit makes none of one qubit
+    found = on_device(ansatz, device, level)
+    assert found == on_device(ansatz, device, level)  # the same every time
+    # The higher levels look at calibrations too, to find the best qubits.
+    if level == 1:
+        assert found[:2] == transpiled(ansatz, Device(level=1))
+
+
+def test_seconds_of_a_circuit_are_the_devices_own_with_its_measurement() -> None:
+    device, ansatz = line(4), Ansatz(depth=2)
+    durations = [each.duration for each in device.target["measure"].values()]
+    gates = [each.duration for name in ("sx", "x", "cx") for each in device.target[name].values()]
+    found = on_device(ansatz, device)
+    # No shorter than the fastest measurement, no longer than the slowest one after every gate of the longest path.
+    assert min(durations) < found.seconds <= max(durations) + found.depth * max(gates)
+    deeper = on_device(Ansatz(depth=4), device)
+    assert deeper.seconds > found.seconds
+    assert deeper.two_qubit_gates == 2 * found.two_qubit_gates == 12
+
+
+def test_a_device_may_be_wider_than_the_circuit_and_never_narrower() -> None:
+    assert on_device(Ansatz(), line(7)).two_qubit_gates == 6
+    with pytest.raises(ValueError, match="n_qubits=4 is more than generic_backend_3q has, 3; choose a wider one"):
+        on_device(Ansatz(), line(3))
 
 
 def test_a_basis_from_yaml_is_that_from_code() -> None:

@@ -32,8 +32,8 @@ KERNELS = ["build"]
 TRACKING = ["arrivals", "artifacts", "server", "run", "segments", "replay", "sync", "workspaces"]
 RIGHT = [
     "records", "places", "claims", "ledger", "published", "inference", "analysis", "comparable", "pairing",
-    "verdicts", "curves", "ink", "figures", "search_figures", "tuning", "tables", "questions", "page", "wording",
-    "dashboard", "dashboard_data", "dashboard_page", "power", "calibration", "report", "cli",
+    "verdicts", "curves", "ink", "figures", "backend_curves", "search_figures", "tuning", "tables", "questions", "page",
+    "wording", "dashboard", "dashboard_data", "dashboard_page", "power", "calibration", "report", "cli",
 ]  # fmt: skip
 # The launcher and the run it launches know each other; the import is inside the functions that need it.
 KNOWN_LOOP = {("sweep", "train"), ("launch", "train")}

@@ -15,6 +15,7 @@ from typing import Any
 
 from superpositional import (
     analysis,
+    backend_curves,
     claims,
     curves,
     dashboard,
@@ -38,12 +39,12 @@ from superpositional.verdicts import Verdict
 TABLES = ("results", "claims", "attribution", "term", "questions")
 FIGURES = (
     *("claims", "fig1", "fig2", "paired_differences", "seed_bands", "departures", "time_to_target"),
-    "perturbation_ratio",
+    *("perturbation_ratio", *(f"by_{backend}" for backend in backend_curves.ALONG)),
 )
 EXTRA = ("term", "questions")
 # What the figures of curves can be made of.
 ALONG = " or ".join(each.metric for each in (analysis.VALIDATION_ACCURACY, analysis.LOSS_BY_STEP))
-WIDE = ("fig2", "seed_bands", "departures")
+WIDE = ("fig2", "seed_bands", "departures", *(f"by_{backend}" for backend in backend_curves.ALONG))
 # The arm against which the others are held too: Adam but for one bit.
 CONTROL = "placebo"
 
@@ -283,6 +284,11 @@ def _draw(
             rows = 0.14 * figures.legend_rows(names[: len(ratios)])
             drawn["perturbation_ratio"], ax = ink.column_figure(2.3 + rows + lines)
             figures.perturbation_ratio(ax, ratios, sweep.arms, note)
+        told = backend_curves.lines(sweep)
+        for backend in dict.fromkeys(line.backend for line in told):
+            name = f"by_{backend}"
+            drawn[name], axes = ink.page_figure(3)
+            backend_curves.draw(axes, [line for line in told if line.backend == backend])
     return drawn
 
 
@@ -336,6 +342,7 @@ def _page(
         ("Paired differences", shown.get("paired_differences", "") + page.table(rows) + page.paragraph(caption, "dim")),
         ("Question by question", answered or "".join(map(page.paragraph, by_question))),
         ("Time to target", shown.get("time_to_target", "")),
+        ("Shots and noise", "".join(shown.get(f"by_{backend}", "") for backend in backend_curves.ALONG)),
         ("The quantum term", shown.get("perturbation_ratio", "") + term),
         ("In sentences", page.bullets(sentences, "Each comparison in a sentence, with n")),
         ("Runs", page.table(tables.run_rows(sweep, measures))),

@@ -15,6 +15,7 @@ SUBJECTS = {
     "optimizer": ("a step against torch.optim.AdamW, fused; an epoch of GSM8K worked out from it", 6),
     "training": ("a training step against a plain loop; an epoch of each arm against AdamW's", 5),
     "study": ("the paper's four arms over 30 seeds, worked out from a part (--full: all of it)", 3),
+    "widths": ("up to how many qubits and layers what works: statevector, matrix product states", 8),
     "startup": ("from the process's start to its first training step, against imports alone", 2),
 }
 OTHERS = {
@@ -35,7 +36,7 @@ def add(commands: Any) -> None:
         help="how fast it is here, as ratios to named peers",
         # Its lines are broken here: the subjects must stay a list.
         description="Measure, in turns with named peers that are first shown to compute the same; print and save\n"
-        "medians and ratios, with versions and the machine. Without a subject: the first six, in turn.\n\n"
+        "medians and ratios, with versions and the machine. Without a subject: the first seven, in turn.\n\n"
         "subjects:\n" + "\n".join(listed),
         epilog="examples:\n  superpositional bench circuits\n  superpositional bench --json > bench.json\n"
         "  superpositional bench sweep optimizer=adam logger=none --runs 4 --repeats 3\n"
@@ -43,10 +44,12 @@ def add(commands: Any) -> None:
         "Ctrl-C keeps what was measured.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    bench.add_argument("subject", nargs="?", metavar="SUBJECT", help="what to measure (default: the first six)")
+    bench.add_argument("subject", nargs="?", metavar="SUBJECT", help="what to measure (default: the first seven)")
     bench.add_argument("overrides", nargs="*", metavar="OVERRIDE", help=f"Hydra overrides, for {', '.join(RUNNING)}")
     bench.add_argument("--json", action="store_true", help="print the JSON, and nothing else, to stdout")
-    bench.add_argument("--quick", action="store_true", help="of the first six: tiny sizes, to see that it runs; no result")
+    bench.add_argument(
+        "--quick", action="store_true", help="of the first seven: tiny sizes, to see that it runs; no result"
+    )
     bench.add_argument("--full", action="store_true", help="of study: every run, nothing worked out")
     bench.add_argument(
         "--runs",

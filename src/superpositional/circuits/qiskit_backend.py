@@ -91,6 +91,7 @@ def noise_model(one_qubit: float, two_qubit: float, readout_error: float) -> Noi
 
 def generic_device(n_qubits: int, seed: int) -> BackendV2:
     """A made-up device of so many qubits in a line, with Qiskit's usual gates and calibrations drawn from the seed."""
+    n_qubits = max(n_qubits, 2)  # Qiskit makes none of one
     return GenericBackendV2(n_qubits, coupling_map=CouplingMap.from_line(n_qubits), noise_info=True, seed=seed)
 
 
