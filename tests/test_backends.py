@@ -250,7 +250,9 @@ def test_ibms_local_mode_is_the_snapshot_by_aer() -> None:
 def test_ibms_estimator_gives_values_with_errors() -> None:
     ansatz = Ansatz()
     inputs, angles = drawn(ansatz, 2)
-    found = estimate(IBM(local="FakeManilaV2", primitive="estimator", shots=2000), ansatz, inputs, angles, total=True)
+    found = estimate(
+        IBM(local="FakeManilaV2", primitive="estimator", shots=2000), ansatz, inputs, angles, total=True, seed=1
+    )
     counted = estimate(IBM(local="FakeManilaV2", shots=20_000), ansatz, inputs, angles, total=True, seed=1)
     assert (found.error_BC > 0).all()
     together = (found.error_BC.square() + counted.error_BC.square()).sqrt()

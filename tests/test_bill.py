@@ -10,9 +10,11 @@ import torch
 from superpositional import bill as module
 from superpositional import show
 from superpositional.attention import QuantumAttention, run_together
-from superpositional.backends import Noisy, Shots
+from superpositional.backends import Aer, Noisy, Shots, estimate
 from superpositional.bill import Bill, Way, duration, of_config
 from superpositional.circuits import Ansatz, series
+from superpositional.circuits.measures import random_angles
+from superpositional.circuits.simulators import evaluate
 from superpositional.circuits.transpiled import OnDevice, on_device
 from superpositional.config import make
 from superpositional.nets import SequenceTransformer
@@ -40,6 +42,17 @@ def test_at_the_papers_size_a_step_takes_136_executions_and_4488_with_its_gradie
     assert (ours.forward, ours.gradient, ours.executions, ours.jobs) == (136, 136 * 32, 4488, 1)
 
 
+def test_shifts_of_the_angles_give_the_scores_gradient_too() -> None:
+    # What the naive way's bill rests on: one call, of 1 + 2 P circuits a score, has both gradients exactly.
+    ansatz = Ansatz()
+    angles_LRQ = random_angles(ansatz, torch.Generator().manual_seed(0), 1)[0].requires_grad_()
+    x = torch.tensor([[0.7]], dtype=torch.float64, requires_grad=True)
+    estimate(Aer(), ansatz, x, angles_LRQ, "z", total=True).mean_BC.sum().backward()
+    exact = torch.autograd.grad(evaluate(ansatz, x, angles_LRQ, "z").sum(), [x, angles_LRQ])
+    for found, expected in zip((x.grad, angles_LRQ.grad), exact, strict=True):
+        assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("readout", ["z", "probability", "probability_little_endian", "probability_one_hot"])
 def test_every_readout_that_can_be_measured_has_the_same_bill(readout: str) -> None:
     found = billed("net/attention=quantum", f"net.attention.readout={readout}")
@@ -47,9 +60,12 @@ def test_every_readout_that_can_be_measured_has_the_same_bill(readout: str) -> N
     assert not found.notes
 
 
-def test_the_naive_way_runs_a_circuit_for_every_score() -> None:
+def test_the_naive_way_runs_a_circuit_for_every_score_and_shifts_every_gate_once() -> None:
     naive = ways(billed(*QUANTUM))[0]
-    assert naive.forward == BATCH * HEADS * TOKENS**2 * LAYERS
+    scores = BATCH * HEADS * TOKENS**2 * LAYERS
+    assert (naive.forward, naive.gradient) == (scores, scores * 2 * ANGLES)
+    frozen = ways(billed("net/attention=frozen", "net.attention.readout=z"))[0]
+    assert (frozen.forward, frozen.gradient) == (scores, scores * 2 * DEGREE)
     longer, wider = ways(billed(*QUANTUM, "data.length=33")), ways(billed(*QUANTUM, "data.batch_size=64"))
     assert longer[0].executions == 4 * naive.executions  # twice the tokens
     assert wider[0].executions == 2 * naive.executions
@@ -105,7 +121,7 @@ def test_ours_is_what_a_training_step_on_a_backend_executes(settings: dict) -> N
 def test_circuits_of_all_layers_are_one_call() -> None:
     layers = [QuantumAttention(8, 2, readout="z", backend=Shots(1)) for _ in range(3)]
     run_together(layers)
-    assert sum(is_job for _, is_job in (each.prepared for each in layers)) == 1
+    assert [jobs for _, _, jobs in (each.prepared for each in layers)] == [1, 0, 0]
 
 
 @pytest.mark.parametrize("readout", ["amplitude", "amplitude_little_endian", "amplitude_one_hot"])
@@ -115,6 +131,12 @@ def test_amplitudes_cannot_be_measured_and_the_bill_is_that_of_z_and_says_so(rea
     told = "\n".join(found.text())
     assert f"readout={readout} cannot be measured on a device: the bill is readout=z's, of the same circuit." in told
     assert found.plain()["notes"] == list(found.notes)
+
+
+@pytest.mark.parametrize(("nodes", "billed_nodes"), [(12, NODES), (40, 40)])
+def test_nodes_enough_for_amplitudes_are_not_enough_for_z(nodes: int, billed_nodes: int) -> None:
+    ours = ways(billed("net/attention=quantum", f"net.attention.nodes={nodes}"))[1]
+    assert ours.forward == LAYERS * HEADS * billed_nodes
 
 
 @pytest.mark.parametrize(
@@ -144,6 +166,29 @@ def test_the_optimizers_circuit_is_its_registers_with_no_gradients_either_way(sc
     registers = {"model": 1, "tensor": len(sizes), "all": -(-sum(sizes) // 4)}[scope]
     assert min(sizes) >= 4  # or a tensor's register would be the tensor
     assert (naive.forward, naive.gradient) == (ours.forward, ours.gradient) == (registers, 0)
+
+
+def test_registers_of_another_width_are_another_job() -> None:
+    # Of five qubits: the 28 tensors' first five, but the head's four biases; or all of them, the last one of two.
+    for scope, registers, jobs in (("tensor", 28, 2), ("all", 16219, 2), ("model", 1, 1)):
+        for way in ways(billed(*CIRCUIT, f"optimizer.scope={scope}", "circuit.n_qubits=5")):
+            assert (way.forward, way.jobs) == (registers, jobs)
+
+
+def test_a_group_out_of_scope_sends_nothing() -> None:
+    weights = [torch.nn.Parameter(torch.ones(8, device="meta")) for _ in range(2)]
+    groups = [{"params": [each]} for each in weights]
+    optimizer = SuperpositionalAdamW(groups, scope="model", perturbation=CircuitPerturbation(Ansatz()))
+    device = OnDevice(1, 1, None)
+    found = module.bill(
+        torch.nn.Identity(), optimizer, batch=None, tokens=None, steps=1, shots=1, device=device, where="a device"
+    )
+    assert [(way.executions, way.jobs) for way in found.ways] == [(1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("overrides", [CIRCUIT, [*CIRCUIT, "optimizer.scope=all"]], ids=" ".join)
+def test_where_the_ways_are_the_same_none_is_said_to_be_cheaper(overrides: list[str]) -> None:
+    assert not any(line.startswith("Ours is") for line in billed(*overrides).text())
 
 
 def test_attention_and_optimizer_add_up() -> None:
@@ -190,6 +235,9 @@ def test_a_device_without_durations_leaves_seconds_unknown_and_never_zero() -> N
 
 def test_assumptions_are_said_with_their_values() -> None:
     assert "Assumed: 250 µs between shots (IBM's default), 2 s a job; no queue." in billed(*QUANTUM).text()
+    # What the device states is not assumed.
+    stated = dataclasses.replace(billed(*QUANTUM), rep_delay=100e-6, rep_delay_stated=True).text()
+    assert stated[-2:] == ["100 µs between shots, as the device states.", "Assumed: 2 s a job; no queue."]
 
 
 def test_the_device_of_the_backend_is_the_one_that_is_billed() -> None:
@@ -217,13 +265,17 @@ def test_the_table_has_a_row_for_each_way_and_period_with_separators() -> None:
 def test_an_epoch_of_unknown_length_has_no_rows() -> None:
     told = "\n".join(dataclasses.replace(billed(*QUANTUM), steps=None).text())
     assert "step, ours" in told
-    assert "epoch" not in told
+    assert "epoch," not in told
+    assert "How many steps an epoch has, the data do not say." in told
+    assert dataclasses.replace(billed(*QUANTUM), steps=None).plain()["per_epoch"] is None
 
 
 def test_plain_is_json_and_has_all_that_is_billed() -> None:
     found = billed(*QUANTUM)
     plain = json.loads(json.dumps(found.plain(), allow_nan=False))
     assert plain["per_step"]["ours"]["device_seconds"] == found.seconds(found.ways[1])
+    for way, step in plain["per_step"].items():
+        assert plain["per_epoch"][way] == {name: 27 * value for name, value in step.items()}
     assert (plain["shots"], plain["steps_per_epoch"], plain["device"]["depth"]) == (1024, 27, 17)
 
 
@@ -244,13 +296,18 @@ def test_durations_are_in_the_unit_that_people_would_use(seconds: float, told: s
     assert duration(seconds) == told
 
 
-def test_attention_without_the_size_of_a_batch_has_no_bill() -> None:
+def test_without_the_size_of_a_batch_the_naive_way_is_left_out_in_words() -> None:
     attention = QuantumAttention(8, 2, readout="z", device="meta")
     optimizer = torch.optim.Adam(attention.parameters())
     for missing in ("batch", "tokens"):
         sizes = {"batch": 1, "tokens": 2} | {missing: None}
-        with pytest.raises(ValueError, match="batch and tokens must be given where there is attention"):
-            module.bill(attention, optimizer, **sizes, steps=None, shots=1, device=OnDevice(1, 1, None), where="a device")
+        found = module.bill(
+            attention, optimizer, **sizes, steps=None, shots=1, device=OnDevice(1, 1, None), where="a device"
+        )
+        assert [way.name for way in found.ways] == ["ours"]
+        assert found.ways[0].forward == 2 * NODES
+        assert "The naive way is left out" in "\n".join(found.text())
+        assert list(found.plain()["per_step"]) == ["ours"]
 
 
 def test_the_issues_numbers_are_these_formulas() -> None:

@@ -406,7 +406,7 @@ def test_measured_sizes_are_sums_of_squares_of_phi_and_of_the_scaled_scores() ->
         ),
         (
             ["net/attention=quantum"],
-            ["readout=amplitude cannot be measured; the curves in measured.png are readout=z's.", "Ours is 1/808 of"],
+            ["readout=amplitude cannot be measured; the curves in measured.png are readout=z's.", "Ours is 1/544 of"],
         ),
         (
             ["net/attention=quantum", "net.attention.readout=z", "backend=ibm", "backend.local=FakeManilaV2"],

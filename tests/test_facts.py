@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from qiskit.providers.fake_provider import GenericBackendV2
-from qiskit.transpiler import CouplingMap
+from qiskit.transpiler import CouplingMap, InstructionProperties
 
 from superpositional.circuits import Ansatz, facts, portrait
 from superpositional.circuits import kept as module
@@ -118,6 +118,17 @@ def test_seconds_of_a_circuit_are_the_devices_own_with_its_measurement() -> None
     deeper = on_device(Ansatz(depth=4), device)
     assert deeper.seconds > found.seconds
     assert deeper.two_qubit_gates == 2 * found.two_qubit_gates == 12
+
+
+@pytest.mark.parametrize("lacks", ["everything", "measure"])
+def test_a_device_that_states_no_durations_leaves_seconds_missing_and_never_zero(lacks: str) -> None:
+    device = line(4, noise_info=lacks != "everything")
+    if lacks == "measure":
+        for qubits in list(device.target["measure"]):
+            device.target.update_instruction_properties("measure", qubits, InstructionProperties(error=0.01))
+    found = on_device(Ansatz(), device)
+    assert found.seconds is None
+    assert found.two_qubit_gates == 6
 
 
 def test_a_device_may_be_wider_than_the_circuit_and_never_narrower() -> None:

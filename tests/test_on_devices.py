@@ -221,6 +221,16 @@ def test_evaluation_and_frozen_angles_run_no_shifted_circuits(monkeypatch: pytes
     assert model.layers[0].self_attn.executions(99) == (68, 0)
 
 
+def test_shared_angles_are_executed_once_and_counted_once() -> None:
+    model, tokens = net(backend=Shots(10), shared_angles=True), torch.randint(20, (2, 7))
+    layers = [layer.self_attn for layer in model.layers]
+    for each in layers:
+        each.measuring = True
+    model(tokens)
+    assert [each.statistics["executions"] for each in layers] == [17 * 33, 0]
+    assert [each.statistics["jobs"] for each in layers] == [1, 0]
+
+
 def test_what_was_prepared_is_used_once() -> None:
     model = net(backend=Shots(10))
     layer = model.layers[0].self_attn

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from superpositional.backends import BACKENDS
 from superpositional.benches.arguments import SUBJECTS
+from superpositional.bill import duration, of_config
 from superpositional.circuits.simulators import SIMULATORS
 from superpositional.modulations import DRAWN
 from superpositional.perturbation import PERTURBATIONS
 from superpositional.report import update_readme, write_report
+from superpositional.show import compose
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -46,6 +49,27 @@ def test_the_examples_run_as_they_stand(capsys) -> None:
 
 def test_the_table_of_simulators_is_the_one_there_is() -> None:
     assert _table("simulator") == set(SIMULATORS)
+
+
+def test_the_table_of_backends_is_what_they_can_do() -> None:
+    (rows,) = re.findall(r"^\| backend \|.*\n\| ---.*\n((?:\|.*\n)+)", README, re.MULTILINE)
+    said = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows.splitlines()]
+    assert {name.strip("`"): tuple(cells) for name, *cells in said} == {
+        name: tuple(kind.capabilities) for name, kind in BACKENDS.items()
+    }
+    assert {path.stem for path in (ROOT / "conf" / "backend").glob("*.yaml")} == set(BACKENDS)
+
+
+def test_the_bill_is_the_one_that_the_command_prints() -> None:
+    bill = of_config(compose(["net/attention=quantum", "net.attention.readout=z", "optimizer=circuit"]))
+    (rows,) = re.findall(r"^\| \| forward \|.*\n\| ---.*\n((?:\|.*\n)+)", README, re.MULTILINE)
+    made = ""
+    for period, times in (("step", 1), ("epoch", bill.steps)):
+        for way in bill.ways:
+            counts = (way.forward, way.gradient, way.jobs, way.executions * bill.shots)
+            numbers = " | ".join(f"{count * times:,}" for count in counts)
+            made += f"| {period}, {way.name} | {numbers} | {duration(bill.seconds(way) * times)} |\n"
+    assert rows == made
 
 
 def _table(head: str) -> set[str]:

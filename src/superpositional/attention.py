@@ -103,10 +103,11 @@ class QuantumAttention(nn.Module):
         self.measuring, self.statistics = False, {}
         self.shot_seed: int | None = None
         self.node_error_AK: Tensor | None = None
-        self.prepared: tuple[Fitted, bool] | None = None  # by run_together
+        # By run_together: the series, whether its circuits ran for this module, and the calls that are counted with it.
+        self.prepared: tuple[Fitted, bool, int] | None = None
         self.measured_coefficients: Tensor | None = None
         self.measured_gradient: Tensor | None = None
-        self._jobs = 0
+        self._executed, self._jobs = True, 1
         made = {"device": device, "dtype": dtype}
         # In the order in which MultiheadAttention draws, so that the same seed gives the same weights.
         self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim, **made))
@@ -232,10 +233,9 @@ class QuantumAttention(nn.Module):
     def coefficients(self) -> Tensor:
         """Phi's Fourier series: ``(A, 2, J)``, of frequencies ``circuits.series.doubled_frequencies`` / 2."""
         if self.prepared is None:
-            found, is_job = self.fitted_at(self.angles, seed=self.next_seed()), True
+            found, self._executed, self._jobs = self.fitted_at(self.angles, seed=self.next_seed()), True, 1
         else:
-            (found, is_job), self.prepared = self.prepared, None
-        self._jobs = int(is_job and self.on_device)
+            (found, self._executed, self._jobs), self.prepared = self.prepared, None
         self.node_error_AK = None if found.error_AK is None else found.error_AK.detach()
         if self.measuring and self.on_device:
             self._keep(found.coefficients_A2J)
@@ -328,7 +328,7 @@ class QuantumAttention(nn.Module):
             "scores": phi_BHNM.numel(),
             "phi_squares": phi_BHNM.float().square().sum(),
             "score_squares": scaled_BHNM.float().square().sum(),
-            "executions": forward + (gradient if torch.is_grad_enabled() else 0),
+            "executions": self._executed * (forward + (gradient if torch.is_grad_enabled() else 0)),
             **({"jobs": self._jobs} if self.on_device else {}),
         }
         self.statistics = {name: self.statistics.get(name, 0) + value for name, value in numbers.items()}
@@ -364,4 +364,4 @@ def run_together(attentions: Iterable[QuantumAttention]) -> None:
         parts = zip(users.values(), found.coefficients_A2J.split(sizes), found.error_AK.split(sizes), strict=True)
         for index, (same, coefficients_A2J, error_AK) in enumerate(parts):
             for place, each in enumerate(same):
-                each.prepared = Fitted(coefficients_A2J, error_AK), index == place == 0
+                each.prepared = Fitted(coefficients_A2J, error_AK), place == 0, int(index == place == 0)

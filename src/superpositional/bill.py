@@ -1,20 +1,22 @@
 """What would a config cost on a real device?
 
-Circuit executions, shots and seconds of a device, for a step and for an epoch: the naive way, in which every score is a
-circuit (eq. 4 of Pamuk et al. 2025 as it reads), and ours, in which a head is a few nodes whatever the batch and the length
-(``circuits.series``). Counts are exact; seconds are an estimate from the device's own durations and two assumptions,
-which are said. Read by ``show``.
+Circuit executions, shots and seconds of a device, for a step of one batch and for an epoch: the naive way, in which every
+score is a circuit (eq. 4 of Pamuk et al. 2025 as it reads), and ours, in which a head is a few nodes whatever the batch and
+the length (``circuits.series``). Counts are exact; seconds are an estimate from the device's own durations and two
+assumptions, which are said. Read by ``show``.
 
 A step's circuits, P angles, D gates that the score enters, T scores of a head and K nodes::
 
-                     forward    gradient to angles    gradient to scores
-    naive, per head  T          2 P T                 2 D T
-    ours, per head   K          2 P K                 0, through the series
+                     forward    gradients to angles and scores    to scores alone, angles frozen
+    naive, per head  T          2 P T                             2 D T
+    ours, per head   K          2 P K                             0, through the series
+
+The score is added to angles, so the circuits that are shifted for these give its gradient too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
@@ -27,9 +29,6 @@ from superpositional.circuits.transpiled import OnDevice
 from superpositional.perturbation import CircuitPerturbation, is_circuit, perturbation_from
 from superpositional.scope import leading, scoped
 from superpositional.term import in_blocks
-
-if TYPE_CHECKING:
-    pass
 
 # Seconds between a job's arrival and its results beside the executions: a guess, for queues differ by orders of magnitude.
 JOB_OVERHEAD = 2.0
@@ -63,12 +62,14 @@ class Bill:
     """What a step costs on a device, and an epoch.
 
     Attributes:
-        ways: the naive one, and ours.
+        ways: the naive one, where it is known, and ours.
         shots: of each execution.
         device: what the circuit is there, and how long it takes.
         where: the device in words.
         steps: of an epoch; None where the data do not say.
         rep_delay, job_overhead: assumed seconds, after each shot and of each job.
+        rep_delay_stated: whether the device states the former, so that it is not assumed.
+        shots_stated: whether the backend has shots, so that they are not.
         notes: what has to be said.
     """
 
@@ -79,6 +80,8 @@ class Bill:
     steps: int | None
     rep_delay: float = REP_DELAY
     job_overhead: float = JOB_OVERHEAD
+    rep_delay_stated: bool = False
+    shots_stated: bool = True
     notes: tuple[str, ...] = ()
 
     def seconds(self, way: Way) -> float | None:
@@ -94,26 +97,30 @@ class Bill:
             "device": {"name": self.where, **self.device._asdict()},
             "steps_per_epoch": self.steps,
             "rep_delay_seconds": self.rep_delay,
+            "rep_delay_stated": self.rep_delay_stated,
             "job_overhead_seconds": self.job_overhead,
             "notes": list(self.notes),
-            "per_step": {
-                way.name: {
-                    "forward": way.forward,
-                    "gradient": way.gradient,
-                    "jobs": way.jobs,
-                    "shots": way.executions * self.shots,
-                    "device_seconds": self.seconds(way),
-                }
-                for way in self.ways
-            },
+            "per_step": self._of(1),
+            "per_epoch": None if self.steps is None else self._of(self.steps),
         }
+
+    def _of(self, steps: int) -> dict[str, dict[str, Any]]:
+        """So many steps of each way."""
+        found = {}
+        for way in self.ways:
+            counts = {"forward": way.forward, "gradient": way.gradient, "jobs": way.jobs}
+            counts |= {"shots": way.executions * self.shots}
+            seconds = self.seconds(way)
+            found[way.name] = {name: count * steps for name, count in counts.items()}
+            found[way.name]["device_seconds"] = None if seconds is None else seconds * steps
+        return found
 
     def text(self) -> list[str]:
         """The bill in lines."""
         device = self.device
         lines = [
             f"On {self.where}: depth {device.depth}, two qubit gates {device.two_qubit_gates}, "
-            + ("no durations stated" if device.seconds is None else f"{1e6 * device.seconds:.3g} µs an execution"),
+            + ("no durations stated" if device.seconds is None else f"{1e6 * device.seconds:,.2f} µs an execution"),
             *self.notes,
         ]
         if not any(way.executions for way in self.ways):
@@ -135,16 +142,22 @@ class Bill:
             )
             for row in rows
         ]
-        naive, ours = self.ways
+        naive, ours = self.ways[0], self.ways[-1]
+        between = f"{1e6 * self.rep_delay:g} µs between shots"
+        assumed = "" if self.rep_delay_stated else f"{between} (IBM's default), "
         ratio = (
-            f"Ours is 1/{naive.executions / ours.executions:,.0f} of the naive way's executions." if naive != ours else ""
+            f"Ours is 1/{naive.executions / ours.executions:,.0f} of the naive way's executions."
+            if naive.executions != ours.executions
+            else ""
         )
         return [
             *lines,
-            f"Executions for {self.shots:,} shots each, evaluation not counted:",
+            f"Executions for {self.shots:,} shots each, {'' if self.shots_stated else 'assumed; '}evaluation not counted:",
             *(f"  {line}".rstrip() for line in aligned),
             *filter(None, [ratio]),
-            f"Assumed: {1e6 * self.rep_delay:g} µs between shots (IBM's default), {self.job_overhead:g} s a job; no queue.",
+            *(["How many steps an epoch has, the data do not say."] if self.steps is None else []),
+            *([f"{between}, as the device states."] if self.rep_delay_stated else []),
+            f"Assumed: {assumed}{self.job_overhead:g} s a job; no queue.",
         ]
 
 
@@ -164,37 +177,40 @@ def bill(
     Args:
         net: its ``QuantumAttention`` modules are counted.
         optimizer: its groups' circuit perturbations are.
-        batch, tokens: sequences of a step, and tokens of each, class token included; needed where there is attention.
+        batch, tokens: sequences of a step, and tokens of each, class token included; None where the data do not say, which
+            leaves the naive way out.
         steps: of an epoch; None where the data do not say.
         shots: of each execution.
         device: what the circuit is on the device (``circuits.transpiled.on_device``).
         where: the device in words.
     """
     attentions = [each for each in net.modules() if isinstance(each, QuantumAttention) and each.circuits]
-    registers = list(_registers(optimizer))
     notes = []
     if attentions and any(is_amplitude(each.readout) for each in attentions):
         notes.append(
             f"readout={attentions[0].readout} cannot be measured on a device: the bill is readout=z's, of the same circuit."
         )
-    if attentions and (batch is None or tokens is None):
-        raise ValueError("batch and tokens must be given where there is attention, got None")
+    unknown = attentions and (batch is None or tokens is None)
+    if unknown:
+        notes.append(
+            "The naive way is left out: the data state no batch_size and max_length, which the scores follow from."
+        )
     naive, ours = Way("naive", 0, 0, 0), Way("ours", 0, 0, 0)
-    for each in attentions:
-        shifted = circuits_of_gradient(each.ansatz) if each.angles.requires_grad else 0
+    for each in [] if unknown else attentions:
+        shifted = circuits_of_gradient(each.ansatz) if each.angles.requires_grad else 2 * each.ansatz.degree
         scores = batch * each.num_heads * tokens**2
-        forward, gradient = scores, scores * (shifted + 2 * each.ansatz.degree)
-        # Values, angles' and scores' gradients of every layer, one after another.
+        forward, gradient = scores, scores * shifted
+        # Values and gradients of every layer, one after another.
         naive = replace(naive, forward=naive.forward + forward, gradient=naive.gradient + gradient, jobs=naive.jobs + 2)
     # Layers that share their angles have their circuits run once.
     for each in {id(each.angles): each for each in attentions}.values():
         shifted = circuits_of_gradient(each.ansatz) if each.angles.requires_grad else 0
-        nodes = each.sets * (each.nodes or series.node_count(each.ansatz, _measurable(each.readout)))
+        # An amplitude's series has fewer coefficients than that of z, which stands in for it.
+        nodes = each.sets * max(each.nodes or 0, series.node_count(each.ansatz, _measurable(each.readout)))
         ours = replace(ours, forward=ours.forward + nodes, gradient=ours.gradient + nodes * shifted, jobs=1)
-    ways = tuple(
-        replace(way, forward=way.forward + sum(registers), jobs=way.jobs + len(registers)) for way in (naive, ours)
-    )
-    return Bill(ways, shots, device, where, steps, notes=tuple(notes))
+    for count, jobs in _registers(optimizer):
+        naive, ours = (replace(way, forward=way.forward + count, jobs=way.jobs + jobs) for way in (naive, ours))
+    return Bill((ours,) if unknown else (naive, ours), shots, device, where, steps, notes=tuple(notes))
 
 
 def duration(seconds: float) -> str:
@@ -205,13 +221,14 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def _registers(optimizer: Optimizer) -> Iterable[int]:
-    """The registers of each group's circuit."""
+def _registers(optimizer: Optimizer) -> Iterator[tuple[int, int]]:
+    """The registers of each group's circuit and their jobs, one for each width: a block's last register may be shorter."""
     for group in optimizer.param_groups:
         if is_circuit(group.get("perturbation")) and group["quantum_weight"] != 0:
             perturbation: CircuitPerturbation = perturbation_from(group["perturbation"])
             views = [leading(each, count) for each, count in scoped(optimizer.param_groups, group)]
-            yield perturbation.registers([sum(view.numel() for view in block) for block in in_blocks(group, views)])
+            sizes = [sum(view.numel() for view in block) for block in in_blocks(group, views)]
+            yield perturbation.registers(sizes), len(perturbation.widths(sizes))
 
 
 def _measurable(readout: str) -> str:
@@ -250,4 +267,5 @@ def of_config(config: Mapping[str, Any]) -> Bill:
         where=f"{where}, {target.name}, transpiled at level {level}",
     )
     rep_delay = getattr(target, "default_rep_delay", None)
-    return found if rep_delay is None else replace(found, rep_delay=rep_delay)
+    found = replace(found, shots_stated=getattr(backend, "shots", None) is not None)
+    return found if rep_delay is None else replace(found, rep_delay=rep_delay, rep_delay_stated=True)

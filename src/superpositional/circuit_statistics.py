@@ -174,16 +174,18 @@ class CircuitStatistics(Callback):
         self.row = {}
 
     def _of_backends(self, trainer: Trainer) -> dict[str, float]:
-        """Shots and jobs of the step; a circuit's registers are one job for each of their widths."""
+        """Shots and jobs of the step; the optimizer's registers are one job for each of their widths."""
         shots = jobs = 0
         for module in self.attentions.values():
             if module.on_device:
                 shots += module.statistics.get("executions", 0) * (getattr(module.backend, "shots", None) or 0)
                 jobs += module.statistics.get("jobs", 0)
+        groups = _groups(trainer)
         for _, group, perturbation in _perturbations(trainer):
             if not isinstance(perturbation.backend, Exact):
+                blocks = in_blocks(group, [leading(parameter, count) for parameter, count in scoped(groups, group)])
+                jobs += len(perturbation.widths([sum(view.numel() for view in block) for block in blocks]))
                 shots += group["statistics"].get("circuits", 0) * (getattr(perturbation.backend, "shots", None) or 0)
-                jobs += 1
         return {name: value for name, value in (("circuit/shots", shots), ("circuit/jobs", jobs)) if value}
 
     def state_dict(self) -> dict[str, Any]:

@@ -118,6 +118,11 @@ class CircuitPerturbation:
         """Circuits of one step, for blocks of so many scalars."""
         return sum(-(-size // self.ansatz.n_qubits) for size in sizes)
 
+    def widths(self, sizes: Sequence[int]) -> set[int]:
+        """How wide these registers are: each width is a call of the backend."""
+        n = self.ansatz.n_qubits
+        return {n for size in sizes if size >= n} | {size % n for size in sizes if size % n}
+
     def __call__(self, blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
         if self._lacks_seed:
             raise ValueError(

@@ -157,7 +157,7 @@ class IBM(Device):
 
     @property
     def takes_seeds(self) -> bool:
-        return self.local is not None and self.primitive == "sampler"
+        return self.local is not None
 
     def target(self, ansatz: Ansatz) -> "BackendV2":
         if self.local is not None:

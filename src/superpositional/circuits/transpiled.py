@@ -105,7 +105,7 @@ def on_device(ansatz: Ansatz, device: "BackendV2", level: int = 1) -> OnDevice:
         ValueError: the device is too narrow.
     """
     from qiskit.circuit import ClassicalRegister, QuantumCircuit
-    from qiskit.circuit.exceptions import CircuitError
+    from qiskit.exceptions import QiskitError
     from qiskit.transpiler import generate_preset_pass_manager
 
     if ansatz.n_qubits > device.num_qubits:
@@ -121,7 +121,7 @@ def on_device(ansatz: Ansatz, device: "BackendV2", level: int = 1) -> OnDevice:
     circuit, whole = passes.run([plain, measured])
     try:
         seconds = whole.estimate_duration(device.target, "s")
-    except CircuitError:
+    except QiskitError:
         # A gate without a duration: nothing is known of the sum.
         seconds = None
     return OnDevice(circuit.depth(), sum(len(each.qubits) == 2 for each in circuit.data), seconds)
