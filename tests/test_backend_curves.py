@@ -1,5 +1,6 @@
 """Do the figures of shots and noise show each arm where its backend puts it, against the same circuit run exactly?"""
 
+import dataclasses
 import json
 import math
 
@@ -106,10 +107,14 @@ def test_the_axes_show_the_points_and_say_n(tmp_path) -> None:
     assert [ax.get_xlabel() for ax in axes] == ["shots"] * 3
     assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["attention (3)"]
     assert [text.get_text() for text in axes[1].get_legend().get_texts()] == ["attention (2)"]
+    # Nobody reached the target: said, and no line.
+    axes = backend_curves.draw(Figure().subplots(1, 3), [dataclasses.replace(by_shots, epochs=())])
+    assert [text.get_text() for text in axes[1].get_legend().get_texts()] == ["attention (0)"]
     assert {text.get_text() for text in axes[2].get_legend().get_texts()} == {"attention (3)", "1/√shots"}
     assert [ax.get_xscale() for ax in axes] == ["log"] * 3
 
 
+@pytest.mark.slow
 def test_the_report_draws_one_for_shots_and_one_for_noise(tmp_path) -> None:
     swept(tmp_path)
     write_report(tmp_path)

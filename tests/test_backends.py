@@ -170,7 +170,7 @@ def test_readout_errors_and_shots_on_noise_are_aers() -> None:
     noise = {"one_qubit": 0.02, "two_qubit": 0.05, "readout_error": 0.1}
     for readout, total in itertools.product(("z", "probability"), (False, True)):
         exact = estimate(Depolarizing(**noise), ansatz, inputs, angles, readout, total=total).mean_BC
-        for backend in (Depolarizing(**noise, shots=4000), Aer(**noise, shots=4000)):
+        for backend in (Depolarizing(**noise, shots=4000), Aer(**noise, shots=4000, method="density_matrix")):
             found = estimate(backend, ansatz, inputs, angles, readout, total=total, seed=3)
             # 40 numbers each; an outcome so rare that none was counted has an estimated error of 0, hence 1 / 4000 more.
             assert ((found.mean_BC - exact).abs() <= 5 * found.error_BC + 1e-3).all()

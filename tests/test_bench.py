@@ -552,6 +552,7 @@ def test_the_machine_is_told_without_its_name() -> None:
     assert os.getcwd() not in json.dumps(told)
 
 
+@pytest.mark.slow
 def test_widths_say_what_works_and_why_not(door, workplace) -> None:
     code, out, err = door("bench", "widths", "--quick", "--out", "here", "--json")
     assert code == 0, err
@@ -572,6 +573,7 @@ def test_widths_stop_where_the_two_do_not_agree(door, workplace, monkeypatch) ->
     assert "differs by" in err
 
 
+@pytest.mark.slow
 def test_widths_give_up_what_takes_too_long_once(monkeypatch, door, workplace) -> None:
     from superpositional.benches import widths
 

@@ -295,6 +295,7 @@ def test_the_optimizers_circuit_records_how_wrong_its_modulation_was(door, workp
     assert 0 < record("noise")["summary"]["circuit/optimizer/modulation_error"] < 0.05
 
 
+@pytest.mark.slow
 def test_a_resumed_run_measures_what_an_uninterrupted_one_does(door, workplace, monkeypatch) -> None:
     ansatz = ["circuit.n_qubits=2", "circuit.depth=1"]
     both = [*SMALL, *ansatz, "optimizer=circuit", "backend=shots", "backend.shots=64", "trainer.max_epochs=2"]
@@ -406,6 +407,7 @@ def test_mistakes_are_not_tried_again(flaky, monkeypatch) -> None:
     assert slept == [0.5, 1.0, 2.0, 4.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_aer_keeps_to_the_threads_of_its_run(threads: int) -> None:
     # Wide enough that Aer would use every core it may.

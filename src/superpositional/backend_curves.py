@@ -79,6 +79,7 @@ def draw(axes: Sequence[Axes], table: Sequence[Line]) -> Sequence[Axes]:
         look = drawn_as(index + 1)
         for ax, points in zip(axes, (line.accuracy, line.epochs, line.error), strict=True):
             if not points:
+                ax.plot([], [], label=f"{line.where} (0)", **look)
                 continue
             x, mean = np.array([point.x for point in points]), np.array([point.mean for point in points])
             # Beside one another where lines share their places.
