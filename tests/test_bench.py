@@ -574,6 +574,20 @@ def test_widths_stop_where_the_two_do_not_agree(door, workplace, monkeypatch) ->
 
 
 @pytest.mark.slow
+def test_widths_take_nan_for_no_agreement_and_go_on_after_a_process_that_was_killed(monkeypatch) -> None:
+    from superpositional.benches import widths
+
+    # Not a circuit each: what another process prints, or that it ends without a word.
+    asked = measuring.Asked(quick=True)
+    monkeypatch.setattr(widths, "AERS", "print('[[0.1], [NaN, NaN]]')")
+    with pytest.raises(Disagreement, match="differs by nan"):
+        widths._one(2, 1, "linear", asked, {}, Book())
+    monkeypatch.setattr(widths, "AERS", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    book = Book()
+    widths._one(2, 1, "linear", asked, {}, book)
+    assert (book.comparisons[0].theirs, book.comparisons[0].missing) == ([], "ended with code -9")
+
+
 def test_widths_give_up_what_takes_too_long_once(monkeypatch, door, workplace) -> None:
     from superpositional.benches import widths
 

@@ -17,6 +17,7 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error
 from torch import Tensor
 
 from superpositional.backends import depolarizing
+from superpositional.benches.measuring import peak_bytes
 from superpositional.circuits import Ansatz
 from superpositional.circuits.ansatz import ENTANGLEMENTS
 from superpositional.circuits.readouts import read
@@ -176,6 +177,20 @@ def test_second_derivatives_are_differences_of_first_ones() -> None:
         assert torch.autograd.gradgradcheck(lambda each, r=reading: r(ansatz, each, **NOISE), angles_BLRQ)
 
 
+def test_what_was_evaluated_without_gradients_can_be_trained_next() -> None:
+    # Lightning validates in inference mode before it trains, and the CNOTs' table is kept from the first call.
+    ansatz = Ansatz(2, 1, entanglement="ring")
+    depolarizing._cnots.cache_clear()
+    angles_BLRQ = drawn(ansatz)
+    with torch.inference_mode():
+        before_BQ = depolarizing.z(ansatz, angles_BLRQ, **NOISE)
+    trained_BLRQ = angles_BLRQ.clone().requires_grad_()
+    after_BQ = depolarizing.z(ansatz, trained_BLRQ, **NOISE)
+    after_BQ.sum().backward()
+    assert (after_BQ == before_BQ).all()
+    assert trained_BLRQ.grad.abs().max() > 0
+
+
 # Batches, precision, size ----------------------------------------------------------------------------------------
 
 
@@ -211,10 +226,28 @@ def test_another_strength_of_noise_or_precision_is_not_answered_from_what_is_kep
     assert depolarizing.z(ansatz, wide_BLRQ.float(), two_qubit=0.1).dtype == torch.float32
 
 
-@pytest.mark.parametrize("n", [20, 30, 200])
+@pytest.mark.parametrize("n", [20, 30, 200, 600])
 @pytest.mark.parametrize("reading", [depolarizing.z, depolarizing.probabilities])
 def test_more_than_memory_holds_is_refused_before_anything_is_allocated(reading, n: int) -> None:
+    # 600: 4 ** 600 is no float.
     ansatz = Ansatz(n, 1)
     wanted = rf"n_qubits={n} needs .* GiB .* are free; choose fewer qubits, or backend=aer with shots"
     with pytest.raises(MemoryError, match=wanted):
         reading(ansatz, torch.zeros(ansatz.angles_shape), **NOISE)
+
+
+def test_the_memory_asked_for_is_that_of_the_cnots_tables_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of one circuit the tables are most of it, so this is what stands between 14 qubits and a process that is killed.
+    ansatz = Ansatz(9, 2)
+    bytes_each = peak_bytes(lambda: depolarizing._cnots.__wrapped__(ansatz, 0.1, torch.float64, torch.device("cpu"))) / 4**9
+    # To the few bytes of what does not grow.
+    assert abs(bytes_each - depolarizing.TABLES) < 1
+
+    class Free:
+        available = 100 * 4**13
+
+    monkeypatch.setattr(depolarizing.psutil, "virtual_memory", Free)
+    monkeypatch.setattr(depolarizing, "_cnots", lambda *_: pytest.fail("allocated"))
+    ansatz = Ansatz(13, 1)
+    with pytest.raises(MemoryError):
+        depolarizing.z(ansatz, torch.zeros(ansatz.angles_shape))
