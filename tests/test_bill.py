@@ -121,7 +121,7 @@ def test_ours_is_what_a_training_step_on_a_backend_executes(settings: dict) -> N
 def test_circuits_of_all_layers_are_one_call() -> None:
     layers = [QuantumAttention(8, 2, readout="z", backend=Shots(1)) for _ in range(3)]
     run_together(layers)
-    assert [jobs for _, _, jobs in (each.prepared for each in layers)] == [1, 0, 0]
+    assert [jobs for _, _, jobs, _ in (each.prepared for each in layers)] == [1, 0, 0]
 
 
 @pytest.mark.parametrize("readout", ["amplitude", "amplitude_little_endian", "amplitude_one_hot"])

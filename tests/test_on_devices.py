@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from superpositional import nets
 from superpositional.attention import QuantumAttention, run_together
@@ -240,6 +241,36 @@ def test_what_was_prepared_is_used_once() -> None:
     assert layer.prepared is None
     layer.shot_seed = 1
     assert not torch.equal(layer.coefficients(), prepared)
+
+
+def test_what_was_prepared_for_other_angles_is_not_used() -> None:
+    layer = attention(backend=Shots(10))
+    layer.shot_seed = 1
+    run_together([layer])
+    with torch.no_grad():
+        layer.angles.add_(1.0)
+    found = layer.coefficients()
+    assert torch.equal(found, layer.coefficients())
+    assert torch.equal(found, layer.fitted_at(layer.angles, seed=1).coefficients_A2J)
+
+
+def test_gradient_checkpointing_measures_again_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    # In a net that leaves each layer to itself.
+    monkeypatch.setattr(QuantumAttention, "on_device", False)
+    results = []
+    for checkpointed in (False, True):
+        model, tokens = net(backend=Shots(100)).eval(), torch.arange(14).reshape(2, 7)
+        for layer in model.layers:
+            layer.self_attn.shot_seed = 4
+        if checkpointed:
+            for layer in model.layers:
+                forward = layer.forward
+                layer.forward = lambda x, forward=forward: checkpoint(forward, x, use_reentrant=False)
+        output = model(tokens)
+        output.sum().backward()
+        results.append([output.detach(), *(parameter.grad for parameter in model.parameters())])
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_layers_on_other_backends_are_other_calls() -> None:

@@ -103,8 +103,9 @@ class QuantumAttention(nn.Module):
         self.measuring, self.statistics = False, {}
         self.shot_seed: int | None = None
         self.node_error_AK: Tensor | None = None
-        # By run_together: the series, whether its circuits ran for this module, and the calls that are counted with it.
-        self.prepared: tuple[Fitted, bool, int] | None = None
+        # By run_together: the series, whether its circuits ran for this module, the calls that are counted with it, and the
+        # version of the angles that it is of.
+        self.prepared: tuple[Fitted, bool, int, int] | None = None
         self.measured_coefficients: Tensor | None = None
         self.measured_gradient: Tensor | None = None
         self._executed, self._jobs = True, 1
@@ -232,10 +233,12 @@ class QuantumAttention(nn.Module):
 
     def coefficients(self) -> Tensor:
         """Phi's Fourier series: ``(A, 2, J)``, of frequencies ``circuits.series.doubled_frequencies`` / 2."""
-        if self.prepared is None:
-            found, self._executed, self._jobs = self.fitted_at(self.angles, seed=self.next_seed()), True, 1
+        prepared, self.prepared = self.prepared, None
+        # Not of a pass that was given up, before the angles changed.
+        if prepared is not None and prepared[3] == self.angles._version:
+            found, self._executed, self._jobs, _ = prepared
         else:
-            (found, self._executed, self._jobs), self.prepared = self.prepared, None
+            found, self._executed, self._jobs = self.fitted_at(self.angles, seed=self.next_seed()), True, 1
         self.node_error_AK = None if found.error_AK is None else found.error_AK.detach()
         if self.measuring and self.on_device:
             self._keep(found.coefficients_A2J)
@@ -364,4 +367,5 @@ def run_together(attentions: Iterable[QuantumAttention]) -> None:
         parts = zip(users.values(), found.coefficients_A2J.split(sizes), found.error_AK.split(sizes), strict=True)
         for index, (same, coefficients_A2J, error_AK) in enumerate(parts):
             for place, each in enumerate(same):
-                each.prepared = Fitted(coefficients_A2J, error_AK), place == 0, int(index == place == 0)
+                job = int(index == place == 0)
+                each.prepared = Fitted(coefficients_A2J, error_AK), place == 0, job, each.angles._version

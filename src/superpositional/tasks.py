@@ -96,9 +96,11 @@ class SeededTask(LightningModule):
 
         From (seed, stage, step, batch) of the ``circuit`` stream: a resumed run measures what an uninterrupted one would.
         """
-        counters = STAGES.index(stage), self.global_step, batch_idx, self.global_rank
-        for index, module in enumerate(each for each in self.net.modules() if hasattr(each, "shot_seed")):
-            module.shot_seed = stream(self.seed, "circuit", *counters, index) if module.backend.stochastic else None
+        # One seed for all layers: their circuits differ, and a layer that is computed again alone measures the same.
+        seed = stream(self.seed, "circuit", STAGES.index(stage), self.global_step, batch_idx, self.global_rank)
+        for module in self.net.modules():
+            if hasattr(module, "shot_seed"):
+                module.shot_seed = seed if module.backend.stochastic else None
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         # Not every batch ends in a step: gradients may be accumulated, or hold an inf.
