@@ -477,6 +477,7 @@ WRONG = [
     (Noisy, {"device": "FakeManilaV2", "n_qubits": 5}, "n_qubits is of device=generic, got n_qubits=5 and device=FakeMan"),
     (Noisy, {"n_qubits": 0}, "n_qubits must be an integer >= 1 or None, got 0"),
     (IBM, {"primitive": "both"}, "primitive must be sampler or estimator, got 'both'"),
+    (IBM, {"options": {"nonsense": 1}}, "options must be those of IBM's sampler, got {'nonsense': 1}: 1 valid"),
     (IBM, {"device": "ibm_x", "local": "FakeManilaV2"}, "device and local exclude each other"),
     (
         Primitive,

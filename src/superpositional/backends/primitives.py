@@ -49,7 +49,7 @@ class Primitive(Device):
     Mitigation of errors is its own, by its options.
 
     Args:
-        target: its class, as ``qiskit.primitives.StatevectorSampler``. Of other packages than Qiskit's only those that
+        target_class: its class, as ``qiskit.primitives.StatevectorSampler``. Of other packages than Qiskit's only those that
             SUPERPOSITIONAL_ALLOW names.
         options: what its constructor gets.
         shots: how often each circuit is measured.
@@ -145,10 +145,13 @@ class IBM(Device):
             mistakes.append(f"device and local exclude each other, got {self.device!r} and {self.local!r}; leave one out")
         if importlib.util.find_spec(RUNTIME) is None:
             mistakes.append(f"backend=ibm needs qiskit-ibm-runtime, which is not installed: {INSTALL}")
-        elif self.local is not None:
-            mistakes.append(bad_snapshot("local", self.local))
-        elif not any(mistakes):
-            mistakes.append(_bad_account())
+        else:
+            if not any(mistakes):
+                mistakes.append(_bad_options(self.primitive, self.options))
+            if self.local is not None:
+                mistakes.append(bad_snapshot("local", self.local))
+            elif not any(mistakes):
+                mistakes.append(_bad_account())
         refuse(mistakes)
 
     @property
@@ -234,6 +237,18 @@ def _is_estimator(name: str) -> bool:
     from superpositional.circuits.qiskit_backend import BaseEstimatorV2
 
     return issubclass(_primitive(name), BaseEstimatorV2)
+
+
+def _bad_options(primitive: str, options: Mapping[str, Any]) -> str | None:
+    """What the primitive has against its options, in its own words."""
+    from qiskit_ibm_runtime.options_models import EstimatorOptions, SamplerOptions
+
+    try:
+        (SamplerOptions if primitive == "sampler" else EstimatorOptions)(**options)
+    except (ValueError, TypeError) as error:
+        told = " ".join(line.strip() for line in str(error).splitlines() if "errors.pydantic.dev" not in line)
+        return f"options must be those of IBM's {primitive}, got {dict(options)!r}: {told}"
+    return None
 
 
 def _bad_account() -> str | None:
