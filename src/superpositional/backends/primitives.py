@@ -49,7 +49,7 @@ class Primitive(Device):
     Mitigation of errors is its own, by its options.
 
     Args:
-        target_class: its class, as ``qiskit.primitives.StatevectorSampler``. Of other packages than Qiskit's only those that
+        target_class: as ``qiskit.primitives.StatevectorSampler``. Of other packages than Qiskit's only those that
             SUPERPOSITIONAL_ALLOW names.
         options: what its constructor gets.
         shots: how often each circuit is measured.
