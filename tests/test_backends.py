@@ -308,20 +308,46 @@ def test_shots_without_a_seed_are_refused(backend: Backend) -> None:
         estimate(backend, Ansatz(), inputs, angles)
 
 
-def test_circuits_of_a_call_are_independent() -> None:
-    # <Z> = -sin(x + tiny) of 2000 circuits that differ by nothing that matters: independent draws have the variance of
-    # one, and neighbours no correlation.
-    ansatz, count, shots = Ansatz(1, 1), 2000, 100
+@pytest.mark.parametrize("backend", SEEDED, ids=named)
+def test_circuits_of_a_call_are_independent(backend: Backend) -> None:
+    # <Z> = -sin(x + tiny) of circuits that differ by nothing that matters: independent draws have the variance of one, and
+    # neighbours no correlation.
+    ansatz, count, shots = Ansatz(1, 1), 400, 100
     inputs = 0.5 + torch.arange(count, dtype=torch.float64)[:, None] * 1e-9
     angles = torch.zeros(ansatz.angles_shape, dtype=torch.float64)
-    for backend in (Shots(shots), Aer(shots=shots)):
-        found = estimate(backend, ansatz, inputs, angles, seed=3).mean_BC[:, 0]
-        exact = -math.sin(0.5)
-        predicted = (1 - exact**2) / shots
-        # The variance of n independent draws has a relative standard error of sqrt(2 / (n - 1)).
-        assert abs(found.var() / predicted - 1) < 4 * (2 / (count - 1)) ** 0.5
-        assert abs(found.mean() - exact) < 4 * (predicted / count) ** 0.5
-        assert torch.corrcoef(torch.stack([found[:-1], found[1:]]))[0, 1].abs() < 4 / count**0.5
+    found = estimate(dataclasses.replace(backend, shots=shots), ansatz, inputs, angles, seed=3).mean_BC[:, 0]
+    # A noisy device's mean is its own.
+    mean = float(found.mean()) if backend in NOISY else -math.sin(0.5)
+    predicted = (1 - mean**2) / shots
+    # The variance of n independent draws has a relative standard error of sqrt(2 / (n - 1)).
+    assert abs(found.var() / predicted - 1) < 4 * (2 / (count - 1)) ** 0.5
+    assert abs(found.mean() - mean) < 4 * (predicted / count) ** 0.5
+    assert torch.corrcoef(torch.stack([found[:-1], found[1:]]))[0, 1].abs() < 4 / count**0.5
+
+
+@pytest.mark.parametrize("backend", [*EXACT, *COUNTED, *ESTIMATED, *NOISY], ids=named)
+def test_an_angle_that_is_not_finite_has_no_value_and_takes_no_other_along(backend: Backend) -> None:
+    ansatz = Ansatz(2, 1)
+    inputs = torch.tensor([[0.3], [torch.nan], [1.2], [torch.inf]], dtype=torch.float64)
+    angles = torch.zeros(ansatz.angles_shape, dtype=torch.float64, requires_grad=True)
+    for gradients in (False, True):
+        with torch.set_grad_enabled(gradients):
+            found = estimate(backend, ansatz, inputs, angles, total=True, seed=0).mean_BC
+            alone = estimate(backend, ansatz, inputs[::2], angles, total=True, seed=0).mean_BC
+        assert found.isnan().squeeze(1).tolist() == [False, True, False, True]
+        assert torch.equal(found[::2], alone)
+    # With nothing to run, nothing is sent: a device would refuse an empty job.
+    assert estimate(backend, ansatz, inputs[1:2], angles, seed=0).mean_BC.isnan().all()
+
+
+@pytest.mark.parametrize("backend", [*EXACT, *COUNTED[:2]], ids=named)
+def test_autocast_takes_no_digit(backend: Backend) -> None:
+    inputs, angles = (each.float() for each in drawn(Ansatz()))
+    should = estimate(backend, Ansatz(), inputs, angles, seed=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = estimate(backend, Ansatz(), inputs, angles, seed=0)
+    assert found.mean_BC.dtype == torch.float32
+    assert torch.equal(found.mean_BC, should.mean_BC)
 
 
 # Gradients -------------------------------------------------------------------------------------------------------

@@ -425,6 +425,36 @@ def test_a_device_that_fails_is_tried_again_and_then_ends_the_run_as_failed(door
     assert (workplace / "count.txt").read_text() == str(10 + 4 + 4 + 1)
 
 
+class Garbled(ValueError, OSError):
+    """As requests' JSONDecodeError: what a gateway answers where a device should."""
+
+
+def test_an_answer_that_was_garbled_on_its_way_is_asked_for_again(monkeypatch) -> None:
+    answers = iter([Garbled("<html>"), Garbled("<html>")])
+
+    def job(*_, **__):
+        if (error := next(answers, None)) is not None:
+            raise error
+        return np.zeros((1, 1)), np.zeros((1, 1))
+
+    slept = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(Aer, "job", job)
+    assert estimate(Aer(), Ansatz(1, 1), torch.zeros(1), torch.zeros(1, 2, 1)).mean_BC == 0
+    assert slept == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("backend", ["exact", "shots", "depolarizing", "aer"])
+def test_a_run_whose_weights_overflow_has_diverged_on_any_backend(door, backend: str) -> None:
+    code, _, err = door(
+        *("train", *SMALL, f"backend={backend}", "optimizer.lr=1e35", "trainer.max_epochs=2", "circuit.depth=1"),
+        *("circuit.n_qubits=1", "data.n_validation=32", "data.n_test=32", "hydra.run.dir=run"),
+    )
+    found = record("run")
+    assert (code, found["status"]) == (1, "diverged"), err
+    assert "is nan at step" in found["error"]
+
+
 def test_mistakes_are_not_tried_again(flaky, monkeypatch) -> None:
     slept = []
     monkeypatch.setattr(time, "sleep", slept.append)

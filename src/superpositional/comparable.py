@@ -60,7 +60,7 @@ def _stamp(run: Run) -> dict[str, str]:
 def machines(runs: Iterable[Run]) -> Iterable[str]:
     """What the runs were made on and by, where that differs: numbers come out a little otherwise on another device."""
     ended = [run for run in runs if run.status in ("done", "diverged")]
-    for key, name in (("device", "devices"), ("kernels", "kernels")):
+    for key, name in (("device", "devices"), ("processor", "processors"), ("kernels", "kernels")):
         counts = Counter(run.record.get(key) or "not said" for run in ended)
         if len(counts) > 1:
             shown = [f"{value} ({number(count, 'run')})" for value, count in counts.items()]

@@ -1,19 +1,37 @@
 """What is left of a sweep for those who did not run it?
 
-Its records in one file, with curves thinned to what figures need: enough to rebuild every published figure, table and
-verdict. Read by cli, which publishes; ``records.load_sweep`` reads it like the runs' own folders.
+Its records in two files, small enough for git: what all runs of the sweep, or of an arm, have in common stands once, and
+curves are thinned to what figures need. Enough to rebuild every published figure, table and verdict, and, by each run's
+``digest``, to tell whether somebody who runs it again gets the same numbers bit for bit. Read by cli, which publishes, and
+by ``rerun``; ``records.load_sweep`` reads what is published like the runs' own folders.
 """
 
+import hashlib
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from superpositional import records
-from superpositional.records import Sweep
+from superpositional.records import Run, Sweep
 
-THINNED_POINTS = 64
+THINNED_POINTS = 40
+# Metrics that a clock or the machine's memory made: no two runs have the same.
+CLOCKS = ("time/", "throughput/", "memory/")
+# Curves that no figure, table or verdict shows; their last values are in the summaries.
+UNSHOWN = (
+    "throughput/",
+    "memory/",
+    "gradient/",
+    "test/",
+    "train/lr",
+    "circuit/executions",
+    "circuit/jobs",
+    "circuit/shots",
+)
 
 
 def publish(sweep: Sweep, folder: Path, *, source: Path | None = None) -> None:
@@ -28,10 +46,24 @@ def publish(sweep: Sweep, folder: Path, *, source: Path | None = None) -> None:
         if (source / place).is_file() and (source / place).resolve() != (folder / place).resolve():
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / place, folder / place)
+    told = [records.plain({"digest": digest(run), **run.record}) for run in sweep.runs]
+    by_arm = {arm: [each for each in told if each["arm"] == arm] for arm in sweep.arms}
+    of_arms = {arm: common(each) for arm, each in by_arm.items() if each}
+    everywhere = common(list(of_arms.values()))
+    grids: list[list[int]] = []
     lines = []
-    for run in sweep.runs:
-        curves = {name: _thin(steps, values) for name, (steps, values) in run.curves.items()}
-        lines.append(json.dumps(records.plain({"record": run.record, "curves": curves}), allow_nan=False) + "\n")
+    for run, record in zip(sweep.runs, told, strict=True):
+        curves = {}
+        for name, (steps, values) in run.curves.items():
+            if name.startswith(UNSHOWN):
+                continue
+            grid, kept = _thin(steps, values)
+            if grid not in grids:
+                grids.append(grid)
+            curves[name] = (grids.index(grid), kept)
+        own = {"arm": run.arm} | without(record, of_arms[run.arm])
+        line = records.plain({"record": own, "curves": curves})
+        lines.append(json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n")
     records.replace_file(folder / "runs.jsonl", "".join(lines))
     plan = {"sweep": sweep.name, "question": sweep.question, "arms": sweep.arms, "seeds": sweep.seeds}
     plan |= {"families": sweep.families}
@@ -42,11 +74,53 @@ def publish(sweep: Sweep, folder: Path, *, source: Path | None = None) -> None:
             plan |= {key: value}
     if sweep.search is not None:
         plan |= {"search": sweep.search, "set_aside": sweep.set_aside}
-    records.write_json(folder / "sweep.json", plan)
+    shared = {"common": everywhere, "common_of_arms": {arm: without(each, everywhere) for arm, each in of_arms.items()}}
+    # Steps on a line each: a list of numbers down a page helps nobody.
+    text = json.dumps(records.plain(plan | shared), indent=1, allow_nan=False)
+    rows = ",\n  ".join(json.dumps(grid) for grid in grids)
+    records.replace_file(folder / "sweep.json", f'{text[:-2]},\n "steps": [\n  {rows}\n ]\n}}\n')
 
 
-def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[list[int], list[float]]:
-    """At most ``THINNED_POINTS`` points of a curve, first and last included; nine significant digits tell any two float32
-    numbers apart."""
+def digest(run: Run) -> str:
+    """SHA-256 of every number that a run logged, in full, but for those of clocks and memory; of a published run, the one
+    that it was published with."""
+    if "digest" in run.record:
+        return run.record["digest"]
+    found = hashlib.sha256()
+    for name in sorted(run.curves):
+        if not name.startswith(CLOCKS):
+            steps, values = run.curves[name]
+            found.update(name.encode() + b"\0" + np.asarray(steps, "<i8").tobytes() + np.asarray(values, "<f8").tobytes())
+    return found.hexdigest()
+
+
+def common(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of these say, mappings within too."""
+    if not each:
+        return {}
+    first, *others = each
+    found = {}
+    for key, value in first.items():
+        if all(key in other and other[key] == value for other in others):
+            found[key] = value
+        elif isinstance(value, Mapping) and all(isinstance(other.get(key), Mapping) for other in others):
+            found[key] = common([value, *(other[key] for other in others)])
+    return found
+
+
+def without(record: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said beyond what is known: ``records.merged(known, without(record, known)) == record``."""
+    found = {}
+    for key, value in record.items():
+        if key not in known:
+            found[key] = value
+        elif value != known[key]:
+            found[key] = without(value, known[key]) if isinstance(value, Mapping) else value
+    return found
+
+
+def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[list[int], list[float | None]]:
+    """At most ``THINNED_POINTS`` points of a curve, first and last included; seven significant digits, so no figure shows
+    it."""
     index = np.unique(np.linspace(0, len(steps) - 1, THINNED_POINTS).round().astype(int)) if len(steps) else []
-    return [int(steps[i]) for i in index], [float(f"{values[i]:.9g}") for i in index]
+    return [int(steps[i]) for i in index], [float(f"{values[i]:.7g}") for i in index]

@@ -15,8 +15,9 @@ imports the other::
                            checkpoints/last.ckpt
     <sweep>/superseded/<arm>/           what made room: runs of another config or code version, or begun anew
 
-A published sweep is the same content in two files, ``sweep.json`` and ``runs.jsonl`` (a JSON line per run, curves
-thinned). No torch here: records are read on any laptop.
+A published sweep is the same content in two files (``published``): ``runs.jsonl``, a JSON line per run with its curves
+thinned, and ``sweep.json`` with what the runs of an arm, or all of them, have in common. No torch here: records are read
+on any laptop.
 """
 
 import csv
@@ -40,6 +41,8 @@ STATUSES = ("done", "diverged", "failed", "interrupted")
 # What plans, judges, speaks or explains but never trains: editing these files leaves every number of a run as it was.
 NEVER_TRAINS = (
     "analysis.py",
+    "backend_curves.py",
+    "bill.py",
     "calibration.py",
     "check.py",
     "claims.py",
@@ -67,6 +70,7 @@ NEVER_TRAINS = (
     "published.py",
     "questions.py",
     "report.py",
+    "rerun.py",
     "search.py",
     "search_figures.py",
     "settings.py",
@@ -83,6 +87,8 @@ NEVER_TRAINS = (
     "sync.py",
     "workspaces.py",
 )
+# Whole rooms of that kind.
+ROOMS_THAT_NEVER_TRAIN = ("benches", "study")
 # Config keys that name, place or show a run but cannot change its numbers.
 PRESENTATION = ("sweep", "arm", "question", "claims", "logger", "resume", "scale")
 # Data sources that name what they hold.
@@ -209,7 +215,7 @@ def code_version(others: Iterable[Path] = ()) -> str:
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".h", ".cpp")):
-        if path.name not in NEVER_TRAINS and path.parent.name != "benches":
+        if path.name not in NEVER_TRAINS and path.parent.name not in ROOMS_THAT_NEVER_TRAIN:
             digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     for name in ("torch", "lightning", "qiskit"):
         # The local label (+cpu, +cu130) names a build of the same version; the device is recorded on its own.
@@ -322,7 +328,7 @@ def load_sweep(folder: str | Path) -> Sweep:
         )
     plan = read_json(folder / "sweep.json")
     if (folder / "runs.jsonl").exists():
-        runs = [_published_run(json.loads(line)) for line in (folder / "runs.jsonl").read_text().splitlines()]
+        runs = [_published_run(json.loads(line), plan) for line in (folder / "runs.jsonl").read_text().splitlines()]
     else:
         paths = [path.parent for path in folder.glob("*/seed-*/record.json")]
         runs = [_run(read_record(path), read_curves(path / "curves.csv")) for path in paths]
@@ -378,12 +384,22 @@ def _run(record: dict[str, Any], curves: dict[str, tuple[np.ndarray, np.ndarray]
     return Run(record["sweep"], record["arm"], record["seed"], record["status"], record, curves)
 
 
-def _published_run(line: dict[str, Any]) -> Run:
+def _published_run(line: dict[str, Any], plan: dict[str, Any]) -> Run:
+    record = merged(merged(plan["common"], plan["common_of_arms"][line["record"]["arm"]]), line["record"])
     curves = {
-        name: (np.array(steps), np.array([math.nan if value is None else value for value in values], dtype=float))
-        for name, (steps, values) in line["curves"].items()
+        name: (
+            np.array(plan["steps"][grid]),
+            np.array([math.nan if value is None else value for value in values], dtype=float),
+        )
+        for name, (grid, values) in line["curves"].items()
     }
-    return _run(line["record"], curves)
+    return _run(record, curves)
+
+
+def merged(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, mappings within too; ``own`` where both say something."""
+    both = {key for key in common if isinstance(common[key], Mapping) and isinstance(own.get(key), Mapping)}
+    return {**common, **own, **{key: merged(common[key], own[key]) for key in both}}
 
 
 def plain(value: Any) -> Any:

@@ -70,7 +70,7 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: str, resume: boo
     resume = found is not None
     torch.set_num_threads(config["threads"])
     # Compiled here if they have not been on this machine, so that no training waits for it.
-    record = opening(config, code) | {"kernels": build.told()}
+    record = opening(config, code) | {"processor": _processor(), "kernels": build.told()}
     measured: dict[str, Any] = {"summary": {}, "sessions": 1, "fit_seconds": 0.0}
     seconds_before, peak_before = 0.0, 0
     if resume:
@@ -188,6 +188,19 @@ def _portable(config: dict[str, Any]) -> dict[str, Any]:
 def _without_paths(text: str) -> str:
     """An error's last line with what stands before each file's name left out: where it lay is this machine's."""
     return ABSOLUTE.sub("", text)
+
+
+def _processor() -> str:
+    """Whose instructions computed, for a result's last bits depend on them: its name, and the widest that torch uses."""
+    import torch
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _load() -> float | None:

@@ -28,8 +28,8 @@ class BackendError(RuntimeError):
 
 
 class Estimate(NamedTuple):
-    """What circuits gave: ``mean_BC`` and the standard error of each, ``error_BC``: 0 where it is exact, NaN where one shot
-    says nothing of it."""
+    """What circuits gave: ``mean_BC`` and the standard error of each, ``error_BC``: 0 where it is exact or all shots
+    agreed, NaN where one shot says nothing of it."""
 
     mean_BC: Tensor
     error_BC: Tensor
@@ -112,13 +112,14 @@ def weights(readout: str, n_qubits: int, *, total: bool) -> Tensor:
     return weight_SQ.sum(1, keepdim=True) if total else weight_SQ
 
 
-def counted(frequency_BS: Tensor, weight_SC: Tensor, shots: int) -> Estimate:
-    """Mean and standard error of what ``shots`` outcomes, in these relative frequencies, count; the variance is the
-    sample's own, with Bessel's correction."""
-    mean_BC = frequency_BS @ weight_SC
+def counted(count_BS: Tensor, weight_SC: Tensor, shots: int) -> Estimate:
+    """Mean and standard error of what ``shots`` outcomes, so many of each, count; the variance is the sample's own, with
+    Bessel's correction."""
+    # Whole numbers: the sum is exact, in whatever order a matrix product takes it for so many rows.
+    mean_BC = (count_BS @ weight_SC) / shots
     # Not the mean of squares less the square of the mean, which would lose a small variance.
     deviation_BSC = weight_SC - mean_BC[:, None]
-    variance_BC = (frequency_BS[..., None] * deviation_BSC.square()).sum(1)
+    variance_BC = (count_BS[..., None] * deviation_BSC.square()).sum(1) / shots
     error_BC = (variance_BC / (shots - 1)).sqrt() if shots > 1 else torch.full_like(mean_BC, torch.nan)
     return Estimate(mean_BC, error_BC)
 

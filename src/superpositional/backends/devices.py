@@ -46,7 +46,9 @@ INSTALL = "pip install 'superpositional[ibm]'"
 # A projector is a sum of 2**Q Paulis.
 PROJECTED = 10
 
-KEPT = "; a run's last checkpoint is kept, and `superpositional train resume=ITS_FOLDER` goes on from it"
+GO_ON = "; a run that has kept a checkpoint goes on from it by `superpositional train resume=ITS_FOLDER`"
+
+OWN = (ValueError, TypeError, MemoryError, ImportError, Warning)
 
 told = logging.getLogger("superpositional")
 
@@ -89,15 +91,16 @@ class Device(Backend):
         for attempt in range(self.retries + 1):
             try:
                 return job()
-            # Of the caller's own making, and the same next time.
-            except (ValueError, TypeError, MemoryError, ImportError, Warning):
-                raise
             # A provider raises what it likes: its own errors, those of its network library, those of its queue.
             except Exception as error:
+                # Of the caller's own making, and the same next time; not an answer that was garbled on its way, which is a
+                # ValueError and an OSError.
+                if isinstance(error, OWN) and (isinstance(error, ImportError) or not isinstance(error, OSError)):
+                    raise
                 why = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
                 if attempt == self.retries:
                     times = f"{self.retries + 1} times" if self.retries else "and was to be tried once (retries=0)"
-                    raise BackendError(f"backend={self.name} failed {times}, at last with {why}{KEPT}") from error
+                    raise BackendError(f"backend={self.name} failed {times}, at last with {why}{GO_ON}") from error
                 wait = self.backoff * 2**attempt
                 told.warning(
                     f"backend={self.name} failed with {why}; attempt {attempt + 2} of {self.retries + 1} in {wait:g} s"

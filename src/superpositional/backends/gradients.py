@@ -35,6 +35,7 @@ def estimate(
 
     The mean is differentiable in inputs and angles: by autograd where the backend allows it, any number of times, and
     elsewhere once, by the parameter-shift rule. Then the call that gives the values has run the shifted circuits too.
+    A circuit with an angle that is not finite has no value: mean and error are NaN, whatever a device would make of it.
 
     Args:
         backend: where the circuits run.
@@ -57,10 +58,12 @@ def estimate(
     if math.prod(batch) == 0:
         empty = flat_BLRQ.flatten(1)[:, :1].expand(-1, numbers)  # and still part of the graph
         return Estimate(empty.reshape(*batch, numbers), torch.zeros_like(empty).reshape(*batch, numbers))
-    if backend.differentiates or not (flat_BLRQ.requires_grad and torch.is_grad_enabled()):
-        found = backend.run(ansatz, flat_BLRQ, readout, total=total, seed=seed)
-    else:
-        found = Estimate(*_Shifted.apply(flat_BLRQ, backend, ansatz, readout, total, seed))
+    # Under autocast a simulator's matrix products would be of half precision.
+    with torch.autocast(flat_BLRQ.device.type, enabled=False):
+        if backend.differentiates or not (flat_BLRQ.requires_grad and torch.is_grad_enabled()):
+            found = _run(backend, ansatz, flat_BLRQ, readout, total, seed)
+        else:
+            found = Estimate(*_Shifted.apply(flat_BLRQ, backend, ansatz, readout, total, seed))
     return Estimate(*(each.reshape(*batch, numbers) for each in found))
 
 
@@ -78,13 +81,29 @@ def with_shifts(ansatz: Ansatz, gate_angles_BLRQ: Tensor) -> Tensor:
     return torch.cat([gate_angles_BLRQ, *moved])
 
 
+def _run(
+    backend: Backend, ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, total: bool, seed: int | None
+) -> Estimate:
+    """``backend.run`` of the circuits whose angles are all finite; the others have no value."""
+    finite_B = gate_angles_BLRQ.detach().flatten(1).isfinite().all(1)
+    if backend.differentiates or finite_B.all():
+        return backend.run(ansatz, gate_angles_BLRQ, readout, total=total, seed=seed)
+    shape = len(finite_B), 1 if total else ansatz.n_qubits
+    found = Estimate(*(gate_angles_BLRQ.new_full(shape, torch.nan) for _ in range(2)))
+    if finite_B.any():
+        known = backend.run(ansatz, gate_angles_BLRQ[finite_B], readout, total=total, seed=seed)
+        for all_BC, known_BC in zip(found, known, strict=True):
+            all_BC[finite_B] = known_BC
+    return found
+
+
 class _Shifted(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx, gate_angles_BLRQ: Tensor, backend: Backend, ansatz: Ansatz, readout: str, total: bool, seed: int | None
     ):
         batch = len(gate_angles_BLRQ)
-        found = backend.run(ansatz, with_shifts(ansatz, gate_angles_BLRQ.detach()), readout, total=total, seed=seed)
+        found = _run(backend, ansatz, with_shifts(ansatz, gate_angles_BLRQ.detach()), readout, total, seed)
         up_PBC, down_PBC = found.mean_BC[batch:].unflatten(0, (2, ansatz.num_parameters, batch)).unbind(0)
         ctx.save_for_backward((up_PBC - down_PBC) / 2)
         ctx.shape = gate_angles_BLRQ.shape

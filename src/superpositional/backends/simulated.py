@@ -162,14 +162,14 @@ def _measured(ansatz, gate_angles_BLRQ, readout, total, shots, seed, probabiliti
     parts = []
     for part in _parts(wide_BLRQ, size):
         probability_BS = probabilities(part).cpu()
-        frequency_BS = draw(probability_BS, shots, seed, part.flatten(1).numpy(force=True))
-        parts.append(counted(frequency_BS, weight_SC, shots))
+        count_BS = draw(probability_BS, shots, seed, part.flatten(1).numpy(force=True))
+        parts.append(counted(count_BS, weight_SC, shots))
     mean_BC, error_BC = (torch.cat(each).to(gate_angles_BLRQ) for each in zip(*parts, strict=True))
     return Estimate(mean_BC, error_BC)
 
 
 def draw(probability_BS: Tensor, shots: int, seed: int, identity_BP: np.ndarray) -> Tensor:
-    """Relative frequencies ``(B, S)`` of ``shots`` outcomes of each row, from a stream of its own: a counter-based
+    """How often each outcome came, ``(B, S)``, of ``shots`` for each row, from a stream of its own: a counter-based
     generator (Philox) whose key is a hash of the seed and of what identifies the row."""
     found_BS = np.empty(probability_BS.shape)
     generator = np.random.Generator(np.random.Philox(0))
@@ -183,4 +183,4 @@ def draw(probability_BS: Tensor, shots: int, seed: int, identity_BP: np.ndarray)
         start["state"]["key"] = np.frombuffer(key, dtype=np.uint64)
         generator.bit_generator.state = start
         found_BS[row] = generator.multinomial(shots, exact_BS[row])
-    return torch.from_numpy(found_BS / shots)
+    return torch.from_numpy(found_BS)

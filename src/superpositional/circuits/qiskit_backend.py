@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit import ClassicalRegister, ParameterVector
-from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2, StatevectorSampler
 from qiskit.providers import BackendV2
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp, Statevector
@@ -145,6 +145,15 @@ def aer_expectations(
 def is_primitive(kind: Any) -> bool:
     """Whether a class offers one of Qiskit's V2 primitives."""
     return isinstance(kind, type) and issubclass(kind, (BaseSamplerV2, BaseEstimatorV2))
+
+
+def dice(kind: type, seed: int) -> np.random.Generator | int:
+    """What the constructor of a primitive takes for a seed: 32 bits, as a rule.
+
+    Qiskit's own sampler starts an integer's dice anew for each circuit of a job, so that all of them would err alike; a
+    generator goes on.
+    """
+    return np.random.default_rng(seed) if issubclass(kind, StatevectorSampler) else seed % 2**32
 
 
 def sampled(
