@@ -1,5 +1,6 @@
 """Does a record say what happened, whole or not at all, and read back as it was written?"""
 
+import dataclasses
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from superpositional import records
-from superpositional.published import THINNED_POINTS, publish
+from superpositional.published import CLOCKS, THINNED_POINTS, UNSHOWN, WHOLE_POINTS, digest, publish
 from superpositional.records import (
     NEVER_TRAINS,
     PRESENTATION,
@@ -418,31 +419,31 @@ def test_a_published_sweep_has_the_same_plan_and_records_exactly(published):
     assert (read.name, read.question, read.arms, read.seeds) == (whole.name, whole.question, whole.arms, whole.seeds)
     assert read.missing == whole.missing == [("blue", 0)]
     assert runs(read) == runs(whole)
-    assert [run.record for run in read.runs] == [run.record for run in whole.runs]
+    assert [run.record for run in read.runs] == [{"digest": digest(run), **run.record} for run in whole.runs]
 
 
 def test_a_published_sweep_keeps_every_validation(published):
     for whole, read in zip(*(sweep.runs for sweep in published), strict=True):
-        assert set(read.curves) == set(whole.curves)
+        assert set(read.curves) == {name for name in whole.curves if not name.startswith(UNSHOWN)}
         if "val/accuracy" in whole.curves:
             steps, values = whole.curves["val/accuracy"]
-            assert len(steps) <= THINNED_POINTS
+            assert len(steps) <= WHOLE_POINTS
             assert read.curves["val/accuracy"][0].tolist() == steps.tolist()
-            # Seven significant digits are kept: half a unit of the seventh.
-            np.testing.assert_allclose(read.curves["val/accuracy"][1], values, rtol=5e-7, atol=0)
+            # Nine significant digits are kept, half a unit of the ninth.
+            np.testing.assert_allclose(read.curves["val/accuracy"][1], values, rtol=5e-9, atol=0)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 63, 64, 65, 100, 127, 128, 300])
-def test_a_thinned_curve_has_the_first_and_the_last_point_and_at_most_64(folder, steps):
+@pytest.mark.parametrize("steps", [1, 2, 39, 40, 64, 65, 100, 127, 128, 300])
+def test_a_short_curve_is_whole_and_a_long_one_keeps_its_first_and_last_point_and_as_many_between(folder, steps):
     write_run(folder, "red", 0, steps=steps)
     (whole,) = load_sweep(folder).runs
     publish(load_sweep(folder), folder.parent / "published")
     (read,) = load_sweep(folder.parent / "published").runs
     kept, values = read.curves["train/loss"]
-    assert len(kept) == min(steps, THINNED_POINTS)
+    assert len(kept) == (steps if steps <= WHOLE_POINTS else THINNED_POINTS)
     assert (kept[0], kept[-1]) == (1, steps)
     assert (np.diff(kept) > 0).all()
-    # What is kept are points of the curve, not averages; nine significant digits.
+    # What is kept are points of the curve, not averages; seven significant digits, half a unit of the seventh.
     np.testing.assert_allclose(values, whole.curves["train/loss"][1][kept - 1], rtol=5e-7, atol=0)
 
 
@@ -462,3 +463,32 @@ def test_publishing_what_was_published_changes_no_byte(published, tmp_path):
         original = tmp_path / "published" / "colours" / name
         assert (tmp_path / "again" / name).read_bytes() == original.read_bytes()
     assert visible_and_hidden(tmp_path / "again") == ["runs.jsonl", "sweep.json"]
+
+
+def test_what_runs_have_in_common_stands_once(published, tmp_path):
+    lines = (tmp_path / "published" / "colours" / "runs.jsonl").read_text().splitlines()
+    plan = json.loads((tmp_path / "published" / "colours" / "sweep.json").read_text())
+    assert plan["common"]["schema"] == records.SCHEMA
+    assert all("schema" not in json.loads(line)["record"] for line in lines)
+    # Steps of the curves, too.
+    grids = [tuple(grid) for grid in plan["steps"]]
+    assert len(set(grids)) == len(grids)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [("train/loss", True), ("time/train_seconds", False), *((f"{each}x", False) for each in CLOCKS)]
+)
+def test_a_digest_is_of_every_number_but_the_clocks(folder, name, changes):
+    write_run(folder, "red", 0, steps=100)
+    (run,) = load_sweep(folder).runs
+    before, after = (
+        digest(dataclasses.replace(run, curves={**run.curves, name: (np.array([101]), np.array([value]))}))
+        for value in (1.0, math.nextafter(1.0, 2))
+    )
+    assert (before != after) is changes
+
+
+def test_a_published_run_has_the_digest_of_the_whole_one(published):
+    whole, read = published
+    assert [digest(run) for run in read.runs] == [digest(run) for run in whole.runs]
+    assert len({digest(run) for run in whole.runs}) == len(whole.runs)

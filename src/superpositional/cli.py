@@ -141,6 +141,21 @@ def parser() -> argparse.ArgumentParser:
     circuit.add_argument(
         "--out", type=Path, default=Path("outputs/circuit"), metavar="FOLDER", help="where to write (default: %(default)s)"
     )
+    rerun = commands.add_parser(
+        "rerun",
+        help="one recorded run again: does it come out the same, bit for bit?",
+        description="Train one run of a sweep anew, from the config that its record holds, and hold every number that it "
+        "logs to the recorded ones. They are the same on the same processor with the same versions; where they are not, "
+        "what is different is said. Exits with 0 if they are, else with 1.",
+        epilog="example: superpositional rerun outputs/published/paper_classification lambda_0.5 2007",
+    )
+    rerun.add_argument("sweep", help="a sweep's name under outputs/, or its folder; a published one")
+    rerun.add_argument("arm", help="as in the sweep's file")
+    rerun.add_argument("seed", type=int, help="one of its seeds")
+    rerun.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="data.path=...: where things lie here")
+    rerun.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where the run goes (default: outputs/rerun/SWEEP/ARM/seed-SEED)"
+    )
     benches.add(commands)
     sync = commands.add_parser(
         "sync",
@@ -194,6 +209,7 @@ def _main(arguments: Sequence[str] | None) -> None:
         "dashboard": _dashboard,
         "calibrate": _calibrate,
         "plan": _plan,
+        "rerun": _rerun,
         "sync": _sync,
     }
     return commands[options.command](options)
@@ -294,6 +310,24 @@ def _plan(options: argparse.Namespace) -> None:
         power.curves(ax, effects, family)
         files = ink.save(figure, options.out / "power", {"family": str(family)})
     sys.stdout.write(f"{text}\n{', '.join(map(str, [options.out / 'plan.md', *files]))}\n")
+
+
+def _rerun(options: argparse.Namespace) -> None:
+    from superpositional.config import ConfigError
+    from superpositional.records import Unreadable
+    from superpositional.rerun import rerun
+    from superpositional.train import refuse
+
+    folder = _folder(options.sweep)
+    out = options.out or Path("outputs", "rerun", folder.name, options.arm, f"seed-{options.seed}")
+    try:
+        found = rerun(folder, options.arm, options.seed, out, options.overrides)
+    except ConfigError as error:
+        refuse(error)
+    except (FileNotFoundError, Unreadable) as error:
+        refuse(ConfigError([str(error)]))
+    sys.stdout.write(f"{found.text}\n{out}\n")
+    sys.exit(0 if found.same else 1)
 
 
 def _calibrate(options: argparse.Namespace) -> None:

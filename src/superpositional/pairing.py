@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from superpositional import analysis, inference
-from superpositional.analysis import Measure, Outcomes, name_seeds, number
+from superpositional.analysis import Measure, Outcomes, name_seeds
 from superpositional.claims import DIVERGED, Claim
 from superpositional.records import Run, Sweep
 
@@ -20,7 +20,8 @@ from superpositional.records import Run, Sweep
 class Side:
     """An arm's value for each seed that has one, and the seeds that have none by reason.
 
-    Of times to a target: ``missed`` runs stand with the length of training, ``late`` ones reached it after another's end.
+    Of times to a target: ``missed`` runs stand with the length of training, and so do ``late`` ones, which reached it after
+    another's end: up to there all runs were watched, so the mean of what each has by then is one of all (restricted).
     """
 
     values: Mapping[int, float]
@@ -104,12 +105,7 @@ def telltale(claim: Claim, arm: Side, baseline: Side) -> Iterable[str]:
     """Why times to a target cannot tell these arms apart, whatever a test says."""
     if not claim.to_target or not arm.values or not baseline.values:
         return
-    if late := arm.late + baseline.late:
-        yield (
-            f"{number(late, 'run')} reached the target after the shortest run of the comparison had ended, so no length of "
-            "training serves all; compare epochs to the target, and seconds per epoch"
-        )
-    elif len({*arm.values.values(), *baseline.values.values()}) == 1:
+    if len({*arm.values.values(), *baseline.values.values()}) == 1:
         what = "no run reached the target" if arm.missed else "every run reached the target at the same moment"
         yield f"{what}: this tells nothing of the arms; choose callbacks.convergence.target or validate more often"
 

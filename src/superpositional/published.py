@@ -18,6 +18,9 @@ import numpy as np
 from superpositional import records
 from superpositional.records import Run, Sweep
 
+# A curve of so many points at most is kept whole, so that losses that are equal bit for bit still are; a longer one is
+# thinned to what a figure shows.
+WHOLE_POINTS = 64
 THINNED_POINTS = 40
 # Metrics that a clock or the machine's memory made: no two runs have the same.
 CLOCKS = ("time/", "throughput/", "memory/")
@@ -35,7 +38,7 @@ UNSHOWN = (
 
 
 def publish(sweep: Sweep, folder: Path, *, source: Path | None = None) -> None:
-    """Write a sweep's records as ``sweep.json`` and ``runs.jsonl``, curves thinned to ``THINNED_POINTS`` points.
+    """Write a sweep's records as ``sweep.json`` and ``runs.jsonl``, long curves thinned to ``THINNED_POINTS`` points.
 
     Args:
         source: the sweep's own folder, for what its runs have left in files: answers of language models are copied.
@@ -46,7 +49,8 @@ def publish(sweep: Sweep, folder: Path, *, source: Path | None = None) -> None:
         if (source / place).is_file() and (source / place).resolve() != (folder / place).resolve():
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / place, folder / place)
-    told = [records.plain({"digest": digest(run), **run.record}) for run in sweep.runs]
+    # Sorted, so that what is read back is published again byte for byte.
+    told = [dict(sorted(records.plain({"digest": digest(run), **run.record}).items())) for run in sweep.runs]
     by_arm = {arm: [each for each in told if each["arm"] == arm] for arm in sweep.arms}
     of_arms = {arm: common(each) for arm, each in by_arm.items() if each}
     everywhere = common(list(of_arms.values()))
@@ -120,7 +124,9 @@ def without(record: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, An
 
 
 def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[list[int], list[float | None]]:
-    """At most ``THINNED_POINTS`` points of a curve, first and last included; seven significant digits, so no figure shows
-    it."""
-    index = np.unique(np.linspace(0, len(steps) - 1, THINNED_POINTS).round().astype(int)) if len(steps) else []
+    """A short curve with the nine significant digits that tell any two float32 numbers apart; of a longer one some points,
+    first and last included, with seven."""
+    if len(steps) <= WHOLE_POINTS:
+        return [int(step) for step in steps], [float(f"{value:.9g}") for value in values]
+    index = np.unique(np.linspace(0, len(steps) - 1, THINNED_POINTS).round().astype(int))
     return [int(steps[i]) for i in index], [float(f"{values[i]:.7g}") for i in index]

@@ -110,6 +110,52 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
         if declared is not None:
             raise ReportError(f"{sweep.name} is a search, whose seeds select and do not test; judge claims on other seeds")
         return _search_report(sweep, folder, out)
+    return _write(findings(folder, declared=declared), out)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a sweep's records say, before any of it is drawn or written.
+
+    ``rows`` are the table of arms; ``captioned`` the others that there are, by name, each with its caption; ``content`` the
+    claims as declared, ``judged`` their verdicts; ``apart`` and ``terms`` of losses; ``answered`` question by question.
+    """
+
+    sweep: Sweep
+    measures: tuple[Measure, ...]
+    arms: dict[Measure, list[analysis.Outcomes]]
+    comparisons: dict[Measure, list[Comparison]]
+    found: list[curves.Curve]
+    content: dict[str, Any] | None
+    judged: list[Verdict]
+    apart: list[curves.Departure]
+    terms: list[curves.Term]
+    answered: list[questions.Paired]
+    caption: str
+    lead: str
+    rows: tables.Rows
+    captioned: dict[str, tuple[str, tables.Rows]]
+
+    @property
+    def sentences(self) -> list[str]:
+        """Each verdict and comparison in one, with n; those against the placebo too."""
+        said = [verdict.sentence for verdict in self.judged]
+        said += [comparison.sentence for measure in self.measures for comparison in self.comparisons[measure]]
+        # The control of each baseline, at the same swept values.
+        held = [arm for arm in self.sweep.arms if self.sweep.baseline(arm) != arm]
+        controls = {self.sweep.baseline(arm): arm for arm in held if arm.split(",")[0] == CONTROL}
+        rest = [(arm, controls.get(self.sweep.baseline(arm), arm)) for arm in held]
+        said += [analysis.compare(self.sweep, arm, self.measures[0], to).sentence for arm, to in rest if to != arm]
+        return said + questions.sentences(self.answered)
+
+
+def findings(folder: str | Path, *, declared: str | Path | None = None) -> Findings:
+    """Everything that the records of a sweep, which is no search, say.
+
+    Raises:
+        FileNotFoundError, ReportError: as ``write_report``.
+    """
+    sweep = load_sweep(folder)
     _check_begun(sweep, folder)
     measures = analysis.measures(sweep)
     found = curves.learning_curves(sweep, measures[0].along)
@@ -130,24 +176,42 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
     of_loss = measures[0].along == analysis.LOSS_BY_STEP
     apart = curves.departures(sweep) if of_loss else []
     terms = curves.terms(sweep, apart) if of_loss else []
-    caption = wording.caption(sweep, comparisons)
-    rows = tables.arm_rows(arms, comparisons)
-    drawn = _draw(sweep, found, comparisons[measures[0]], judged, apart)
-    files = _save(drawn, out / "figures", wording.provenance(sweep))
-    said = wording.claims_caption(sweep, judged, content)
-    lead = wording.lead(sweep, comparisons, judged, terms, answered)
     captioned = {
-        "claims": (said, tables.claim_rows(judged)),
+        "claims": (wording.claims_caption(sweep, judged, content), tables.claim_rows(judged)),
         "attribution": (wording.ATTRIBUTION, tables.attribution_rows(judged)),
         "term": (wording.TERM, tables.term_rows(terms)),
         "questions": (questions.RULE, questions.rows(answered)),
     }
-    captioned = {name: each for name, each in captioned.items() if len(each[1]) > 1}
+    return Findings(
+        sweep,
+        measures,
+        arms,
+        comparisons,
+        found,
+        content,
+        judged,
+        apart,
+        terms,
+        answered,
+        caption=wording.caption(sweep, comparisons),
+        lead=wording.lead(sweep, comparisons, judged, terms, answered),
+        rows=tables.arm_rows(arms, comparisons),
+        captioned={name: each for name, each in captioned.items() if len(each[1]) > 1},
+    )
+
+
+def _write(said: Findings, out: Path) -> Report:
+    sweep, rows, caption, captioned, judged = said.sweep, said.rows, said.caption, said.captioned, said.judged
+    drawn = _draw(said)
+    files = _save(drawn, out / "figures", wording.provenance(sweep))
     shown = {name: f"{words}\n\n{tables.markdown(each)}" for name, (words, each) in captioned.items()}
     results = f"{caption}\n\n{tables.markdown(rows)}"
+    of_loss = said.measures[0].along == analysis.LOSS_BY_STEP
     texts = {
-        "tables/results.md": "\n\n".join([lead, results, *(shown[n] for n in EXTRA if n in shown)]) if of_loss else results,
-        "tables/results.csv": tables.arms_csv(arms, comparisons),
+        "tables/results.md": "\n\n".join([said.lead, results, *(shown[n] for n in EXTRA if n in shown)])
+        if of_loss
+        else results,
+        "tables/results.csv": tables.arms_csv(said.arms, said.comparisons),
         "tables/results.tex": tables.tex(rows, caption, sweep.name),
     }
     for name, (words, each) in captioned.items():
@@ -155,30 +219,20 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
         texts[f"tables/{name}.tex"] = tables.tex(each, words, f"{sweep.name}-{name}")
     if judged:
         texts["tables/claims.csv"] = tables.claims_csv(judged)
-    if terms:
-        texts["tables/term.csv"] = tables.terms_csv(terms)
+    if said.terms:
+        texts["tables/term.csv"] = tables.terms_csv(said.terms)
     if "questions" in captioned:
-        texts["tables/questions.csv"] = questions.to_csv(answered)
-    sentences = [verdict.sentence for verdict in judged]
-    sentences += [comparison.sentence for measure in measures for comparison in comparisons[measure]]
-    # The control of each baseline, at the same swept values.
-    controls = {sweep.baseline(arm): arm for arm in held if arm.split(",")[0] == CONTROL}
-    rest = [(arm, controls.get(sweep.baseline(arm), arm)) for arm in held]
-    sentences += [analysis.compare(sweep, arm, measures[0], to).sentence for arm, to in rest if to != arm]
-    sentences += (by_question := questions.sentences(answered))
-    words = wording.shown(found[0], measures[0], apart)
-    texts["index.html"] = _page(
-        sweep, lead, judged, rows, caption, captioned, drawn, words, sentences, by_question, measures
-    )
+        texts["tables/questions.csv"] = questions.to_csv(said.answered)
+    texts["index.html"] = _page(said, drawn)
     told = {dashboard.VERDICTS: captioned.get("claims", ("", [])), dashboard.DIFFERENCES: (caption, rows)}
-    board = dashboard.of(sweep, lead=lead, tables=told, provenance=wording.provenance(sweep))
+    board = dashboard.of(sweep, lead=said.lead, tables=told, provenance=wording.provenance(sweep))
     texts["dashboard.html"] = dashboard_page.render(sweep, board)
     for name, text in texts.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
         files.append(path)
-    write_json(out / "claims.json", _claims_json(sweep, judged, content))
+    write_json(out / "claims.json", _claims_json(sweep, judged, said.content))
     files.append(out / "claims.json")
     # What an earlier report said and this one does not, of other claims, must not stand beside it.
     possible = [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("md", "csv", "tex")]
@@ -189,15 +243,15 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
         sweep.name,
         caption,
         tables.markdown(rows),
-        lead,
-        tuple(sentences),
+        said.lead,
+        tuple(said.sentences),
         tuple(files),
         claims=shown.get("claims", ""),
         attribution=shown.get("attribution", ""),
         term=shown.get("term", ""),
-        answers=shown.get("questions", "\n".join(by_question)),
+        answers=shown.get("questions", "\n".join(questions.sentences(said.answered))),
         verdicts=tuple(judged),
-        declared=content,
+        declared=said.content,
         board=board,
     )
 
@@ -247,11 +301,11 @@ def _claims_json(sweep: Sweep, judged: list[Verdict], content: dict[str, Any] | 
     }
 
 
-def _draw(
-    sweep: Sweep, found: list, comparisons: list[Comparison], judged: list[Verdict], apart: list[curves.Departure]
-) -> dict[str, Any]:
+def _draw(said: Findings) -> dict[str, Any]:
     """Every figure by its file's name, in the order in which a reader meets them."""
-    along = analysis.measures(sweep)[0].along
+    sweep, found, judged, apart = said.sweep, said.found, said.judged, said.apart
+    comparisons = said.comparisons[said.measures[0]]
+    along = said.measures[0].along
     note = wording.note(sweep)
     lines = 0.15 * (note.count("\n") + bool(note))
     names = [analysis.label(arm) for arm in sweep.arms]
@@ -297,33 +351,24 @@ def _save(drawn: dict[str, Any], out: Path, provenance: dict[str, str]) -> list[
         return [path for name, figure in drawn.items() for path in ink.save(figure, out / name, provenance)]
 
 
-def _page(
-    sweep: Sweep,
-    lead: str,
-    judged: list[Verdict],
-    rows: tables.Rows,
-    caption: str,
-    captioned: dict[str, tuple[str, tables.Rows]],
-    drawn: dict[str, Any],
-    words: dict[str, str],
-    sentences: list[str],
-    by_question: list[str],
-    measures: tuple[Measure, ...],
-) -> str:
+def _page(said: Findings, drawn: dict[str, Any]) -> str:
+    sweep, judged = said.sweep, said.judged
+    words = wording.shown(said.found[0], said.measures[0], said.apart)
     with ink.style():
         shown = {
             name: page.figure(ink.svg(figure, f"{sweep.name}-{name}"), words[name], wide=name in WIDE)
             for name, figure in drawn.items()
         }
-    told = {name: (page.table(each), text) for name, (text, each) in captioned.items()}
-    claimed, said = told.get("claims", ("", ""))
+    told = {name: (page.table(each), text) for name, (text, each) in said.captioned.items()}
+    claimed, rule = told.get("claims", ("", ""))
     attributed, term, answered = (
         page.paragraph(told[name][1]) + told[name][0] if name in told else ""
         for name in ("attribution", "term", "questions")
     )
     says = [(verdict.claim.id, f"{verdict.claim.says}. {verdict.claim.source}".strip()) for verdict in judged]
     claims_said = page.bullets([f"**{name}**: {text}" for name, text in dict(says).items()], "What is claimed")
-    head = page.paragraph(lead, "lead") + page.paragraph(
+    by_question = questions.sentences(said.answered)
+    head = page.paragraph(said.lead, "lead") + page.paragraph(
         f"{wording.title(sweep)} {analysis.progress(sweep).capitalize()}.", "dim"
     )
     head += page.link("dashboard.html", "The dashboard", "of every logged scalar, by arm and by what was swept.")
@@ -333,19 +378,22 @@ def _page(
     sections = [
         (
             "Verdicts",
-            claimed + shown.get("claims", "") + claims_said + page.paragraph(said, "dim")
+            claimed + shown.get("claims", "") + claims_said + page.paragraph(rule, "dim")
             if judged
             else page.paragraph("No claim was declared with this sweep."),
         ),
         ("Attribution", attributed),
         ("Learning curves", "".join(shown.get(name, "") for name in along)),
-        ("Paired differences", shown.get("paired_differences", "") + page.table(rows) + page.paragraph(caption, "dim")),
+        (
+            "Paired differences",
+            shown.get("paired_differences", "") + page.table(said.rows) + page.paragraph(said.caption, "dim"),
+        ),
         ("Question by question", answered or "".join(map(page.paragraph, by_question))),
         ("Time to target", shown.get("time_to_target", "")),
         ("Shots and noise", "".join(shown.get(f"by_{backend}", "") for backend in backend_curves.ALONG)),
         ("The quantum term", shown.get("perturbation_ratio", "") + term),
-        ("In sentences", page.bullets(sentences, "Each comparison in a sentence, with n")),
-        ("Runs", page.table(tables.run_rows(sweep, measures))),
+        ("In sentences", page.bullets(said.sentences, "Each comparison in a sentence, with n")),
+        ("Runs", page.table(tables.run_rows(sweep, said.measures))),
         ("Tuning ledger", page.table(tables.tuning_rows(sweep))),
         ("Environment", environment + page.paragraph(command, "dim")),
     ]

@@ -235,6 +235,11 @@ def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
     if usable and claim.published is not None and (missed := arm.missed + baseline.missed):
         censored = f"{number(missed, 'run')} {'is' if missed == 1 else 'are'} censored here"
         cautions.append(f"{censored}, and the published value is not of restricted means")
+    if usable and (late := arm.late + baseline.late):
+        cautions.append(
+            f"{number(late, 'run')} reached the target after the shortest run of the comparison had ended, and "
+            f"{'stands' if late == 1 else 'stand'} with that"
+        )
     attribution = []
     for control in claim.controls:
         mixed = _unfit(sweep, claim, (*arms, control)) if usable else []

@@ -1,0 +1,123 @@
+"""Does a published run come out again?
+
+One run of a sweep, trained anew from the config that its record holds and compared with it: by its ``digest``, so bit for
+bit and in full though only thinned curves were published. Where numbers differ it says in which metrics, how far, and what
+else is different here. Read by cli.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from superpositional import config as configs
+from superpositional import published, records
+from superpositional.analysis import name_seeds
+from superpositional.config import ConfigError
+from superpositional.records import Run, Sweep
+
+# What the last bits of a run may depend on besides its config, in a record's words.
+MADE_WITH = ("code", "processor", "kernels", "device", "execution")
+PACKAGES = ("python", "torch", "lightning", "numpy", "qiskit", "qiskit-aer", "transformers", "tokenizers", "peft")
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A run and its second making. ``otherwise`` names what it was made with that was not the same, in words."""
+
+    before: Run
+    after: Run
+    otherwise: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether every number that a run logged came out again, bit for bit; those of clocks and memory are not asked."""
+        ended = self.before.status == self.after.status
+        return ended and published.digest(self.before) == published.digest(self.after)
+
+    @property
+    def text(self) -> str:
+        """What came of it, in lines."""
+        logged = {name: values for name, (_, values) in self.after.curves.items() if not name.startswith(published.CLOCKS)}
+        many = f"{sum(map(len, logged.values())):,} numbers of {len(logged)} metrics"
+        lines = [f"{self.after.status}, as recorded" if self.before.status == self.after.status else self._ended]
+        if self.same:
+            lines.append(f"bit for bit the same: {many}, sha256 {published.digest(self.after)}")
+        else:
+            lines.append(f"not the same: {many}")
+            lines += [f"  {line}" for line in self._apart]
+        lines += [f"made with {each}" for each in self.otherwise]
+        if not self.same and not self.otherwise:
+            lines.append("and nothing that is recorded of code, versions and processor is different")
+        return "\n".join(lines)
+
+    @property
+    def _ended(self) -> str:
+        return f"{self.after.status}, and not {self.before.status} as recorded"
+
+    @property
+    def _apart(self) -> list[str]:
+        """Of summaries, which are published exactly, the metrics that differ, the farthest first."""
+        before, after = self.before.record["summary"], self.after.record["summary"]
+        found = []
+        for name in sorted({*before, *after}):
+            if name.startswith(published.CLOCKS) or "seconds" in name or before.get(name) == after.get(name):
+                continue
+            values = before.get(name), after.get(name)
+            size = np.inf if None in values else abs(values[1] - values[0]) / (abs(values[0]) or 1)
+            shown = ["none" if value is None else f"{value!r}" for value in values]
+            found.append((size, f"{name}: {shown[1]} for {shown[0]}"))
+        return [line for _, line in sorted(found, key=lambda each: -each[0])] or ["the curves, and no summary"]
+
+
+def rerun(folder: Path, arm: str, seed: int, out: Path, overrides: Sequence[str] = ()) -> Rerun:
+    """Train a recorded run again, into ``out``.
+
+    Args:
+        folder: its sweep's, published or not.
+        overrides: ``data.path=...`` and the like: what says where things lie and changes no number.
+
+    Raises:
+        FileNotFoundError: there is no sweep.
+        ConfigError: there is no such run, ``out`` holds one, or an override would make it another run.
+    """
+    from superpositional.run import run
+
+    sweep = records.load_sweep(folder)
+    before = _find(sweep, arm, seed)
+    if (out / "record.json").exists():
+        raise ConfigError([f"{out} holds a run already; choose another with --out"])
+    config = OmegaConf.create(before.record["config"])
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if OmegaConf.select(config, key, default=ConfigError) is ConfigError:
+            raise ConfigError([f"{key} is not in the run's config; drop it"])
+        OmegaConf.update(config, key, configs.parse_override(f"{key}={value}").value())
+    config = {**OmegaConf.to_container(config), "claims": sweep.claims, "logger": None}
+    recorded = {**before.record["config"], "logger": None}
+    if records.family(config, "") != records.family(recorded, ""):
+        raise ConfigError([f"{', '.join(overrides)} would make it another run; only where things lie may be told anew"])
+    out.mkdir(parents=True, exist_ok=True)
+    code = configs.code_version(config)
+    record = run(config, out, code=code)
+    after = Run(sweep.name, arm, seed, record["status"], records.read_record(out), records.read_curves(out / "curves.csv"))
+    return Rerun(before, after, tuple(_otherwise(before.record, after.record)))
+
+
+def _find(sweep: Sweep, arm: str, seed: int) -> Run:
+    if arm not in sweep.arms:
+        raise ConfigError([f"arm must be one of {', '.join(sweep.arms)}, got {arm!r}"])
+    runs = {run.seed: run for run in sweep.runs if run.arm == arm}
+    if seed not in runs:
+        raise ConfigError([f"seed of {arm} must be one of {name_seeds(runs).partition(' ')[2] or 'none'}, got {seed}"])
+    return runs[seed]
+
+
+def _otherwise(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    pairs = [(name, before.get(name), after.get(name)) for name in MADE_WITH]
+    versions = before.get("versions", {}), after.get("versions", {})
+    pairs += [(name, *(each.get(name) for each in versions)) for name in PACKAGES]
+    return [f"{name} {now or 'none'}, not {then or 'none'}" for name, then, now in pairs if then != now]
