@@ -66,7 +66,7 @@ def lines(sweep: Sweep) -> list[Line]:
         if len(arms) < 2:
             continue
         arms, to = sorted(arms), exact[places]
-        points = [_difference(sweep, arms, measure, to) for measure in (TEST_ACCURACY, EPOCHS_TO_TARGET)]
+        points = [differences_along(sweep, arms, measure, to) for measure in (TEST_ACCURACY, EPOCHS_TO_TARGET)]
         where = "optimizer" if all(place.startswith("optimizer") for place in places) else "attention"
         made.append(Line(backend, where, *points, _errors(sweep, arms)))
     return made
@@ -116,7 +116,8 @@ def _backends(sweep: Sweep, arm: str) -> Mapping[str, Mapping[str, Any]]:
     return {}
 
 
-def _difference(sweep: Sweep, arms: Sequence[tuple[float, str]], measure: Measure, to: str) -> tuple[Point, ...]:
+def differences_along(sweep: Sweep, arms: Sequence[tuple[float, str]], measure: Measure, to: str) -> tuple[Point, ...]:
+    """Of (value, arm) pairs the paired differences to an arm; those without a pair are left out."""
     found = []
     for x, arm in arms:
         comparison = compare(sweep, arm, measure, to)

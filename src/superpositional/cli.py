@@ -59,11 +59,12 @@ def parser() -> argparse.ArgumentParser:
         "report",
         help="verdicts, figures and tables from records",
         description="Judge the claims of a sweep, finished or not, and write index.html and dashboard.html (which open "
-        "from disk), claims.json, figures (PDF and PNG) and tables (Markdown, CSV, LaTeX). Needs no torch.",
+        "from disk), claims.json, figures (PDF and PNG) and tables (Markdown, CSV, LaTeX). Of a folder of sweeps, as "
+        "outputs/published, one page and the figures and tables of them all. Needs no torch.",
         epilog="A claim is judged superior, inferior, equivalent or inconclusive, with n, its interval, and how many pairs "
         "would decide. Sweeps declare claims with `override claims: NAME` in their defaults; conf/claims has examples.",
     )
-    report.add_argument("sweep", help="a sweep's name under outputs/, or its folder")
+    report.add_argument("sweep", help="a sweep's name under outputs/, its folder, or a folder of sweeps: a study")
     report.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: the sweep's report/)")
     report.add_argument(
         "--claims", metavar="NAME", help="judge these instead of the sweep's own: a file of conf/claims, or a path"
@@ -71,7 +72,13 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--publish", type=Path, metavar="FOLDER", help="also copy thinned records there; report FOLDER rebuilds all"
     )
-    report.add_argument("--readme", type=Path, metavar="FILE", help="also put the result between FILE's markers")
+    report.add_argument(
+        "--readme",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        help="also put the result between FILE's markers; repeatable",
+    )
     dashboard = commands.add_parser(
         "dashboard",
         help="a sweep's panels, verdicts and differences on Weights & Biases",
@@ -352,8 +359,11 @@ def _report(options: argparse.Namespace) -> None:
     from superpositional.published import publish
     from superpositional.records import Unreadable
     from superpositional.report import ReportError, update_readme, write_report
+    from superpositional.study.gather import is_study
 
     folder = _folder(options.sweep)
+    if is_study(folder):
+        return _study(options, folder)
     try:
         report = write_report(folder, options.out, declared=options.claims)
         if options.publish is not None:
@@ -362,8 +372,25 @@ def _report(options: argparse.Namespace) -> None:
             publish(sweep, options.publish, source=folder)
             if sweep.search is not None:
                 ledger.write(options.publish)
-        if options.readme is not None:
-            update_readme(options.readme, report)
+        for readme in options.readme or ():
+            update_readme(readme, {report.name: report.markdown})
+    except (FileNotFoundError, ReportError, Unreadable) as error:
+        sys.stderr.write(f"superpositional: {error}\n")
+        sys.exit(2)
+    sys.stdout.write(report.text + "\n")
+
+
+def _study(options: argparse.Namespace, folder: Path) -> None:
+    from superpositional.records import Unreadable
+    from superpositional.report import ReportError, update_readme
+    from superpositional.study.report import write_study
+
+    try:
+        if options.claims or options.publish:
+            raise ReportError("--claims and --publish are of one sweep; report that")
+        report = write_study(folder, options.out)
+        for readme in options.readme or ():
+            update_readme(readme, report.blocks)
     except (FileNotFoundError, ReportError, Unreadable) as error:
         sys.stderr.write(f"superpositional: {error}\n")
         sys.exit(2)

@@ -9,6 +9,7 @@ Verdicts and tables use the runs' summaries, which publishing keeps exact; figur
 The command line prints ``Report.text``; `update_readme` puts the same words where readers look first.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
         if declared is not None:
             raise ReportError(f"{sweep.name} is a search, whose seeds select and do not test; judge claims on other seeds")
         return _search_report(sweep, folder, out)
-    return _write(findings(folder, declared=declared), out)
+    return _write(findings(sweep, folder, declared=declared), out)
 
 
 @dataclass(frozen=True)
@@ -149,13 +150,12 @@ class Findings:
         return said + questions.sentences(self.answered)
 
 
-def findings(folder: str | Path, *, declared: str | Path | None = None) -> Findings:
-    """Everything that the records of a sweep, which is no search, say.
+def findings(sweep: Sweep, folder: str | Path, *, declared: str | Path | None = None) -> Findings:
+    """Everything that the records of a sweep, which is no search and was read from this folder, say.
 
     Raises:
-        FileNotFoundError, ReportError: as ``write_report``.
+        ReportError: as ``write_report``.
     """
-    sweep = load_sweep(folder)
     _check_begun(sweep, folder)
     measures = analysis.measures(sweep)
     found = curves.learning_curves(sweep, measures[0].along)
@@ -256,20 +256,25 @@ def _write(said: Findings, out: Path) -> Report:
     )
 
 
-def update_readme(readme: str | Path, report: Report) -> None:
-    """Replace what stands between ``<!-- results:NAME -->`` and ``<!-- /results:NAME -->`` by the report's words.
+def update_readme(readme: str | Path, blocks: Mapping[str, str]) -> None:
+    """Replace what stands between ``<!-- results:NAME -->`` and ``<!-- /results:NAME -->`` by the block of that name.
 
     Raises:
-        ReportError: the file does not hold exactly one such pair of markers.
+        ReportError: the file holds no block's pair of markers, or not exactly one of each that it does hold.
     """
     readme = Path(readme)
     text = readme.read_text(encoding="utf-8")
-    start, end = f"<!-- results:{report.name} -->", f"<!-- /results:{report.name} -->"
-    if text.count(start) != 1 or text.count(end) != 1 or text.index(end) < text.index(start):
-        raise ReportError(f"{readme} must hold the line {start} once and after it {end} once; add them where results go")
-    before, rest = text.split(start)
-    after = rest.split(end)[1]
-    readme.write_text(f"{before}{start}\n{report.markdown}{end}{after}", encoding="utf-8", newline="\n")
+    marks = {name: (f"<!-- results:{name} -->", f"<!-- /results:{name} -->") for name in blocks}
+    there = [name for name, pair in marks.items() if any(mark in text for mark in pair)] or list(marks)
+    for name in there:
+        start, end = marks[name]
+        if text.count(start) != 1 or text.count(end) != 1 or text.index(end) < text.index(start):
+            raise ReportError(
+                f"{readme} must hold the line {start} once and after it {end} once; add them where results go"
+            )
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{blocks[name]}{end}{rest.split(end)[1]}"
+    readme.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _check_begun(sweep: Sweep, folder: str | Path) -> None:

@@ -196,7 +196,7 @@ def title(sweep: Sweep) -> str:
     return f"Sweep {sweep.name}: {question}{'' if question.endswith(('?', '.')) else '.'}"
 
 
-def _trained(sweep: Sweep) -> str:
+def trained(sweep: Sweep) -> str:
     """Of a language model which one, for how long and on what: a claim may be about another."""
     found = {}
     for run in (run for run in sweep.runs if run.status == "done" and run.record.get("model")):
@@ -233,8 +233,8 @@ def caption(sweep: Sweep, comparisons: dict) -> str:
         parts.append("Change: of the mean, with Fieller's 95 % interval.")
     if any(comparison.conditional for comparison in every):
         parts.append("†: conditional, over the pairs that gave a value; others ended without one, as listed.")
-    if trained := _trained(sweep):
-        parts.append(trained)
+    if told := trained(sweep):
+        parts.append(told)
     if stood_in := sum((run.record.get("data") or {}).get("source") == "stand_in" for run in sweep.runs):
         parts.append(f"Of {len(sweep.runs)} runs {stood_in} had problems of our own making in the place of GSM8K.")
     if mixed := analysis.mixed_versions(sweep.runs):

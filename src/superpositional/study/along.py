@@ -1,0 +1,90 @@
+"""What does a setting do, from value to value?
+
+The arms of a sweep that differ in one number of their configs, lined up by it: depth, qubits, λ. Each point is a paired
+difference to the sweep's own baseline.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from superpositional.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, label
+from superpositional.backend_curves import Point, differences_along
+from superpositional.inference import clopper_pearson
+from superpositional.records import Sweep
+
+# What names a run and sets nothing.
+NAMES = ("arm", "sweep", "question", "seed", "logger", "claims", "resume")
+
+
+# Two are a difference, which tables have.
+LEAST_VALUES = 3
+
+
+@dataclass(frozen=True)
+class Line:
+    """Arms that differ in one setting alone, by its value: differences in test accuracy (points) and in epochs to the
+    target, each with n of how many seeds, and the share of runs that diverged (%)."""
+
+    name: str
+    arms: tuple[str, ...]
+    accuracy: tuple[Point, ...]
+    epochs: tuple[Point, ...]
+    diverged: tuple[Point, ...]
+
+
+def along(sweep: Sweep, setting: str) -> list[Line]:
+    """The lines of a setting, ``circuit.depth``; arms that no other shares a line with have none."""
+    groups: dict[str, list[tuple[float, str]]] = {}
+    for arm in sweep.arms:
+        config = next((run.record.get("config") for run in sweep.runs if run.arm == arm), None)
+        if config is None:
+            continue
+        leaves = dict(_leaves(config))
+        value = leaves.get(setting)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        # One setting goes to several places: what is called the same is the same.
+        name = setting.rsplit(".", 1)[-1]
+        rest = {key: each for key, each in leaves.items() if key.rsplit(".", 1)[-1] != name}
+        groups.setdefault(repr(sorted(rest.items(), key=lambda each: each[0])), []).append((float(value), arm))
+    found = []
+    for arms in groups.values():
+        arms = sorted(arms)
+        if len({value for value, _ in arms}) < LEAST_VALUES:
+            continue
+        names = tuple(arm for _, arm in arms)
+        to = sweep.baseline(names[0])
+        accuracy, epochs = (differences_along(sweep, arms, measure, to) for measure in (TEST_ACCURACY, EPOCHS_TO_TARGET))
+        found.append(Line(_common(names), names, accuracy, epochs, _diverged(sweep, arms)))
+    return found
+
+
+def _leaves(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if not path and key in NAMES:
+            continue
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def _common(arms: tuple[str, ...]) -> str:
+    """What the arms' names have in common, for readers: ``circuit_all_L1`` and ``circuit_all_L4`` are "circuit all"."""
+    shared = itertools.takewhile(lambda each: len(set(each)) == 1, zip(*arms, strict=False))
+    return label(re.sub(r"_[A-Za-z]?$", "", "".join(each[0] for each in shared))) or label(arms[0])
+
+
+def _diverged(sweep: Sweep, arms: list[tuple[float, str]]) -> tuple[Point, ...]:
+    found = []
+    for value, arm in arms:
+        ended = [run.status for run in sweep.runs if run.arm == arm and run.status in ("done", "diverged")]
+        if ended:
+            count = ended.count("diverged")
+            low, high = clopper_pearson(count, len(ended))
+            share = 100 * count / len(ended)
+            found.append(Point(value, share, 100 * low, 100 * high, len(ended), len(sweep.seeds)))
+    return tuple(found)

@@ -1,0 +1,118 @@
+"""Which sweeps are there, and what does each of them say?
+
+A study is a folder of sweeps' folders, as ``outputs/published``. What its sweeps mean to it stands in their own files; here
+is only the order in which a reader meets them, and what is asked of some by name.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from superpositional import calibration, claims
+from superpositional.analysis import name_seeds
+from superpositional.calibration import Calibration
+from superpositional.ledger import ledger
+from superpositional.records import Sweep, load_sweep
+from superpositional.report import Findings, ReportError, findings
+from superpositional.verdicts import Verdict
+
+ORDER = (
+    *("paper_classification", "paper_time", "paper_gsm8k", "quantum_weight", "scope", "controls"),
+    *("tune_classification", "tuned_classification", "circuit_depth", "qubits"),
+    *("paper_attention", "attention_controls", "shots", "noise", "calibration"),
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The sweeps of a folder: what each says, in the order of ``ORDER``, then by name; searches apart."""
+
+    folder: Path
+    said: Mapping[str, Findings]
+    searches: Mapping[str, tuple[Sweep, Mapping[str, Any]]]
+
+    @property
+    def sweeps(self) -> list[Sweep]:
+        """All of them, searches too, in order."""
+        found = {name: each.sweep for name, each in self.said.items()}
+        found |= {name: sweep for name, (sweep, _) in self.searches.items()}
+        return [found[name] for name in sorted(found, key=_place)]
+
+    @property
+    def verdicts(self) -> list[tuple[str, Verdict]]:
+        """Every verdict, with its sweep; but those of arms that differ by nothing, which only calibrate."""
+        return [(name, each) for name, said in self.said.items() if name != CALIBRATION for each in said.judged]
+
+    @property
+    def of_the_paper(self) -> list[tuple[str, Verdict]]:
+        """The paper's own claims, in its order: those that say where it claims them."""
+        found = [(name, verdict) for name, verdict in self.verdicts if verdict.claim.source]
+        return sorted(found, key=lambda each: each[1].claim.id.split("_")[0])
+
+    @property
+    def besides(self) -> list[tuple[str, Verdict]]:
+        """What else was asked."""
+        return [(name, verdict) for name, verdict in self.verdicts if not verdict.claim.source]
+
+    @cached_property
+    def calibrated(self) -> list[Calibration]:
+        """How often verdicts were false where there is nothing to find; nothing without the sweep that tells."""
+        if CALIBRATION not in self.said:
+            return []
+        sweep = self.said[CALIBRATION].sweep
+        return calibration.calibrate(sweep, claims.of(sweep)[1])
+
+    @property
+    def codes(self) -> Counter:
+        """Runs by the code version that made them."""
+        return Counter(str(run.record.get("code")) for sweep in self.sweeps for run in sweep.runs)
+
+
+CALIBRATION = "calibration"
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a folder holds sweeps and is none itself."""
+    return not (folder / "sweep.json").exists() and any(folder.glob("*/sweep.json"))
+
+
+def gather(folder: Path) -> Study:
+    """Read every sweep of a folder.
+
+    Raises:
+        ReportError: there is none, or one cannot be reported.
+    """
+    names = sorted((path.parent.name for path in folder.glob("*/sweep.json")), key=_place)
+    if not names:
+        raise ReportError(f"no sweep in {folder}: none of its folders holds a sweep.json")
+    said, searches = {}, {}
+    for name in names:
+        sweep = load_sweep(folder / name)
+        if sweep.search is None:
+            said[name] = findings(sweep, folder / name)
+        else:
+            searches[name] = (sweep, ledger(sweep))
+    return Study(folder, said, searches)
+
+
+def extent(sweep: Sweep) -> str:
+    """``5 arms × 30 paired seeds (2000–2029)``; of a search its trials."""
+    seeds = name_seeds(sweep.seeds).partition(" ")[2]
+    if sweep.search is not None:
+        arms = dict.fromkeys(arm.split(",")[0] for arm in sweep.arms)
+        return f"{len(arms)} arms × {len(sweep.arms) // len(arms)} trials × {len(sweep.seeds)} tuning seeds ({seeds})"
+    arms = f"{len(sweep.arms)} arm{'' if len(sweep.arms) == 1 else 's'}"
+    return f"{arms} × {len(sweep.seeds)} paired seeds ({seeds})"
+
+
+def commits(sweep: Sweep) -> str:
+    """Which commits its runs were made at, shortly."""
+    found = dict.fromkeys(str((run.record.get("git") or {}).get("commit"))[:7] for run in sweep.runs)
+    return ", ".join(found)

@@ -1,0 +1,217 @@
+"""What does a reader of the whole study get?
+
+``index.html``, one page that opens from disk; the figures and tables of a paper; ``claims.json``, every verdict with every
+digit; and the words that README and the logbook hold between their markers. Same records, same bytes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from superpositional import analysis, backend_curves, curves, figures, ink, page, tables, tuning, wording
+from superpositional.analysis import VALIDATION_ACCURACY
+from superpositional.records import write_json
+from superpositional.report import Findings
+from superpositional.study import figures as drawings
+from superpositional.study import words
+from superpositional.study.along import along
+from superpositional.study.gather import CALIBRATION, Study, commits, extent, gather
+from superpositional.tables import Rows
+
+# The settings that sweeps went along: their axis, and whether it is logarithmic.
+SETTINGS = {
+    "optimizer.quantum_weight": ("λ", True),
+    "circuit.depth": ("depth of the circuit", False),
+    "circuit.n_qubits": ("qubits of the circuit", False),
+}
+COLUMNS = 3
+AGAIN = (
+    "`superpositional sweep NAME` makes the records of a sweep, `superpositional rerun outputs/published/NAME ARM SEED` "
+    "one run, held to its record bit for bit, and `superpositional report outputs/published` this page from the records."
+)
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """The study in words, ``blocks`` for files with markers of these names, and the files that show it."""
+
+    text: str
+    blocks: dict[str, str]
+    files: tuple[Path, ...]
+
+
+def write_study(folder: str | Path, out: str | Path | None = None) -> StudyReport:
+    """Write the page, figures, tables and verdicts of all sweeps of a folder to ``out`` (default: ``<folder>/report``).
+
+    Raises:
+        ReportError: there is no sweep, or one of them cannot be reported; nothing is written then.
+    """
+    folder = Path(folder)
+    study = gather(folder)
+    out = folder / "report" if out is None else Path(out)
+    with ink.style():
+        drawn = draw(study)
+        provenance = {"study": ", ".join(sweep.name for sweep in study.sweeps), "code": ", ".join(study.codes)}
+        files = [
+            path for name, (figure, _) in drawn.items() for path in ink.save(figure, out / "figures" / name, provenance)
+        ]
+        shown = {
+            name: page.figure(ink.svg(figure, f"study-{name}"), says, wide=figure.get_figwidth() > ink.COLUMN_INCHES)
+            for name, (figure, says) in drawn.items()
+        }
+    own, besides = words.claim_rows(study.of_the_paper), words.besides_rows(study.besides)
+    texts = {"index.html": _page(study, shown, own, besides)}
+    for name, rows, says in (("claims", own, "The paper's claims."), ("besides", besides, "What else was asked.")):
+        if len(rows) > 1:
+            texts[f"tables/{name}.md"] = tables.markdown(rows)
+            texts[f"tables/{name}.tex"] = tables.tex(_plainly(rows), f"{says} {wording.RULE}", f"study-{name}")
+    if study.verdicts:
+        texts["tables/verdicts.csv"] = tables.claims_csv([verdict for _, verdict in study.verdicts])
+    for name, text in texts.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        files.append(path)
+    found = [{"sweep": name, **verdict.plain()} for name, verdict in study.verdicts]
+    write_json(out / "claims.json", {"verdicts": found})
+    files.append(out / "claims.json")
+    for stale in {path for path in out.rglob("*") if path.is_file()} - set(files):
+        stale.unlink()
+    blocks = {"study": _summary(study, own), "logbook": tables.markdown(words.logbook_rows(study))}
+    text = "\n\n".join([blocks["study"].strip(), "\n".join(map(str, files))])
+    return StudyReport(text, blocks, tuple(files))
+
+
+def _plainly(rows: Rows) -> Rows:
+    return [tuple(cell.replace("`", "") for cell in row) for row in rows]
+
+
+def _summary(study: Study, own: Rows) -> str:
+    """What README says."""
+    said = [words.paper(study), words.elsewhere(study), tables.markdown(own) if len(own) > 1 else ""]
+    said += [words.calibrated(study), *words.limits(study), words.made(study)]
+    return "\n\n".join(part.strip() for part in said if part) + "\n"
+
+
+# Figures -----------------------------------------------------------------------------------------------------------
+
+
+def draw(study: Study) -> dict[str, tuple[Any, str]]:
+    """Every figure by its file's name with what it shows, in the order in which a reader meets them."""
+    drawn: dict[str, tuple[Any, str]] = {}
+    if judged := [verdict for _, verdict in study.of_the_paper]:
+        figure, ax = ink.column_figure(1.0 + 0.36 * len(judged))
+        figures.claims_forest(ax, judged)
+        drawn["claims"] = (
+            figure,
+            "The paper's claims, each in units of its margin with its 95 % interval; an open diamond is the value as "
+            "published, at the edge where it lies beyond.",
+        )
+    for name, said in study.said.items():
+        drawn |= _of_sweep(name, said)
+    blocks = [
+        drawings.Block(name, table)
+        for name, said in study.said.items()
+        if (table := said.comparisons.get(analysis.TEST_ACCURACY)) and name != CALIBRATION
+    ]
+    if blocks:
+        columns = drawings.blocks_in_columns(blocks, min(COLUMNS, len(blocks)))
+        rows = max(sum(len(block.table) + 1.5 for block in column) for column in columns)
+        figure, axes = ink.page_figure(len(columns))
+        figure.set_figheight(0.6 + rows / drawings.ROWS_PER_INCH)
+        published = next((v.claim.published for _, v in study.of_the_paper if v.claim.metric == "test/accuracy"), None)
+        for ax, column in zip(axes, columns, strict=True):
+            drawings.all_arms(ax, column, published, rows)
+        drawn["all_arms"] = (
+            figure,
+            "Every arm of every sweep of the classification task: mean paired difference in test accuracy to its baseline, "
+            "95 % intervals, not corrected; blue squares exclude 0 by themselves, (n) pairs, † where pairs ended without a "
+            "value. Orange: the effect that the paper has for λ = 0.5 (C1).",
+        )
+    if times := [v for _, v in study.of_the_paper if v.claim.of_time and v.effect.n]:
+        figure, ax = ink.column_figure(0.9 + 0.4 * len(times))
+        drawings.cost(ax, times)
+        drawn["cost"] = (
+            figure,
+            "What the term costs: runs made one at a time, arms interleaved; ratios with Fieller's interval.",
+        )
+    return drawn
+
+
+def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
+    """The figures that one sweep is there for."""
+    drawn: dict[str, tuple[Any, str]] = {}
+    sweep, note = said.sweep, wording.note(said.sweep)
+    shown = wording.shown(said.found[0], said.measures[0], said.apart)
+    if name == "paper_classification":
+        above = 0.14 * figures.legend_rows([analysis.label(arm) for arm in sweep.arms])
+        figure, ax = ink.column_figure(2.55 + above + 0.15 * (note.count("\n") + bool(note)))
+        figures.learning_curves(ax, said.found, VALIDATION_ACCURACY, note)
+        drawn["fig1"] = (figure, shown["fig1"])
+    if said.measures[0].along == analysis.LOSS_BY_STEP:
+        figure, axes = ink.page_figure(len(said.found))
+        figures.seed_bands(axes, said.found, curves.seed_curves(sweep, analysis.LOSS_BY_STEP), analysis.LOSS_BY_STEP)
+        drawn["fig2"] = (figure, shown["fig2"])
+    for setting, (axis, log) in SETTINGS.items():
+        if lines := along(sweep, setting):
+            what = ("accuracy", "epochs", "diverged")
+            kinds = what if any(point.mean for line in lines for point in line.diverged) else what[:2]
+            figure, axes = ink.page_figure(len(kinds))
+            for ax, kind in zip(axes, kinds, strict=True):
+                drawings.by_value(ax, lines, kind, log=log).set_xlabel(axis)
+            drawn[name] = (
+                figure,
+                f"{sweep.question} Mean paired differences to {analysis.label(sweep.arms[0])} with 95 % intervals, by "
+                f"{axis}; in brackets pairs. A ring: pairs that ended without a value are left out. Intervals of shares "
+                "are Clopper and Pearson's.",
+            )
+    if any(verdict.attribution for verdict in said.judged) and name != "paper_classification" and not said.terms:
+        table = said.comparisons[said.measures[0]]
+        figure, ax = ink.column_figure(0.9 + 0.33 * len(table) + 0.15 * note.count("\n"))
+        figures.paired_differences(ax, table, note=note, arms=sweep.arms)
+        drawn[name] = (figure, f"{sweep.question} {shown['paired_differences']}")
+    told = backend_curves.lines(sweep)
+    for backend in dict.fromkeys(line.backend for line in told):
+        figure, axes = ink.page_figure(3)
+        backend_curves.draw(axes, [line for line in told if line.backend == backend])
+        drawn[name] = (figure, f"{sweep.question} {shown[f'by_{backend}']}")
+    return drawn
+
+
+# The page ----------------------------------------------------------------------------------------------------------
+
+
+def _page(study: Study, shown: dict[str, str], own: Rows, besides: Rows) -> str:
+    head = page.paragraph(words.paper(study), "lead") + page.paragraph(words.elsewhere(study))
+    head += page.paragraph(words.made(study), "dim")
+    of_paper = ("claims", "fig1", "fig2", "cost")
+    sections = [
+        ("The paper's claims", page.table(_plainly(own)) + "".join(shown.get(name, "") for name in of_paper)),
+        ("Every arm", shown.get("all_arms", "")),
+        ("What else was asked", page.table(_plainly(besides))),
+    ]
+    sections += [(sweep.name.replace("_", " "), _section(study, sweep.name, shown)) for sweep in study.sweeps]
+    sections.append(("Limits", "".join(map(page.paragraph, words.limits(study)))))
+    sections.append(("How verdicts are given", page.paragraph(wording.RULE)))
+    sections.append(("Again", page.paragraph(AGAIN)))
+    return page.page("superpositional: the study", sections, head)
+
+
+def _section(study: Study, name: str, shown: dict[str, str]) -> str:
+    if name in study.searches:
+        sweep, found = study.searches[name]
+        told = page.paragraph(f"**{sweep.question}** {extent(sweep)}, commit {commits(sweep)}.")
+        told += page.paragraph(tuning.lead(sweep, found)) + page.table(tuning.rows(found))
+        return told + page.paragraph(tuning.caption(sweep, found), "dim")
+    said = study.said[name]
+    sweep = said.sweep
+    told = page.paragraph(f"**{sweep.question}** {extent(sweep)}, commit {commits(sweep)}.") + page.paragraph(said.lead)
+    told += shown.get(name, "") + page.table(said.rows)
+    if name == CALIBRATION:
+        told += page.bullets([each.sentence for each in study.calibrated])
+    if "attribution" in said.captioned:
+        words_of, rows = said.captioned["attribution"]
+        told += page.table(rows) + page.paragraph(words_of, "dim")
+    return (
+        told + page.paragraph(said.caption, "dim") + page.bullets(said.sentences, "Each comparison in a sentence, with n")
+    )

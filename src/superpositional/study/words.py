@@ -1,0 +1,191 @@
+"""What does a study say in words?
+
+No more than its verdicts do, in either direction: sentences are put together from them, and none is there that a record
+does not bear. Read by ``report``.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from superpositional import analysis, tuning, wording
+from superpositional.analysis import bounds, label, number, signed
+from superpositional.records import Run, Sweep
+from superpositional.study.gather import CALIBRATION, Study, commits, extent
+from superpositional.tables import Rows
+from superpositional.verdicts import NONE, Verdict
+
+ANSWERS = ("as claimed", "as claimed, but not in size", "not as claimed", "undecided", NONE)
+
+
+def paper(study: Study) -> str:
+    """The paper's claims in a paragraph: how many came out how, and each one's numbers."""
+    judged = study.of_the_paper
+    if not judged:
+        return "None of the paper's claims was asked."
+    kinds: dict[str, list[Verdict]] = {answer: [] for answer in ANSWERS}
+    for _, verdict in judged:
+        kinds[verdict.answer].append(verdict)
+    counted = [f"{len(found)} {answer}" for answer, found in kinds.items() if found]
+    text = f"The paper's claims, asked in {number(len(judged), 'form')}: {', '.join(counted)}. "
+    return text + " ".join(_told(verdict) for _, verdict in judged if verdict.answer != NONE) + _without(kinds[NONE])
+
+
+def _told(verdict: Verdict) -> str:
+    claim, effect = verdict.claim, verdict.effect
+    name = f"{claim.id.replace('_', ' ')} ({METRICS.get(claim.metric, claim.metric)}, {label(claim.arm)} against "
+    name += f"{label(claim.baseline)}{OF.get(claim.family, '')})"
+    published = ""
+    if claim.published is not None:
+        where = "" if verdict.published_within is None else ", inside" if verdict.published_within else ", outside"
+        published = f" where the paper has {signed(claim.published, 1)} {claim.effect_unit}{where}"
+    return f"{name}: {bounds(effect, claim.effect_unit)}{published}, {verdict.words}, n = {effect.n}."
+
+
+METRICS = {
+    "test/accuracy": "test accuracy",
+    "convergence/epochs_to_target": "epochs to 90 %",
+    "convergence/seconds_per_epoch": "seconds an epoch",
+    "convergence/seconds_to_target": "seconds to 90 %",
+    "convergence/loss_variance": "variance of the loss from step to step",
+    "train/loss/last_epoch": "mean training loss",
+    "diverged": "share of runs that diverged",
+}
+OF = {"paper_gsm8k": ", GSM8K"}
+
+
+def _without(refused: Sequence[Verdict]) -> str:
+    return "".join(f" {each.claim.id}: no verdict, {each.refusals[0]}." for each in refused)
+
+
+def elsewhere(study: Study) -> str:
+    """What else was asked, in a paragraph: how many verdicts of which kind, and all that found a difference, by name."""
+    judged = study.besides
+    if not judged:
+        return ""
+    counts = Counter(verdict.verdict for _, verdict in judged)
+    kinds = [
+        f"{counts[kind]} {kind}" for kind in ("superior", "inferior", "equivalent", "inconclusive", NONE) if counts[kind]
+    ]
+    sweeps = len({name for name, _ in judged})
+    text = (
+        f"Beside the paper's claims {number(len(judged), 'question')} were asked, in {number(sweeps, 'sweep')}, of scope, "
+    )
+    text += f"depth, width, attention, controls, shots, noise and tuned settings: {', '.join(kinds)}."
+    for kind in ("superior", "inferior"):
+        found = [(name, verdict) for name, verdict in judged if verdict.verdict == kind]
+        if found:
+            text += f" {kind.capitalize()}: {'; '.join(_short(name, verdict) for name, verdict in found)}."
+    return text
+
+
+def _short(name: str, verdict: Verdict) -> str:
+    claim = verdict.claim
+    small = ", smaller than matters" if verdict.small else ""
+    return (
+        f"{label(claim.arm)} against {label(claim.baseline)} ({name}), {METRICS.get(claim.metric, claim.metric)} "
+        f"{bounds(verdict.effect, claim.effect_unit)}, n = {verdict.effect.n}{small}"
+    )
+
+
+def limits(study: Study) -> tuple[str, ...]:
+    """What none of it says anything about."""
+    trained = [said for each in study.said.values() if (said := wording.trained(each.sweep))]
+    on = "CPUs" if all(str(run.record.get("device")).startswith("cpu") for _, run in _runs(study)) else "several devices"
+    return (
+        "What this is about, and no more: one synthetic task of four classes at the paper's size, and one language model "
+        f"({' '.join(trained).rstrip('.') or 'not run'}), in the readings of the paper that each sweep names, on {on}. The "
+        "paper's data are not published, so its levels cannot be compared, and what is not borne out here may hold on its "
+        "data, model or device.",
+        "Intervals are each claim's own at 95 %; verdicts are corrected over the claims of a family (Holm), not over the "
+        "families of the study. Equivalent is within a margin that somebody chose, and inconclusive never means equal. But "
+        "for the tuned sweep, arms have the paper's settings, which were searched for by nobody here.",
+    )
+
+
+def calibrated(study: Study) -> str:
+    """How often the rule errs where there is nothing to find."""
+    if not study.calibrated:
+        return ""
+    said = " ".join(each.sentence for each in study.calibrated)
+    return f"How often verdicts are false, on arms that differ by one bit of one weight ({CALIBRATION}): {said}"
+
+
+def made(study: Study) -> str:
+    """Who made the runs: how many, how they ended, by which code, on what."""
+    runs = [run for _, run in _runs(study)]
+    statuses = Counter(run.status for run in runs)
+    ended = ", ".join(f"{statuses[status]:,} {status}" for status in statuses)
+    code = ", ".join(f"{name} ({count:,})" for name, count in study.codes.most_common())
+    processors = Counter(run.record.get("processor") or "not recorded" for run in runs)
+    on = ", ".join(name for name, _ in processors.most_common())
+    many = f"{number(len(runs), 'run')} of {number(len(study.sweeps), 'sweep')}"
+    return f"{many}: {ended}. Code version: {code}. Processor: {on}."
+
+
+def _runs(study: Study) -> list[tuple[str, Run]]:
+    return [(sweep.name, run) for sweep in study.sweeps for run in sweep.runs]
+
+
+def claim_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
+    """The table that a reader looks at first: what was published, what came out, and how to run it again."""
+    rows: Rows = [("claim", "published", "ours, 95 % interval", "margin", "n", "verdict", "as claimed?", "sweep")]
+    for name, verdict in judged:
+        claim, unit = verdict.claim, verdict.claim.effect_unit
+        published = "–" if claim.published is None else f"{signed(claim.published, 2)} {unit}"
+        said = f"{claim.id}: {claim.says}"
+        late = ", exploratory" if verdict.exploratory else ""
+        rows.append(
+            (
+                said,
+                published,
+                bounds(verdict.effect, unit) if verdict.effect.n else "–",
+                f"± {claim.margin:g} {unit}",
+                f"{verdict.effect.n} of {verdict.planned}",
+                f"{verdict.words}{late}" if verdict.verdict != NONE else f"{NONE}: {verdict.refusals[0]}",
+                verdict.answer,
+                f"`{name}`",
+            )
+        )
+    return rows
+
+
+def besides_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
+    """The same for what else was asked, by arms."""
+    rows: Rows = [("sweep", "arm", "against", "metric", "ours, 95 % interval", "margin", "n", "verdict")]
+    for name, verdict in judged:
+        claim, unit = verdict.claim, verdict.claim.effect_unit
+        rows.append(
+            (
+                f"`{name}`",
+                label(claim.arm),
+                label(claim.baseline),
+                METRICS.get(claim.metric, claim.metric),
+                bounds(verdict.effect, unit) if verdict.effect.n else "–",
+                f"± {claim.margin:g} {unit}",
+                f"{verdict.effect.n} of {verdict.planned}",
+                verdict.words if verdict.verdict != NONE else f"{NONE}: {verdict.refusals[0]}",
+            )
+        )
+    return rows
+
+
+def logbook_rows(study: Study) -> Rows:
+    """A row for each sweep: what it asked, of how many runs, and what came of it."""
+    rows: Rows = [("sweep", "question", "n", "what came of it", "commit")]
+    for sweep in study.sweeps:
+        rows.append((f"`{sweep.name}`", sweep.question, extent(sweep), _outcome(study, sweep.name), commits(sweep)))
+    return rows
+
+
+def _outcome(study: Study, name: str) -> str:
+    if name in study.searches:
+        told = tuning.lead(*study.searches[name])
+    elif name == CALIBRATION:
+        told = " ".join(each.sentence for each in study.calibrated)
+    else:
+        told = study.said[name].lead
+    return f"{analysis.progress(_sweep(study, name)).capitalize()}. {told.removeprefix('**In short.** ')}"
+
+
+def _sweep(study: Study, name: str) -> Sweep:
+    return study.searches[name][0] if name in study.searches else study.said[name].sweep
