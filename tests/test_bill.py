@@ -16,7 +16,7 @@ from superpositional.circuits import Ansatz, series
 from superpositional.circuits.measures import random_angles
 from superpositional.circuits.simulators import evaluate
 from superpositional.circuits.transpiled import OnDevice, on_device
-from superpositional.config import make
+from superpositional.config import ConfigError, make
 from superpositional.nets import SequenceTransformer
 from superpositional.optimizer import SuperpositionalAdamW
 from superpositional.perturbation import CircuitPerturbation
@@ -92,8 +92,9 @@ def test_ours_is_the_nodes_of_every_set_of_angles_and_two_shifts_of_each_trained
     assert (ours.forward, ours.gradient) == (forward, forward * 2 * angles)
 
 
+@pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("settings", [{}, {"shared_angles": True}, {"nodes": 20}], ids=str)
-def test_ours_is_what_a_training_step_on_a_backend_executes(settings: dict) -> None:
+def test_ours_is_what_a_training_step_on_a_backend_executes(settings: dict, accumulate: int) -> None:
     ansatz = Ansatz(n_qubits=2)
 
     def attention(*given, **also) -> QuantumAttention:
@@ -103,19 +104,58 @@ def test_ours_is_what_a_training_step_on_a_backend_executes(settings: dict) -> N
         vocabulary_size=30, n_classes=4, max_length=5, embed_dim=8, feedforward_dim=8, num_heads=2, attention=attention
     )
     optimizer = SuperpositionalAdamW(net.parameters(), scope="tensor", perturbation=CircuitPerturbation(ansatz))
-    expected = module.bill(
-        net, optimizer, batch=3, tokens=5, steps=1, shots=10, device=OnDevice(1, 1, None), where="a device"
-    ).ways[1]
+    sizes = {"batch": 3, "tokens": 5, "batches": accumulate, "accumulate": accumulate}
+    found = module.bill(net, optimizer, **sizes, shots=10, device=OnDevice(1, 1, None), where="a device")
+    expected = found.ways[1]
+    assert found.epoch == found.ways  # of one step
     layers = [each for each in net.modules() if isinstance(each, QuantumAttention)]
     for each in layers:
         each.measuring = True
-    net(torch.randint(0, 30, (3, 5))).square().mean().backward()
+    for _ in range(accumulate):
+        net(torch.randint(0, 30, (3, 5))).square().mean().backward()
     optimizer.step()
     # Layers that share their angles share their circuits, and each says what it was served.
     users = layers[:1] if settings.get("shared_angles") else layers
     registers = optimizer.param_groups[0]["statistics"]["circuits"]
     assert expected.executions == sum(each.statistics["executions"] for each in users) + registers
     assert expected.jobs == sum(each.statistics["jobs"] for each in layers) + 1
+
+
+def test_a_step_of_four_batches_is_four_of_attentions_and_one_of_the_optimizers() -> None:
+    # 28 batches an epoch, which seven steps of four are.
+    chosen, four = ["optimizer=circuit", "data.n_train=896"], "trainer.accumulate_grad_batches=4"
+    for attention in (["net/attention=softmax"], QUANTUM):
+        once, together = billed(*chosen, *attention), billed(*chosen, *attention, four)
+        assert (once.steps, together.steps) == (28, 7)
+        for index in (0, 1):
+            step, more = once.ways[index], together.ways[index]
+            assert (more.forward - 1, more.gradient, more.jobs - 1) == (
+                4 * (step.forward - 1),  # a register a step
+                4 * step.gradient,
+                4 * (step.jobs - 1),
+            )
+            assert once.epoch[index] == step.times(28)
+            assert together.epoch[index] == more.times(7)
+            # Attention's part of an epoch is the same.
+            assert once.epoch[index].executions - together.epoch[index].executions == 28 - 7
+            assert once.epoch[index].jobs - together.epoch[index].jobs == 28 - 7
+        assert not once.notes
+        assert "A step is 4 batches, as trainer.accumulate_grad_batches has it." in together.text()
+        assert together.plain()["steps_per_epoch"] == 7
+
+
+def test_an_epochs_last_step_is_of_the_batches_that_are_left() -> None:
+    once, together = billed(*QUANTUM), billed(*QUANTUM, "trainer.accumulate_grad_batches=4")
+    assert (once.steps, together.steps) == (27, 7)
+    # Seven steps of four would be a batch too many; attention's circuits ask for batches alone.
+    assert together.epoch == once.epoch
+    rows = [line.split()[2:] for line in together.text() if line.lstrip().startswith("epoch,")]
+    assert rows == [line.split()[2:] for line in once.text() if line.lstrip().startswith("epoch,")]
+
+
+def test_a_step_of_no_batch_has_no_bill() -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.accumulate_grad_batches must be >= 1, got 0; 1 is a step a batch"):
+        billed("trainer.accumulate_grad_batches=0")
 
 
 def test_circuits_of_all_layers_are_one_call() -> None:
@@ -181,7 +221,7 @@ def test_a_group_out_of_scope_sends_nothing() -> None:
     optimizer = SuperpositionalAdamW(groups, scope="model", perturbation=CircuitPerturbation(Ansatz()))
     device = OnDevice(1, 1, None)
     found = module.bill(
-        torch.nn.Identity(), optimizer, batch=None, tokens=None, steps=1, shots=1, device=device, where="a device"
+        torch.nn.Identity(), optimizer, batch=None, tokens=None, batches=1, shots=1, device=device, where="a device"
     )
     assert [(way.executions, way.jobs) for way in found.ways] == [(1, 1), (1, 1)]
 
@@ -208,7 +248,7 @@ def test_steps_of_an_epoch_are_the_batches_of_its_rows() -> None:
 
 def test_device_seconds_are_shots_of_every_execution_and_an_overhead_for_every_job() -> None:
     way = Way("ours", 3, 7, 2)
-    found = Bill((way, way), 100, OnDevice(9, 2, 5e-6), "a device", 4, rep_delay=20e-6, job_overhead=3.0)
+    found = Bill((way, way), 100, OnDevice(9, 2, 5e-6), "a device", None, None, rep_delay=20e-6, job_overhead=3.0)
     assert found.seconds(way) == pytest.approx(10 * 100 * 25e-6 + 2 * 3.0, rel=1e-12)
 
 
@@ -263,11 +303,12 @@ def test_the_table_has_a_row_for_each_way_and_period_with_separators() -> None:
 
 
 def test_an_epoch_of_unknown_length_has_no_rows() -> None:
-    told = "\n".join(dataclasses.replace(billed(*QUANTUM), steps=None).text())
+    unknown = dataclasses.replace(billed(*QUANTUM), steps=None, epoch=None)
+    told = "\n".join(unknown.text())
     assert "step, ours" in told
     assert "epoch," not in told
     assert "How many steps an epoch has, the data do not say." in told
-    assert dataclasses.replace(billed(*QUANTUM), steps=None).plain()["per_epoch"] is None
+    assert unknown.plain()["per_epoch"] is None
 
 
 def test_plain_is_json_and_has_all_that_is_billed() -> None:
@@ -275,7 +316,8 @@ def test_plain_is_json_and_has_all_that_is_billed() -> None:
     plain = json.loads(json.dumps(found.plain(), allow_nan=False))
     assert plain["per_step"]["ours"]["device_seconds"] == found.seconds(found.ways[1])
     for way, step in plain["per_step"].items():
-        assert plain["per_epoch"][way] == {name: 27 * value for name, value in step.items()}
+        # Seconds are 27 times as many but for the last bit of a sum.
+        assert plain["per_epoch"][way] == pytest.approx({name: 27 * value for name, value in step.items()}, rel=1e-12)
     assert (plain["shots"], plain["steps_per_epoch"], plain["device"]["depth"]) == (1024, 27, 17)
 
 
@@ -302,7 +344,7 @@ def test_without_the_size_of_a_batch_the_naive_way_is_left_out_in_words() -> Non
     for missing in ("batch", "tokens"):
         sizes = {"batch": 1, "tokens": 2} | {missing: None}
         found = module.bill(
-            attention, optimizer, **sizes, steps=None, shots=1, device=OnDevice(1, 1, None), where="a device"
+            attention, optimizer, **sizes, batches=None, shots=1, device=OnDevice(1, 1, None), where="a device"
         )
         assert [way.name for way in found.ways] == ["ours"]
         assert found.ways[0].forward == 2 * NODES

@@ -340,7 +340,7 @@ def test_a_readme_can_hold_a_searchs_report(built, tmp_path):
     _, report = built
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results:tuned -->\n<!-- /results:tuned -->\n")
-    update_readme(readme, report)
+    update_readme(readme, {report.name: report.markdown})
     assert report.table in readme.read_text()
 
 

@@ -205,14 +205,14 @@ def test_the_readme_gets_the_words_between_its_markers_and_nothing_else(built, t
     _, report = built
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- results:made_up -->\nold\n<!-- /results:made_up -->\nafter\n")
-    update_readme(readme, report)
+    update_readme(readme, {report.name: report.markdown})
     text = readme.read_text()
     assert text.startswith("before\n<!-- results:made_up -->\n")
     assert text.endswith("<!-- /results:made_up -->\nafter\n")
     assert "old" not in text
     assert report.table in text
     assert all(sentence in text for sentence in report.sentences)
-    update_readme(readme, report)
+    update_readme(readme, {report.name: report.markdown})
     assert readme.read_text() == text
 
 
@@ -229,7 +229,7 @@ def test_a_readme_without_one_pair_of_markers_is_refused_and_untouched(built, tm
     readme = tmp_path / "README.md"
     readme.write_text(text)
     with pytest.raises(ValueError, match="<!-- results:made_up --> once"):
-        update_readme(readme, built[1])
+        update_readme(readme, {built[1].name: built[1].markdown})
     assert readme.read_text() == text
 
 

@@ -1,17 +1,18 @@
 """What would a config cost on a real device?
 
-Circuit executions, shots and seconds of a device, for a step of one batch and for an epoch: the naive way, in which every
+Circuit executions, shots and seconds of a device, for a step and for an epoch: the naive way, in which every
 score is a circuit (eq. 4 of Pamuk et al. 2025 as it reads), and ours, in which a head is a few nodes whatever the batch and
 the length (``circuits.series``). Counts are exact; seconds are an estimate from the device's own durations and two
 assumptions, which are said. Read by ``show``.
 
-A step's circuits, P angles, D gates that the score enters, T scores of a head and K nodes::
+A batch's circuits in attention, P angles, D gates that the score enters, T scores of a head and K nodes::
 
                      forward    gradients to angles and scores    to scores alone, angles frozen
     naive, per head  T          2 P T                             2 D T
     ours, per head   K          2 P K                             0, through the series
 
-The score is added to angles, so the circuits that are shifted for these give its gradient too.
+The score is added to angles, so the circuits that are shifted for these give its gradient too. The optimizer's registers
+come once a step, of however many batches that is.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,11 +39,11 @@ REP_DELAY = 250e-6
 
 @dataclass(frozen=True)
 class Way:
-    """One way to run a step's circuits.
+    """One way to run the circuits of a step, or of an epoch.
 
     Attributes:
         name: ``"naive"`` or ``"ours"``.
-        forward, gradient: executions of a step: for the values, and further ones for their gradients.
+        forward, gradient: executions: for the values, and further ones for their gradients.
         jobs: calls of the device.
     """
 
@@ -53,8 +54,12 @@ class Way:
 
     @property
     def executions(self) -> int:
-        """Of a step, all together."""
+        """All together."""
         return self.forward + self.gradient
+
+    def times(self, count: int) -> "Way":
+        """So often."""
+        return replace(self, forward=count * self.forward, gradient=count * self.gradient, jobs=count * self.jobs)
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,12 @@ class Bill:
     """What a step costs on a device, and an epoch.
 
     Attributes:
-        ways: the naive one, where it is known, and ours.
+        ways: the naive one, where it is known, and ours, of a step.
         shots: of each execution.
         device: what the circuit is there, and how long it takes.
         where: the device in words.
         steps: of an epoch; None where the data do not say.
+        epoch: the same ways, of an epoch; None where the data do not say.
         rep_delay, job_overhead: assumed seconds, after each shot and of each job.
         rep_delay_stated: whether the device states the former, so that it is not assumed.
         shots_stated: whether the backend has shots, so that they are not.
@@ -78,6 +84,7 @@ class Bill:
     device: OnDevice
     where: str
     steps: int | None
+    epoch: tuple[Way, ...] | None
     rep_delay: float = REP_DELAY
     job_overhead: float = JOB_OVERHEAD
     rep_delay_stated: bool = False
@@ -85,7 +92,7 @@ class Bill:
     notes: tuple[str, ...] = ()
 
     def seconds(self, way: Way) -> float | None:
-        """Of the device, for a step; None where it states no durations."""
+        """Of the device; None where it states no durations."""
         if self.device.seconds is None:
             return None
         return way.executions * self.shots * (self.device.seconds + self.rep_delay) + way.jobs * self.job_overhead
@@ -100,19 +107,15 @@ class Bill:
             "rep_delay_stated": self.rep_delay_stated,
             "job_overhead_seconds": self.job_overhead,
             "notes": list(self.notes),
-            "per_step": self._of(1),
-            "per_epoch": None if self.steps is None else self._of(self.steps),
+            "per_step": self._plain(self.ways),
+            "per_epoch": None if self.epoch is None else self._plain(self.epoch),
         }
 
-    def _of(self, steps: int) -> dict[str, dict[str, Any]]:
-        """So many steps of each way."""
+    def _plain(self, ways: tuple[Way, ...]) -> dict[str, dict[str, Any]]:
         found = {}
-        for way in self.ways:
+        for way in ways:
             counts = {"forward": way.forward, "gradient": way.gradient, "jobs": way.jobs}
-            counts |= {"shots": way.executions * self.shots}
-            seconds = self.seconds(way)
-            found[way.name] = {name: count * steps for name, count in counts.items()}
-            found[way.name]["device_seconds"] = None if seconds is None else seconds * steps
+            found[way.name] = counts | {"shots": way.executions * self.shots, "device_seconds": self.seconds(way)}
         return found
 
     def text(self) -> list[str]:
@@ -127,14 +130,12 @@ class Bill:
             return [*lines, "Nothing would run on it."]
         head = ("", "forward", "gradients", "jobs", "shots", "device time")
         rows = [head]
-        for period, times in (("step", 1), ("epoch", self.steps)):
-            if times is None:
-                continue
-            for way in self.ways:
+        for period, ways in (("step", self.ways), ("epoch", self.epoch or ())):
+            for way in ways:
                 seconds = self.seconds(way)
                 counts = (way.forward, way.gradient, way.jobs, way.executions * self.shots)
-                time = "unknown" if seconds is None else duration(seconds * times)
-                rows.append((f"{period}, {way.name}", *(f"{count * times:,}" for count in counts), time))
+                time = "unknown" if seconds is None else duration(seconds)
+                rows.append((f"{period}, {way.name}", *(f"{count:,}" for count in counts), time))
         widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
         aligned = [
             "  ".join(
@@ -155,7 +156,7 @@ class Bill:
             f"Executions for {self.shots:,} shots each, {'' if self.shots_stated else 'assumed; '}evaluation not counted:",
             *(f"  {line}".rstrip() for line in aligned),
             *filter(None, [ratio]),
-            *(["How many steps an epoch has, the data do not say."] if self.steps is None else []),
+            *(["How many steps an epoch has, the data do not say."] if self.epoch is None else []),
             *([f"{between}, as the device states."] if self.rep_delay_stated else []),
             f"Assumed: {assumed}{self.job_overhead:g} s a job; no queue.",
         ]
@@ -167,22 +168,24 @@ def bill(
     *,
     batch: int | None,
     tokens: int | None,
-    steps: int | None,
+    batches: int | None,
     shots: int,
     device: OnDevice,
     where: str,
+    accumulate: int = 1,
 ) -> Bill:
     """The bill of a net and its optimizer, which may be on the meta device.
 
     Args:
         net: its ``QuantumAttention`` modules are counted.
         optimizer: its groups' circuit perturbations are.
-        batch, tokens: sequences of a step, and tokens of each, class token included; None where the data do not say, which
+        batch, tokens: sequences of a batch, and tokens of each, class token included; None where the data do not say, which
             leaves the naive way out.
-        steps: of an epoch; None where the data do not say.
+        batches: of an epoch; None where the data do not say.
         shots: of each execution.
         device: what the circuit is on the device (``circuits.transpiled.on_device``).
         where: the device in words.
+        accumulate: batches of a step; an epoch's last step may have fewer.
     """
     attentions = [each for each in net.modules() if isinstance(each, QuantumAttention) and each.circuits]
     notes = []
@@ -208,9 +211,20 @@ def bill(
         # An amplitude's series has fewer coefficients than that of z, which stands in for it.
         nodes = each.sets * max(each.nodes or 0, series.node_count(each.ansatz, _measurable(each.readout)))
         ours = replace(ours, forward=ours.forward + nodes, gradient=ours.gradient + nodes * shifted, jobs=1)
-    for count, jobs in _registers(optimizer):
-        naive, ours = (replace(way, forward=way.forward + count, jobs=way.jobs + jobs) for way in (naive, ours))
-    return Bill((ours,) if unknown else (naive, ours), shots, device, where, steps, notes=tuple(notes))
+    if accumulate > 1:
+        notes.append(f"A step is {accumulate} batches, as trainer.accumulate_grad_batches has it.")
+    registers = list(_registers(optimizer))
+
+    def of(batches: int, steps: int) -> tuple[Way, ...]:
+        """Attention runs in every batch, the optimizer in every step."""
+        ways = [way.times(batches) for way in ((ours,) if unknown else (naive, ours))]
+        for count, jobs in registers:
+            ways = [replace(way, forward=way.forward + steps * count, jobs=way.jobs + steps * jobs) for way in ways]
+        return tuple(ways)
+
+    steps = None if batches is None else -(-batches // accumulate)
+    epoch = None if batches is None else of(batches, steps)
+    return Bill(of(accumulate, 1), shots, device, where, steps, epoch, notes=tuple(notes))
 
 
 def duration(seconds: float) -> str:
@@ -246,7 +260,9 @@ def of_config(config: Mapping[str, Any]) -> Bill:
     backend = configs.make("backend", config["backend"])()
     data = configs.make("data", config["data"])(seed=config["seed"])
     batch, rows = getattr(data, "batch_size", None), getattr(data, "n_train", None)
-    steps = -(-rows // batch) if rows and batch else None
+    accumulate = config["trainer"].get("accumulate_grad_batches", 1)
+    if accumulate < 1:
+        raise configs.ConfigError([f"trainer.accumulate_grad_batches must be >= 1, got {accumulate}; 1 is a step a batch"])
     with torch.device("meta"), drawing_from(config["seed"], "circuit"):
         net = configs.make("net", config["net"])()
         optimizer = configs.make("optimizer", config["optimizer"])(list(net.named_parameters()))
@@ -261,10 +277,11 @@ def of_config(config: Mapping[str, Any]) -> Bill:
         optimizer,
         batch=batch,
         tokens=getattr(data, "max_length", None),
-        steps=steps,
+        batches=-(-rows // batch) if rows and batch else None,
         shots=getattr(backend, "shots", None) or Noisy().shots,
         device=on_device(ansatz, target, level),
         where=f"{where}, {target.name}, transpiled at level {level}",
+        accumulate=accumulate,
     )
     rep_delay = getattr(target, "default_rep_delay", None)
     found = replace(found, shots_stated=getattr(backend, "shots", None) is not None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from superpositional import config as configs
 from superpositional import published, records
@@ -36,7 +36,9 @@ class Rerun:
     def same(self) -> bool:
         """Whether every number that a run logged came out again, bit for bit; those of clocks and memory are not asked."""
         ended = self.before.status == self.after.status
-        return ended and published.digest(self.before) == published.digest(self.after)
+        # Of a summary, what was recorded; later code may add to it.
+        again = not any(name in self.before.record["summary"] for name in self._summarized_otherwise)
+        return ended and again and published.digest(self.before) == published.digest(self.after)
 
     @property
     def text(self) -> str:
@@ -56,16 +58,25 @@ class Rerun:
 
     @property
     def _ended(self) -> str:
-        return f"{self.after.status}, and not {self.before.status} as recorded"
+        why = f": {self.after.record['error']}" if self.after.status in ("diverged", "failed") else ""
+        return f"{self.after.status}, and not {self.before.status} as recorded{why}"
+
+    @property
+    def _summarized_otherwise(self) -> list[str]:
+        """Of summaries, which are published exactly, the metrics that differ, those of clocks left out."""
+        before, after = self.before.record["summary"], self.after.record["summary"]
+        return [
+            name
+            for name in sorted({*before, *after})
+            if not (name.startswith(published.CLOCKS) or "seconds" in name or before.get(name) == after.get(name))
+        ]
 
     @property
     def _apart(self) -> list[str]:
-        """Of summaries, which are published exactly, the metrics that differ, the farthest first."""
+        """How far they differ, the farthest first."""
         before, after = self.before.record["summary"], self.after.record["summary"]
         found = []
-        for name in sorted({*before, *after}):
-            if name.startswith(published.CLOCKS) or "seconds" in name or before.get(name) == after.get(name):
-                continue
+        for name in self._summarized_otherwise:
             values = before.get(name), after.get(name)
             size = np.inf if None in values else abs(values[1] - values[0]) / (abs(values[0]) or 1)
             shown = ["none" if value is None else f"{value!r}" for value in values]
@@ -82,29 +93,49 @@ def rerun(folder: Path, arm: str, seed: int, out: Path, overrides: Sequence[str]
 
     Raises:
         FileNotFoundError: there is no sweep.
-        ConfigError: there is no such run, ``out`` holds one, or an override would make it another run.
+        ConfigError: there is no such run, ``out`` holds one or cannot be, or an override would make it another run.
     """
     from superpositional.run import run
 
     sweep = records.load_sweep(folder)
     before = _find(sweep, arm, seed)
-    if (out / "record.json").exists():
+    if records.left_in(out) is not None:
         raise ConfigError([f"{out} holds a run already; choose another with --out"])
-    config = OmegaConf.create(before.record["config"])
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if OmegaConf.select(config, key, default=ConfigError) is ConfigError:
-            raise ConfigError([f"{key} is not in the run's config; drop it"])
-        OmegaConf.update(config, key, configs.parse_override(f"{key}={value}").value())
-    config = {**OmegaConf.to_container(config), "claims": sweep.claims, "logger": None}
-    recorded = {**before.record["config"], "logger": None}
-    if records.family(config, "") != records.family(recorded, ""):
-        raise ConfigError([f"{', '.join(overrides)} would make it another run; only where things lie may be told anew"])
-    out.mkdir(parents=True, exist_ok=True)
+    config = _moved(before.record["config"], overrides) | {"claims": sweep.claims, "logger": None}
     code = configs.code_version(config)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([f"--out must be a folder to write to, got {str(out)!r}: {error.strerror}"]) from None
     record = run(config, out, code=code)
     after = Run(sweep.name, arm, seed, record["status"], records.read_record(out), records.read_curves(out / "curves.csv"))
     return Rerun(before, after, tuple(_otherwise(before.record, after.record)))
+
+
+def _moved(recorded: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A recorded config with its things where they lie here."""
+    # Beside it what the record of such a run would hold: of an absolute path the last name (``run``).
+    config, shown = OmegaConf.create(dict(recorded)), OmegaConf.create(dict(recorded))
+    for text in overrides:
+        key = text.partition("=")[0]
+        there = OmegaConf.select(config, key, default=ConfigError)
+        if there is ConfigError:
+            raise ConfigError([f"{key} is not in the run's config; drop it"])
+        override = configs.parse_override(text)
+        value = override.value()
+        known = not override.is_sweep_override() and not isinstance(there, DictConfig)
+        if known:
+            OmegaConf.update(config, key, value)
+            absolute = isinstance(value, str) and Path(value).is_absolute()
+            OmegaConf.update(shown, key, Path(value).name if absolute else value)
+        if not known or _told(OmegaConf.to_container(shown)) != _told(recorded):
+            raise ConfigError([f"{text} would make it another run; only where things lie may be told anew"])
+    return OmegaConf.to_container(config)
+
+
+def _told(config: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """What makes a run, and how it is named."""
+    return records.identity(config, ""), [config.get(key) for key in records.PRESENTATION]
 
 
 def _find(sweep: Sweep, arm: str, seed: int) -> Run:

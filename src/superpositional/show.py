@@ -6,6 +6,7 @@ pictures and OpenQASM 3 to a folder.
 """
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,8 +37,20 @@ def compose(overrides: Sequence[str], *, command: str = "circuit", circuit_is_re
     """
     from superpositional.check import check
 
-    if several := [text for text in overrides if configs.parse_override(text).is_sweep_override()]:
-        raise configs.ConfigError([f"{command} shows one config, got {text}; give one value" for text in several])
+    parsed = {text: configs.parse_override(text) for text in overrides}
+    mistakes = [
+        f"{command} shows one config, got {text}; give one value"
+        for text, override in parsed.items()
+        if override.is_sweep_override()
+    ]
+    # Hydra's own node says where runs go and who starts them.
+    mistakes += [
+        f"{text} has no effect: {command} runs nothing; --out says where it writes"
+        for text, override in parsed.items()
+        if re.split(r"[./]", override.key_or_group)[0] == "hydra"
+    ]
+    if mistakes:
+        raise configs.ConfigError(mistakes)
     cfg, loader = configs.composed(overrides)
     check(cfg, loader, circuit_is_read=circuit_is_read)
     return configs.compose_job(cfg)

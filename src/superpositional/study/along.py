@@ -5,7 +5,6 @@ difference to the sweep's own baseline.
 """
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +74,7 @@ def _leaves(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, An
 def _common(arms: tuple[str, ...]) -> str:
     """What the arms' names have in common, for readers: ``circuit_all_L1`` and ``circuit_all_L4`` are "circuit all"."""
     shared = itertools.takewhile(lambda each: len(set(each)) == 1, zip(*arms, strict=False))
-    return label(re.sub(r"_[A-Za-z]?$", "", "".join(each[0] for each in shared))) or label(arms[0])
+    return label("".join(each[0] for each in shared).rpartition("_")[0]) or label(arms[0])
 
 
 def _diverged(sweep: Sweep, arms: list[tuple[float, str]]) -> tuple[Point, ...]:

@@ -78,6 +78,7 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
     for stale in {path for path in out.rglob("*") if path.is_file()} - set(files):
         stale.unlink()
     blocks = {"study": _summary(study, own), "logbook": tables.markdown(words.logbook_rows(study))}
+    blocks |= {name: words.block(said) for name, said in study.said.items()}
     text = "\n\n".join([blocks["study"].strip(), "\n".join(map(str, files))])
     return StudyReport(text, blocks, tuple(files))
 
@@ -152,6 +153,10 @@ def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
         figure, axes = ink.page_figure(len(said.found))
         figures.seed_bands(axes, said.found, curves.seed_curves(sweep, analysis.LOSS_BY_STEP), analysis.LOSS_BY_STEP)
         drawn["fig2"] = (figure, shown["fig2"])
+        if any(each.seeds for each in said.apart):
+            figure, axes = ink.page_figure(len(said.apart))
+            figures.departures(axes, said.apart, sweep.arms)
+            drawn["departures"] = (figure, shown["departures"])
     for setting, (axis, log) in SETTINGS.items():
         if lines := along(sweep, setting):
             what = ("accuracy", "epochs", "diverged")
@@ -184,7 +189,7 @@ def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
 def _page(study: Study, shown: dict[str, str], own: Rows, besides: Rows) -> str:
     head = page.paragraph(words.paper(study), "lead") + page.paragraph(words.elsewhere(study))
     head += page.paragraph(words.made(study), "dim")
-    of_paper = ("claims", "fig1", "fig2", "cost")
+    of_paper = ("claims", "fig1", "fig2", "departures", "cost")
     sections = [
         ("The paper's claims", page.table(_plainly(own)) + "".join(shown.get(name, "") for name in of_paper)),
         ("Every arm", shown.get("all_arms", "")),

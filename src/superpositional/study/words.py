@@ -7,9 +7,10 @@ does not bear. Read by ``report``.
 from collections import Counter
 from collections.abc import Sequence
 
-from superpositional import analysis, tuning, wording
+from superpositional import analysis, tables, tuning, wording
 from superpositional.analysis import bounds, label, number, signed
 from superpositional.records import Run, Sweep
+from superpositional.report import Findings
 from superpositional.study.gather import CALIBRATION, Study, commits, extent
 from superpositional.tables import Rows
 from superpositional.verdicts import NONE, Verdict
@@ -18,27 +19,43 @@ ANSWERS = ("as claimed", "as claimed, but not in size", "not as claimed", "undec
 
 
 def paper(study: Study) -> str:
-    """The paper's claims in a paragraph: how many came out how, and each one's numbers."""
+    """The paper's claims in a paragraph: how many came out how, and what its numbers look like here."""
     judged = study.of_the_paper
     if not judged:
         return "None of the paper's claims was asked."
     kinds: dict[str, list[Verdict]] = {answer: [] for answer in ANSWERS}
     for _, verdict in judged:
         kinds[verdict.answer].append(verdict)
-    counted = [f"{len(found)} {answer}" for answer, found in kinds.items() if found]
-    text = f"The paper's claims, asked in {number(len(judged), 'form')}: {', '.join(counted)}. "
-    return text + " ".join(_told(verdict) for _, verdict in judged if verdict.answer != NONE) + _without(kinds[NONE])
+    counted = [
+        f"{len(found)} {answer} ({', '.join(label(each.claim.id) for each in found)})"
+        for answer, found in kinds.items()
+        if found
+    ]
+    text = f"The paper's claims were asked in {number(len(judged), 'form')}: {', '.join(counted)}."
+    numbers = [verdict for _, verdict in judged if verdict.published_within is not None]
+    if numbers:
+        inside = [label(verdict.claim.id) for verdict in numbers if verdict.published_within]
+        within = (
+            f"{len(inside)} of their intervals here ({', '.join(inside)})" if inside else "none of their intervals here"
+        )
+        text += f" Of {number(len(numbers), 'claim')} with a published number and an interval, the number lies in {within}."
+    for first in ("C1", "C2", "C5"):
+        told = [_told(verdict) for _, verdict in judged if verdict.claim.id.split("_")[0] == first and verdict.effect.n]
+        text += f" {' '.join(told)}" if told else ""
+    return text
 
 
 def _told(verdict: Verdict) -> str:
+    """A claim's numbers in a sentence."""
     claim, effect = verdict.claim, verdict.effect
-    name = f"{claim.id.replace('_', ' ')} ({METRICS.get(claim.metric, claim.metric)}, {label(claim.arm)} against "
-    name += f"{label(claim.baseline)}{OF.get(claim.family, '')})"
     published = ""
     if claim.published is not None:
-        where = "" if verdict.published_within is None else ", inside" if verdict.published_within else ", outside"
-        published = f" where the paper has {signed(claim.published, 1)} {claim.effect_unit}{where}"
-    return f"{name}: {bounds(effect, claim.effect_unit)}{published}, {verdict.words}, n = {effect.n}."
+        published = f" where the paper has {signed(claim.published, 2)} {claim.effect_unit}"
+    of = "" if claim.family != "paper_gsm8k" else " on GSM8K"
+    return (
+        f"{label(claim.arm)} against {label(claim.baseline)}{of}, {METRICS.get(claim.metric, claim.metric)}: "
+        f"{bounds(effect, claim.effect_unit)}{published}, {verdict.words}, n = {effect.n}."
+    )
 
 
 METRICS = {
@@ -50,11 +67,6 @@ METRICS = {
     "train/loss/last_epoch": "mean training loss",
     "diverged": "share of runs that diverged",
 }
-OF = {"paper_gsm8k": ", GSM8K"}
-
-
-def _without(refused: Sequence[Verdict]) -> str:
-    return "".join(f" {each.claim.id}: no verdict, {each.refusals[0]}." for each in refused)
 
 
 def elsewhere(study: Study) -> str:
@@ -66,11 +78,9 @@ def elsewhere(study: Study) -> str:
     kinds = [
         f"{counts[kind]} {kind}" for kind in ("superior", "inferior", "equivalent", "inconclusive", NONE) if counts[kind]
     ]
-    sweeps = len({name for name, _ in judged})
-    text = (
-        f"Beside the paper's claims {number(len(judged), 'question')} were asked, in {number(sweeps, 'sweep')}, of scope, "
-    )
-    text += f"depth, width, attention, controls, shots, noise and tuned settings: {', '.join(kinds)}."
+    asked = f"{number(len(judged), 'question')} {'was' if len(judged) == 1 else 'were'} asked"
+    sweeps = ", ".join(dict.fromkeys(name for name, _ in judged))
+    text = f"Beside the paper's claims {asked}, by {sweeps}: {', '.join(kinds)}."
     for kind in ("superior", "inferior"):
         found = [(name, verdict) for name, verdict in judged if verdict.verdict == kind]
         if found:
@@ -167,6 +177,13 @@ def besides_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
             )
         )
     return rows
+
+
+def block(said: Findings) -> str:
+    """A sweep's answer and tables, for a README."""
+    parts = [said.lead, said.caption, tables.markdown(said.rows)]
+    parts += [tables.markdown(said.captioned["term"][1])] if "term" in said.captioned else []
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def logbook_rows(study: Study) -> Rows:
