@@ -1,10 +1,10 @@
-# make paper | paper-llm | demo | figures | test | test-slow | test-slurm | test-browser: each sets itself up in .venv first,
-# given Python >= 3.11.
+# make paper | paper-llm | demo | study | figures | test | test-slow | test-slurm | test-browser: each sets itself up in .venv
+# first, given Python >= 3.11.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/superpositional
 
-.PHONY: help paper paper-llm demo figures test test-slow test-slurm test-browser lint clean
+.PHONY: help paper paper-llm demo study figures test test-slow test-slurm test-browser lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -31,9 +31,18 @@ demo: $(VENV)/ready ## the same with two seeds, in a minute
 	$(RUN) sweep paper_classification seed=0,1 hydra.sweep.dir=outputs/demo
 	$(RUN) report demo
 
-figures: $(VENV)/ready ## rebuild the published figures, tables and README's result from the published records
-	$(RUN) report outputs/published/paper_classification --readme README.md
-	$(RUN) report outputs/published/paper_gsm8k --readme README.md
+# In the order in which they can be run: a tuned sweep after its search. Runs that diverge are part of a sweep's result.
+STUDY := paper_time paper_classification controls quantum_weight paper_attention tune_classification tuned_classification \
+	scope attention_controls circuit_depth qubits noise shots calibration paper_gsm8k
+study: $(VENV)/ready ## run all that is published again and publish it: some five hours on 2 cores with nothing else to do. GSM8K=FOLDER
+	for sweep in $(STUDY); do \
+		$(RUN) sweep $$sweep logger=none $$([ $$sweep != paper_gsm8k ] || echo $(if $(GSM8K),data.path=$(GSM8K))) || [ $$? -eq 1 ] || exit; \
+		$(RUN) report $$sweep --publish outputs/published/$$sweep || exit; \
+	done
+	$(MAKE) figures
+
+figures: $(VENV)/ready ## rebuild the published figures, tables, page and what README and the logbook say from the published records
+	$(RUN) report outputs/published --readme README.md --readme sweeps/README.md
 
 test: $(VENV)/ready lint ## the fast tests
 	$(VENV)/bin/python -m pytest -m "not slow and not slurm and not browser"

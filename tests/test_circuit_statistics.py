@@ -438,6 +438,8 @@ def test_the_circuit_command_shows_text_and_picture(door, workplace, arguments: 
         (["--readout", "w"], "--readout must be one of amplitude,"),
         (["circuit=big"], "circuit must be one of paper, got 'big'"),
         (["circuit.depth=1,2"], "circuit shows one config, got circuit.depth=1,2; give one value"),
+        (["hydra.run.dir=X"], "hydra.run.dir=X has no effect: circuit starts no run; --out says where it writes"),
+        (["hydra/launcher=slurm"], "hydra/launcher=slurm has no effect: circuit starts no run;"),
         (["--out", "/proc/nowhere"], "--out must be a folder to write to, got '/proc/nowhere'"),
         (["circuit.n_qubits=45"], "n_qubits=45 needs"),
     ],

@@ -379,6 +379,7 @@ def test_all_bad_options_of_a_plan_are_refused_at_once_before_anything_is_traced
         (["--from", "old", "--claims", "nothing"], "claims must be one of"),
         (["--from", "old", "--claims", "paper_time"], "claims.C3.arm must be an arm of the sweep"),
         (["optimizer=adam,adamw"], "plan shows one config"),
+        (["hydra.run.dir=X"], "hydra.run.dir=X has no effect: plan starts no run; --out says where it writes"),
     ],
 )
 def test_a_plan_of_what_is_not_there_is_refused(door, workplace, words, message) -> None:

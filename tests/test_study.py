@@ -119,7 +119,7 @@ def test_the_paragraphs_count_what_the_verdicts_say(folder):
     assert "where the paper has +2.30 points, superior, n = 8." in text
     beside = words.elsewhere(study)
     assert beside.startswith("Beside the paper's claims 1 question was asked, by scope: 1 inferior.")
-    assert "λ = 0.5 against adam (scope), test accuracy −3.0" in beside
+    assert "λ = 0.5 against adam (scope), test accuracy −2.998" in beside
     assert "Superior:" not in beside
 
 

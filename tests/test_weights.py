@@ -215,6 +215,24 @@ def test_what_is_made_once_is_whole_whoever_is_interrupted_and_however_many_make
 
 
 @pytest.mark.slow
+def test_smollm2_is_converted_on_a_real_device_though_it_is_a_check_that_asks_for_it_first(door, monkeypatch) -> None:
+    made_on = []
+
+    def make(name: str, _) -> None:
+        made_on.append(torch.get_default_device().type)
+        raise hub.SourceError("looked at")
+
+    monkeypatch.setattr(hub, "made_once", make)
+    hub.origin.cache_clear()
+    try:
+        code, _, err = door("train", "scale=small", "data.path=null", "data.source=stand_in", "logger=none")
+    finally:
+        hub.origin.cache_clear()
+    # The check goes on, and each mistake is told once.
+    assert (code, err.count("looked at")) == (2, 1)
+    assert made_on[0] == "cpu"
+
+
 def test_smollm2_is_converted_once_and_trains_in_float32(tmp_path, monkeypatch) -> None:
     if importlib.util.find_spec(hub.PACKAGE) is None:
         pytest.skip(f"SmolLM2's weights are not installed; {hub.INSTALL}")

@@ -358,6 +358,13 @@ def _refused(plain: dict[str, Any], broken: set[str]) -> list[str]:
                 node.update(other)
     # A seed that is none has been spoken of; the rest is told with another.
     seed = plain["seed"] if type(plain["seed"]) is int and plain["seed"] >= 0 else 0
+    for group in ("data", "net"):
+        node = plain[group] if isinstance(plain.get(group), dict) else {}
+        if str(node.get("_target_")).startswith("superpositional.llm.") and "model" in node:
+            from superpositional.llm import hub
+
+            # A packaged model is converted when it is first asked for, which takes a real device.
+            attempt(group, lambda node=node: hub.origin(node["model"], node.get("revision")))
     with torch.device("meta"):
         data = attempt("data", lambda: configs.make("data", plain["data"])(seed=seed))
         net = attempt("net", lambda: configs.make("net", plain["net"])())

@@ -122,13 +122,13 @@ def _moved(recorded: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
         if there is ConfigError:
             raise ConfigError([f"{key} is not in the run's config; drop it"])
         override = configs.parse_override(text)
-        value = override.value()
-        known = not override.is_sweep_override() and not isinstance(there, DictConfig)
-        if known:
-            OmegaConf.update(config, key, value)
+        one = not override.is_sweep_override() and not isinstance(there, DictConfig)
+        if one:
+            value = override.value()
             absolute = isinstance(value, str) and Path(value).is_absolute()
+            OmegaConf.update(config, key, value)
             OmegaConf.update(shown, key, Path(value).name if absolute else value)
-        if not known or _told(OmegaConf.to_container(shown)) != _told(recorded):
+        if not one or _told(OmegaConf.to_container(shown)) != _told(recorded):
             raise ConfigError([f"{text} would make it another run; only where things lie may be told anew"])
     return OmegaConf.to_container(config)
 
@@ -148,7 +148,8 @@ def _find(sweep: Sweep, arm: str, seed: int) -> Run:
 
 
 def _otherwise(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    pairs = [(name, before.get(name), after.get(name)) for name in MADE_WITH]
+    # What failed before it trained has no device.
+    pairs = [(name, before.get(name), after[name]) for name in MADE_WITH if name in after]
     versions = before.get("versions", {}), after.get("versions", {})
     pairs += [(name, *(each.get(name) for each in versions)) for name in PACKAGES]
     return [f"{name} {now or 'none'}, not {then or 'none'}" for name, then, now in pairs if then != now]

@@ -45,7 +45,7 @@ def compose(overrides: Sequence[str], *, command: str = "circuit", circuit_is_re
     ]
     # Hydra's own node says where runs go and who starts them.
     mistakes += [
-        f"{text} has no effect: {command} runs nothing; --out says where it writes"
+        f"{text} has no effect: {command} starts no run; --out says where it writes"
         for text, override in parsed.items()
         if re.split(r"[./]", override.key_or_group)[0] == "hydra"
     ]
