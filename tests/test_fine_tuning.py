@@ -283,6 +283,7 @@ def test_bf16_keeps_its_weights_in_float32(rows, tmp_path) -> None:
         ("trainer.precision=16-mixed optimizer.fused=true", "optimizer.fused must be false with trainer.precision=16"),
         ("trainer.precision=fp16-mixed", "must have one of Lightning's names, got 'fp16-mixed'; mixed float16 is 16-mixed"),
         ("trainer.num_nodes=2", "trainer.num_nodes must be 1, got 2"),
+        ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must be an integer >= 1, got 0"),
         ("data=synthetic_sequences", "must be questions and answers for fine-tuning, got SyntheticSequences"),
         ("data.max_length=4096", "max_length must be at most the context of tiny, 2048, got 4096"),
         ("net.lora={rank:2}", "lora must be settings of peft.LoraConfig, got {'rank': 2}"),

@@ -146,6 +146,18 @@ def test_every_claim_has_a_verdict_or_says_why_there_is_none(folder, tmp_path):
     assert cells["n"] == "7 of 8"
 
 
+def test_what_is_undecided_says_how_many_pairs_would_decide(folder, tmp_path):
+    rows = {row[0].split(":")[0]: row for row in words.claim_rows(gather(folder).of_the_paper)}
+    place = rows["claim"].index("verdict")
+    # 0 of n: the upper bound 1 - 0.025^(1 / n) is below a tenth from ln 0.025 / ln 0.9 = 35.01 on.
+    assert rows["C6_unstable_model"][place] == "inconclusive; 36 pairs would decide, if none diverges"
+    raw = tmp_path / "raw" / "scope"
+    write(raw, {"adam": 0.0, "lambda_0.5": 0.0}, declared="every_arm", seeds=range(2))
+    publish(records.load_sweep(raw), tmp_path / "study" / "scope")
+    (_, row) = words.besides_rows(gather(tmp_path / "study").besides)
+    assert row[-1] == "equivalent" or row[-1].endswith("pairs would decide")
+
+
 def test_the_page_has_a_section_for_each_sweep_and_needs_no_other_file(report):
     page = next(path for path in report.files if path.name == "index.html").read_text()
     for name in ("The paper&#x27;s claims", "quantum weight", "scope", "calibration", "Limits"):

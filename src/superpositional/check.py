@@ -386,6 +386,8 @@ def _refused(plain: dict[str, Any], broken: set[str]) -> list[str]:
         mistakes.append(
             f"trainer.num_nodes must be 1, got {plain['trainer']['num_nodes']!r}: a run's processes start on one machine"
         )
+    if type(together := plain["trainer"].get("accumulate_grad_batches", 1)) is not int or together < 1:
+        mistakes.append(f"trainer.accumulate_grad_batches must be an integer >= 1, got {together!r}; 1 accumulates nothing")
     mistakes += _untraceable(plain)
     wrong = list(_imprecise(plain["trainer"], plain["optimizer"])) if "trainer" not in broken else []
     mistakes += wrong

@@ -19,6 +19,8 @@ from superpositional.verdicts import Verdict
 # Rows of arms in an inch, and the reach of their axis in points: what is further off is an arrow.
 ROWS_PER_INCH = 8.5
 REACH = 6.0
+# A difference of more points than this is of an arm whose training breaks.
+BROKEN = 20.0
 # Zero on an axis of shares, so that an empty interval can be seen.
 SHARE_FLOOR = -3
 
@@ -83,12 +85,11 @@ def all_arms(ax: Axes, blocks: Sequence[Block], published: float, rows: float) -
                 side = np.sign(estimate.mean)
                 ax.plot(side * REACH, row, marker=">" if side > 0 else "<", color=color, markersize=4, clip_on=False)
                 ax.text(
-                    side * 0.93 * REACH,
-                    row,
-                    f"{estimate.mean:+.1f}".replace("-", "−"),
+                    *(side * 0.9 * REACH, row, f"{estimate.mean:+.1f}".replace("-", "−")),
                     fontsize=6,
                     va="center",
                     ha="right" if side > 0 else "left",
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},
                 )
         row += 1.1
     ax.set_yticks(places, names, fontsize=6.5)
@@ -137,6 +138,10 @@ def by_value(ax: Axes, lines: Sequence[Line], what: str, *, log: bool) -> Axes:
         "diverged": "runs that diverged (%)",
     }
     ax.set_ylabel(words[what])
+    if what == "accuracy" and max((abs(point.mean) for line in lines for point in line.accuracy), default=0) > BROKEN:
+        # What breaks training would flatten all else.
+        ax.set_yscale("symlog", linthresh=1)
+        ax.set_ylim(bottom=1.6 * min(point.mean for line in lines for point in line.accuracy))
     if what == "diverged":
         ax.set_ylim(SHARE_FLOOR, 103)
     if ax.get_legend_handles_labels()[0]:

@@ -168,7 +168,7 @@ def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
                 figure,
                 f"{sweep.question} Mean paired differences to {analysis.label(sweep.arms[0])} with 95 % intervals, by "
                 f"{axis}; in brackets pairs. A ring: pairs that ended without a value are left out. Intervals of shares "
-                "are Clopper and Pearson's.",
+                f"are Clopper and Pearson's. Arms as `sweeps/{name}.yaml` names them.",
             )
     if any(verdict.attribution for verdict in said.judged) and name != "paper_classification" and not said.terms:
         table = said.comparisons[said.measures[0]]

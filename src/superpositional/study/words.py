@@ -4,16 +4,19 @@ No more than its verdicts do, in either direction: sentences are put together fr
 does not bear. Read by ``report``.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 
 from superpositional import analysis, tables, tuning, wording
 from superpositional.analysis import bounds, label, number, signed
+from superpositional.claims import DIVERGED
+from superpositional.inference import clopper_pearson
 from superpositional.records import Run, Sweep
 from superpositional.report import Findings
 from superpositional.study.gather import CALIBRATION, Study, commits, extent
 from superpositional.tables import Rows
-from superpositional.verdicts import NONE, Verdict
+from superpositional.verdicts import LEAST_PAIRS, NARROW, NONE, Verdict
 
 ANSWERS = ("as claimed", "as claimed, but not in size", "not as claimed", "undecided", NONE)
 
@@ -151,12 +154,30 @@ def claim_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
                 bounds(verdict.effect, unit) if verdict.effect.n else "–",
                 f"± {claim.margin:g} {unit}",
                 f"{verdict.effect.n} of {verdict.planned}",
-                f"{verdict.words}{late}" if verdict.verdict != NONE else f"{NONE}: {verdict.refusals[0]}",
+                f"{_said(verdict)}{late}",
                 verdict.answer,
                 f"`{name}`",
             )
         )
     return rows
+
+
+def _said(verdict: Verdict) -> str:
+    """The verdict, or why there is none; of one that decides nothing, how many pairs would."""
+    if verdict.verdict == NONE:
+        return f"{NONE}: {verdict.refusals[0]}"
+    if verdict.verdict != "inconclusive":
+        return verdict.words
+    if verdict.claim.metric == DIVERGED:
+        level = (1 + NARROW) / 2
+        many = (
+            n for n in itertools.count(1) if verdict.claim.scale * clopper_pearson(0, n, level)[1] <= verdict.claim.margin
+        )
+        return f"{verdict.words}; {next(many)} pairs would decide, if none diverges"
+    if verdict.sd == 0:
+        return f"{verdict.words}; {LEAST_PAIRS} pairs would decide, if none of them differs more"
+    pairs = "more than a million" if verdict.pairs is None else f"about {verdict.pairs}"
+    return f"{verdict.words}; {pairs} pairs would decide"
 
 
 def besides_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
@@ -173,7 +194,7 @@ def besides_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
                 bounds(verdict.effect, unit) if verdict.effect.n else "–",
                 f"± {claim.margin:g} {unit}",
                 f"{verdict.effect.n} of {verdict.planned}",
-                verdict.words if verdict.verdict != NONE else f"{NONE}: {verdict.refusals[0]}",
+                _said(verdict),
             )
         )
     return rows
