@@ -105,7 +105,7 @@ def common(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first, *others = each
     found = {}
     for key, value in first.items():
-        if all(key in other and other[key] == value for other in others):
+        if all(key in other and _same(other[key], value) for other in others):
             found[key] = value
         elif isinstance(value, Mapping) and all(isinstance(other.get(key), Mapping) for other in others):
             found[key] = common([value, *(other[key] for other in others)])
@@ -118,9 +118,14 @@ def without(record: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, An
     for key, value in record.items():
         if key not in known:
             found[key] = value
-        elif value != known[key]:
+        elif not _same(value, known[key]):
             found[key] = without(value, known[key]) if isinstance(value, Mapping) else value
     return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Of 1, 1.0 and True, and of 0.0 and -0.0, none is another."""
+    return one == other and json.dumps(one) == json.dumps(other)
 
 
 def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[list[int], list[float | None]]:

@@ -152,4 +152,5 @@ def _otherwise(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]
     pairs = [(name, before.get(name), after[name]) for name in MADE_WITH if name in after]
     versions = before.get("versions", {}), after.get("versions", {})
     pairs += [(name, *(each.get(name) for each in versions)) for name in PACKAGES]
-    return [f"{name} {now or 'none'}, not {then or 'none'}" for name, then, now in pairs if then != now]
+    before_it = {name: f"not {then}" if then else "and the record does not say" for name, then, _ in pairs}
+    return [f"{name} {now or 'none'}, {before_it[name]}" for name, then, now in pairs if then != now]

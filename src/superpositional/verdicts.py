@@ -112,15 +112,19 @@ class Verdict:
 
     @property
     def answer(self) -> str:
-        """The verdict against what was claimed, its size too: ``as claimed``, ``as claimed, but not in size``, ``not as
-        claimed``, ``undecided``, ``no verdict``; – where nothing was claimed."""
+        """The verdict against what was claimed, its size too: ``as claimed``, ``as claimed, but not in size``, ``not by as
+        much as matters``, ``not as claimed``, ``undecided``, ``undecided, but not in size``, ``no verdict``; – where
+        nothing was claimed."""
         claimed = self.claim.claimed
         if self.verdict == NONE or claimed is None:
             return NONE if self.verdict == NONE else "–"
         if self.verdict == "inconclusive":
-            return "undecided"
+            return "undecided, but not in size" if self.published_within is False else "undecided"
         if claimed == "equivalent":
             return "as claimed" if self.verdict == claimed or self.small else "not as claimed"
+        if self.verdict == "equivalent" and self.claim.published is None:
+            # The claim names no size, and a smaller effect than matters is not excluded.
+            return "not by as much as matters"
         if self.verdict != claimed:
             return "not as claimed"
         return "as claimed, but not in size" if self.small or self.published_within is False else "as claimed"
@@ -232,7 +236,7 @@ def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
         if claim.metric != DIVERGED:
             # An interval of no width would say more than n runs can.
             effect = replace(effect, low=None, high=None)
-    if usable and claim.published is not None and (missed := arm.missed + baseline.missed):
+    if usable and claim.published is not None and (missed := arm.missed + baseline.missed + arm.late + baseline.late):
         censored = f"{number(missed, 'run')} {'is' if missed == 1 else 'are'} censored here"
         cautions.append(f"{censored}, and the published value is not of restricted means")
     if usable and (late := arm.late + baseline.late):

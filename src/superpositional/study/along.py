@@ -12,12 +12,14 @@ from typing import Any
 from superpositional.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, label
 from superpositional.backend_curves import Point, differences_along
 from superpositional.inference import clopper_pearson
-from superpositional.records import Sweep
+from superpositional.records import PRESENTATION, Run, Sweep
 
 # What names a run and sets nothing.
-NAMES = ("arm", "sweep", "question", "seed", "logger", "claims", "resume")
+NAMES = (*PRESENTATION, "seed")
 
 
+# Accuracy by chance, up to this factor, is that of a net that has learnt nothing.
+GUESSED = 1.1
 # Two are a difference, which tables have.
 LEAST_VALUES = 3
 
@@ -25,20 +27,20 @@ LEAST_VALUES = 3
 @dataclass(frozen=True)
 class Line:
     """Arms that differ in one setting alone, by its value: differences in test accuracy (points) and in epochs to the
-    target, each with n of how many seeds, and the share of runs that diverged (%)."""
+    target, each with n of how many seeds, and the share of runs whose training broke (%, ``broke``)."""
 
     name: str
     arms: tuple[str, ...]
     accuracy: tuple[Point, ...]
     epochs: tuple[Point, ...]
-    diverged: tuple[Point, ...]
+    broken: tuple[Point, ...]
 
 
 def along(sweep: Sweep, setting: str) -> list[Line]:
     """The lines of a setting, ``circuit.depth``; arms that no other shares a line with have none."""
     groups: dict[str, list[tuple[float, str]]] = {}
     for arm in sweep.arms:
-        config = next((run.record.get("config") for run in sweep.runs if run.arm == arm), None)
+        config = next((found for run in sweep.runs if run.arm == arm and (found := run.record.get("config"))), None)
         if config is None:
             continue
         leaves = dict(_leaves(config))
@@ -55,9 +57,11 @@ def along(sweep: Sweep, setting: str) -> list[Line]:
         if len({value for value, _ in arms}) < LEAST_VALUES:
             continue
         names = tuple(arm for _, arm in arms)
-        to = sweep.baseline(names[0])
-        accuracy, epochs = (differences_along(sweep, arms, measure, to) for measure in (TEST_ACCURACY, EPOCHS_TO_TARGET))
-        found.append(Line(_common(names), names, accuracy, epochs, _diverged(sweep, arms)))
+        accuracy, epochs = (
+            tuple(p for arm in arms for p in differences_along(sweep, [arm], measure, sweep.baseline(arm[1])))
+            for measure in (TEST_ACCURACY, EPOCHS_TO_TARGET)
+        )
+        found.append(Line(_common(names), names, accuracy, epochs, _broken(sweep, arms)))
     return found
 
 
@@ -77,12 +81,19 @@ def _common(arms: tuple[str, ...]) -> str:
     return label("".join(each[0] for each in shared).rpartition("_")[0]) or label(arms[0])
 
 
-def _diverged(sweep: Sweep, arms: list[tuple[float, str]]) -> tuple[Point, ...]:
+def broke(run: Run) -> bool:
+    """Whether training broke: it diverged, or ended no better than by guessing classes, up to a tenth."""
+    classes = ((run.record.get("config") or {}).get("task") or {}).get("n_classes")
+    accuracy = run.summary(TEST_ACCURACY.metric)
+    return run.status == "diverged" or bool(classes and accuracy is not None and accuracy <= GUESSED / classes)
+
+
+def _broken(sweep: Sweep, arms: list[tuple[float, str]]) -> tuple[Point, ...]:
     found = []
     for value, arm in arms:
-        ended = [run.status for run in sweep.runs if run.arm == arm and run.status in ("done", "diverged")]
+        ended = [broke(run) for run in sweep.runs if run.arm == arm and run.status in ("done", "diverged")]
         if ended:
-            count = ended.count("diverged")
+            count = sum(ended)
             low, high = clopper_pearson(count, len(ended))
             share = 100 * count / len(ended)
             found.append(Point(value, share, 100 * low, 100 * high, len(ended), len(sweep.seeds)))

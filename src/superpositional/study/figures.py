@@ -18,7 +18,7 @@ from superpositional.verdicts import Verdict
 
 # Rows of arms in an inch, and the reach of their axis in points: what is further off is an arrow.
 ROWS_PER_INCH = 8.5
-REACH = 6.0
+LINEAR, REACH = 1.0, 30.0
 # A difference of more points than this is of an arm whose training breaks.
 BROKEN = 20.0
 # Zero on an axis of shares, so that an empty interval can be seen.
@@ -47,15 +47,20 @@ def blocks_in_columns(blocks: Sequence[Block], columns: int) -> list[list[Block]
     return found
 
 
-def all_arms(ax: Axes, blocks: Sequence[Block], published: float, rows: float) -> Axes:
+def all_arms(ax: Axes, blocks: Sequence[Block], published: float | None, margin: float, rows: float) -> Axes:
     """Every arm's mean paired difference in test accuracy to its baseline with its 95 % interval, sweep by sweep.
+
+    The axis is linear up to ``LINEAR`` points and logarithmic beyond; what is cut at its end has an arrow there.
 
     Args:
         published: the paper's effect (C1), a line of its own.
+        margin: what matters, a grey strip.
         rows: how many the column holds, so that columns of a figure stand line by line.
     """
     ax.axvline(0, color="0.45", linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
-    ax.axvline(published, color=PUBLISHED, linewidth=0.9, zorder=0)
+    ax.axvspan(-margin, margin, color="0.9", linewidth=0, zorder=-1)
+    if published is not None:
+        ax.axvline(published, color=PUBLISHED, linewidth=0.9, zorder=0)
     row, names, places = 0.0, [], []
     for block in blocks:
         row += 0.4
@@ -68,27 +73,27 @@ def all_arms(ax: Axes, blocks: Sequence[Block], published: float, rows: float) -
             names.append(f"{label(comparison.arm.arm)}{'†' if comparison.conditional else ''} ({estimate.n})")
             places.append(row)
             if estimate.mean is None:
-                ax.text(0.02 * REACH, row, "no pair", va="center", fontsize=6)
+                ax.text(0.1, row, "no pair", va="center", fontsize=6)
                 continue
             # Apart from 0 by itself, at 95 %, uncorrected: the eye finds these first.
             apart = estimate.low is not None and not estimate.low <= 0 <= estimate.high
             color = "#0072B2" if apart else "black"
             if estimate.low is not None:
                 low, high = np.clip([estimate.low, estimate.high], -REACH, REACH)
-                ax.plot([low, high], [row, row], color=color, linewidth=1.1, solid_capstyle="butt")
+                ax.plot([low, high], [row, row], color=color, linewidth=0.9, solid_capstyle="butt")
+                for end, shown in ((estimate.low, low), (estimate.high, high)):
+                    if end != shown:
+                        _arrow(ax, shown, row, color)
             if abs(estimate.mean) <= REACH:
-                face = "white" if comparison.conditional else color
-                ax.plot(
-                    estimate.mean, row, marker="o" if not apart else "s", markersize=2.8, color=color, markerfacecolor=face
-                )
+                look = {"marker": "s" if apart else "o", "markersize": 2.2, "color": color}
+                ax.plot(estimate.mean, row, markerfacecolor="white" if comparison.conditional else color, **look)
             else:
-                side = np.sign(estimate.mean)
-                ax.plot(side * REACH, row, marker=">" if side > 0 else "<", color=color, markersize=4, clip_on=False)
+                _arrow(ax, np.copysign(REACH, estimate.mean), row, color)
                 ax.text(
-                    *(side * 0.9 * REACH, row, f"{estimate.mean:+.1f}".replace("-", "−")),
+                    *(np.copysign(0.6 * REACH, estimate.mean), row, f"{estimate.mean:+.1f}".replace("-", "−")),
                     fontsize=6,
                     va="center",
-                    ha="right" if side > 0 else "left",
+                    ha="center",
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},
                 )
         row += 1.1
@@ -96,21 +101,29 @@ def all_arms(ax: Axes, blocks: Sequence[Block], published: float, rows: float) -
     ax.tick_params(axis="y", length=0, pad=2)
     ax.spines["left"].set_visible(False)
     ax.set_ylim(rows, -0.4)
-    ax.set_xlim(-REACH, REACH)
-    ax.set_xlabel("test accuracy, difference (points)")
+    ax.set_xscale("symlog", linthresh=LINEAR, linscale=1.5)
+    ax.set_xlim(-1.15 * REACH, 1.15 * REACH)
+    ax.set_xticks([-10, -1, 0, 1, 10], ["−10", "−1", "0", "1", "10"])
+    ax.set_xticks([], minor=True)
+    ax.set_xlabel("difference (points)")
     return ax
 
 
+def _arrow(ax: Axes, x: float, row: float, color: str) -> None:
+    """That something goes on beyond the axis."""
+    ax.plot(x, row, marker=">" if x > 0 else "<", color=color, markersize=3.2, linestyle="none")
+
+
 def by_value(ax: Axes, lines: Sequence[Line], what: str, *, log: bool) -> Axes:
-    """Differences, or shares of runs that diverged, by a setting's value, a line for each kind of arm, 95 % intervals.
+    """Differences, or shares of runs whose training broke, by a setting's value; a line for each kind of arm.
 
     Args:
-        what: ``accuracy``, ``epochs`` or ``diverged``.
+        what: ``accuracy``, ``epochs`` or ``broken``.
         log: whether the setting's axis is logarithmic.
     """
-    if what != "diverged":
+    if what != "broken":
         ax.axhline(0, color="0.45", linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
-    every = sorted({point.x for line in lines for point in line.accuracy + line.diverged})
+    every = sorted({point.x for line in lines for point in line.accuracy + line.broken})
     for index, line in enumerate(lines):
         points: tuple[Point, ...] = getattr(line, what)
         if not points:
@@ -126,23 +139,23 @@ def by_value(ax: Axes, lines: Sequence[Line], what: str, *, log: bool) -> Axes:
         ax.errorbar(x, mean, yerr=[mean - low, high - mean], capsize=1.5, elinewidth=0.7, label=name, **look)
         # Some pairs ended without a value: what stands here is of the others alone.
         part = np.array([point.n < point.of for point in points])
-        if what != "diverged" and part.any():
+        if what != "broken" and part.any():
             ax.plot(x[part], mean[part], linestyle="none", marker="o", markersize=7, markerfacecolor="none", color="0.3")
     if log:
         ax.set_xscale("log")
     else:
         ax.set_xticks(every, [f"{value:g}" for value in every])
     words = {
-        "accuracy": "test accuracy (points)",
-        "epochs": "epochs to target",
-        "diverged": "runs that diverged (%)",
+        "accuracy": "test accuracy, difference (points)",
+        "epochs": "epochs to target, difference",
+        "broken": "runs whose training broke (%)",
     }
     ax.set_ylabel(words[what])
     if what == "accuracy" and max((abs(point.mean) for line in lines for point in line.accuracy), default=0) > BROKEN:
         # What breaks training would flatten all else.
         ax.set_yscale("symlog", linthresh=1)
         ax.set_ylim(bottom=1.6 * min(point.mean for line in lines for point in line.accuracy))
-    if what == "diverged":
+    if what == "broken":
         ax.set_ylim(SHARE_FLOOR, 103)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(title="($n$)", fontsize="x-small", title_fontsize="x-small")

@@ -30,7 +30,6 @@ ORDER = (
 class Study:
     """The sweeps of a folder: what each says, in the order of ``ORDER``, then by name; searches apart."""
 
-    folder: Path
     said: Mapping[str, Findings]
     searches: Mapping[str, tuple[Sweep, Mapping[str, Any]]]
 
@@ -66,6 +65,12 @@ class Study:
         return calibration.calibrate(sweep, claims.of(sweep)[1])
 
     @property
+    def missing(self) -> list[str]:
+        """Sweeps of ``ORDER`` that are not there."""
+        there = {sweep.name for sweep in self.sweeps}
+        return [name for name in ORDER if name not in there]
+
+    @property
     def codes(self) -> Counter:
         """Runs by the code version that made them."""
         return Counter(str(run.record.get("code")) for sweep in self.sweeps for run in sweep.runs)
@@ -99,7 +104,7 @@ def gather(folder: Path) -> Study:
             said[name] = findings(sweep, folder / name)
         else:
             searches[name] = (sweep, ledger(sweep))
-    return Study(folder, said, searches)
+    return Study(said, searches)
 
 
 def extent(sweep: Sweep) -> str:
@@ -113,6 +118,8 @@ def extent(sweep: Sweep) -> str:
 
 
 def commits(sweep: Sweep) -> str:
-    """Which commits its runs were made at, shortly."""
-    found = dict.fromkeys(str((run.record.get("git") or {}).get("commit"))[:7] for run in sweep.runs)
-    return ", ".join(found)
+    """Which commits its runs were made at, shortly, and whether other files lay there, which the code version tells."""
+    git = [run.record.get("git") or {} for run in sweep.runs]
+    found = dict.fromkeys(each["commit"][:7] for each in git if each.get("commit"))
+    beside = " with other files beside it" if any(each.get("dirty") for each in git) else ""
+    return f"{', '.join(found) or 'unknown'}{beside}"

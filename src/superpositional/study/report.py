@@ -4,6 +4,7 @@
 digit; and the words that README and the logbook hold between their markers. Same records, same bytes.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,13 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
         path.write_text(text, encoding="utf-8", newline="\n")
         files.append(path)
     found = [{"sweep": name, **verdict.plain()} for name, verdict in study.verdicts]
-    write_json(out / "claims.json", {"verdicts": found})
     files.append(out / "claims.json")
-    for stale in {path for path in out.rglob("*") if path.is_file()} - set(files):
-        stale.unlink()
+    written = sorted(path.relative_to(out).as_posix() for path in files)
+    # What an earlier call wrote and this one does not must not stand beside it; what somebody else put there stays.
+    before = json.loads(files[-1].read_text())["files"] if files[-1].exists() else []
+    for stale in set(before) - set(written):
+        (out / stale).unlink(missing_ok=True)
+    write_json(files[-1], {"files": written, "verdicts": found})
     blocks = {"study": _summary(study, own), "logbook": tables.markdown(words.logbook_rows(study))}
     blocks |= {name: words.block(said) for name, said in study.said.items()}
     text = "\n\n".join([blocks["study"].strip(), "\n".join(map(str, files))])
@@ -89,7 +93,8 @@ def _plainly(rows: Rows) -> Rows:
 
 def _summary(study: Study, own: Rows) -> str:
     """What README says."""
-    said = [words.paper(study), words.elsewhere(study), tables.markdown(own) if len(own) > 1 else ""]
+    said = [words.paper(study), words.elsewhere(study), words.broken(study)]
+    said += [tables.markdown(own), words.PAIRS] if len(own) > 1 else []
     said += [words.calibrated(study), *words.limits(study), words.made(study)]
     return "\n\n".join(part.strip() for part in said if part) + "\n"
 
@@ -120,14 +125,17 @@ def draw(study: Study) -> dict[str, tuple[Any, str]]:
         rows = max(sum(len(block.table) + 1.5 for block in column) for column in columns)
         figure, axes = ink.page_figure(len(columns))
         figure.set_figheight(0.6 + rows / drawings.ROWS_PER_INCH)
-        published = next((v.claim.published for _, v in study.of_the_paper if v.claim.metric == "test/accuracy"), None)
+        of_accuracy = [v.claim for _, v in study.verdicts if v.claim.metric == analysis.TEST_ACCURACY.metric]
+        published = next((claim.published for claim in of_accuracy if claim.source), None)
+        margin = max((claim.margin for claim in of_accuracy), default=0.0)
         for ax, column in zip(axes, columns, strict=True):
-            drawings.all_arms(ax, column, published, rows)
+            drawings.all_arms(ax, column, published, margin, rows)
         drawn["all_arms"] = (
             figure,
             "Every arm of every sweep of the classification task: mean paired difference in test accuracy to its baseline, "
             "95 % intervals, not corrected; blue squares exclude 0 by themselves, (n) pairs, † where pairs ended without a "
-            "value. Orange: the effect that the paper has for λ = 0.5 (C1).",
+            "value. Grey: less than matters."
+            + ("" if published is None else " Orange: the effect that the paper has for λ = 0.5 (C1)."),
         )
     if times := [v for _, v in study.of_the_paper if v.claim.of_time and v.effect.n]:
         figure, ax = ink.column_figure(0.9 + 0.4 * len(times))
@@ -159,16 +167,17 @@ def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
             drawn["departures"] = (figure, shown["departures"])
     for setting, (axis, log) in SETTINGS.items():
         if lines := along(sweep, setting):
-            what = ("accuracy", "epochs", "diverged")
-            kinds = what if any(point.mean for line in lines for point in line.diverged) else what[:2]
+            what = ("accuracy", "epochs", "broken")
+            kinds = what if any(point.mean for line in lines for point in line.broken) else what[:2]
             figure, axes = ink.page_figure(len(kinds))
             for ax, kind in zip(axes, kinds, strict=True):
                 drawings.by_value(ax, lines, kind, log=log).set_xlabel(axis)
             drawn[name] = (
                 figure,
-                f"{sweep.question} Mean paired differences to {analysis.label(sweep.arms[0])} with 95 % intervals, by "
-                f"{axis}; in brackets pairs. A ring: pairs that ended without a value are left out. Intervals of shares "
-                f"are Clopper and Pearson's. Arms as `sweeps/{name}.yaml` names them.",
+                f"{sweep.question} Mean paired differences to {wording.against(sweep)} with 95 % intervals, by "
+                f"{axis}; in brackets pairs. A ring: of the pairs that both gave a value, for epochs that both reached "
+                "the target. Training broke: diverged, or ended no better than by guessing. Intervals of shares are "
+                f"Clopper and Pearson's. Arms as `sweeps/{name}.yaml` names them.",
             )
     if any(verdict.attribution for verdict in said.judged) and name != "paper_classification" and not said.terms:
         table = said.comparisons[said.measures[0]]
@@ -188,18 +197,23 @@ def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
 
 def _page(study: Study, shown: dict[str, str], own: Rows, besides: Rows) -> str:
     head = page.paragraph(words.paper(study), "lead") + page.paragraph(words.elsewhere(study))
+    head += page.paragraph(words.broken(study))
     head += page.paragraph(words.made(study), "dim")
     of_paper = ("claims", "fig1", "fig2", "departures", "cost")
     sections = [
-        ("The paper's claims", page.table(_plainly(own)) + "".join(shown.get(name, "") for name in of_paper)),
+        ("The paper's claims", _claimed(own) + "".join(shown.get(name, "") for name in of_paper)),
         ("Every arm", shown.get("all_arms", "")),
-        ("What else was asked", page.table(_plainly(besides))),
+        ("What else was asked", page.table(_plainly(besides)) if len(besides) > 1 else ""),
     ]
     sections += [(sweep.name.replace("_", " "), _section(study, sweep.name, shown)) for sweep in study.sweeps]
     sections.append(("Limits", "".join(map(page.paragraph, words.limits(study)))))
     sections.append(("How verdicts are given", page.paragraph(wording.RULE)))
     sections.append(("Again", page.paragraph(AGAIN)))
     return page.page("superpositional: the study", sections, head)
+
+
+def _claimed(own: Rows) -> str:
+    return page.table(_plainly(own)) + page.paragraph(words.PAIRS, "dim") if len(own) > 1 else ""
 
 
 def _section(study: Study, name: str, shown: dict[str, str]) -> str:
@@ -214,9 +228,9 @@ def _section(study: Study, name: str, shown: dict[str, str]) -> str:
     told += shown.get(name, "") + page.table(said.rows)
     if name == CALIBRATION:
         told += page.bullets([each.sentence for each in study.calibrated])
-    if "attribution" in said.captioned:
-        words_of, rows = said.captioned["attribution"]
-        told += page.table(rows) + page.paragraph(words_of, "dim")
+    for kind, (caption, rows) in said.captioned.items():
+        if kind != "claims":
+            told += page.table(rows) + page.paragraph(caption, "dim")
     return (
         told + page.paragraph(said.caption, "dim") + page.bullets(said.sentences, "Each comparison in a sentence, with n")
     )

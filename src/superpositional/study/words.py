@@ -14,11 +14,20 @@ from superpositional.claims import DIVERGED
 from superpositional.inference import clopper_pearson
 from superpositional.records import Run, Sweep
 from superpositional.report import Findings
+from superpositional.study.along import broke
 from superpositional.study.gather import CALIBRATION, Study, commits, extent
 from superpositional.tables import Rows
 from superpositional.verdicts import LEAST_PAIRS, NARROW, NONE, Verdict
 
-ANSWERS = ("as claimed", "as claimed, but not in size", "not as claimed", "undecided", NONE)
+ANSWERS = (
+    *("as claimed", "as claimed, but not in size", "not by as much as matters", "not as claimed"),
+    *("undecided", "undecided, but not in size", NONE),
+)
+# Under a table with "about so many pairs".
+PAIRS = (
+    "Pairs: how many decide in 80 of 100 cases if the effect is 0 or as large as the margin, from the spread seen here. "
+    "Outside: the published value lies outside the interval."
+)
 
 
 def paper(study: Study) -> str:
@@ -102,17 +111,41 @@ def _short(name: str, verdict: Verdict) -> str:
 
 def limits(study: Study) -> tuple[str, ...]:
     """What none of it says anything about."""
-    trained = [said for each in study.said.values() if (said := wording.trained(each.sweep))]
-    on = "CPUs" if all(str(run.record.get("device")).startswith("cpu") for _, run in _runs(study)) else "several devices"
+    runs = _runs(study)
+    classes = sorted({((run.record.get("config") or {}).get("task") or {}).get("n_classes") or 0 for run in runs} - {0})
+    tasks = [f"one synthetic task of {count} classes" for count in classes]
+    tasks += [
+        f"one language model ({said.rstrip('.')})" for each in study.said.values() if (said := wording.trained(each.sweep))
+    ]
+    on = "CPUs" if all(str(run.record.get("device")).startswith("cpu") for run in runs) else "several devices"
+    untuned = "Arms" if all(each.sweep.tuned is None for each in study.said.values()) else "But for the tuned sweep, arms"
     return (
-        "What this is about, and no more: one synthetic task of four classes at the paper's size, and one language model "
-        f"({' '.join(trained).rstrip('.') or 'not run'}), in the readings of the paper that each sweep names, on {on}. The "
-        "paper's data are not published, so its levels cannot be compared, and what is not borne out here may hold on its "
-        "data, model or device.",
+        f"What this is about, and no more: {', '.join(tasks) or 'the sweeps named here'}, on {on}, in the readings of the "
+        "paper that each sweep names. The paper's data are not published, so its levels cannot be compared, and what is "
+        "not borne out here may hold on its data, model or device.",
         "Intervals are each claim's own at 95 %; verdicts are corrected over the claims of a family (Holm), not over the "
-        "families of the study. Equivalent is within a margin that somebody chose, and inconclusive never means equal. But "
-        "for the tuned sweep, arms have the paper's settings, which were searched for by nobody here.",
+        "families of the study. Equivalent is within a margin that somebody chose, and inconclusive never means equal. "
+        f"{untuned} have the paper's settings, which were searched for by nobody here.",
     )
+
+
+def broken(study: Study) -> str:
+    """Where training broke, arm by arm: what a mean over an arm's runs, or a share of diverged ones, would hide."""
+    told = []
+    for sweep in study.sweeps:
+        if sweep.search is not None:
+            continue
+        for arm in sweep.arms:
+            ended = [run for run in sweep.runs if run.arm == arm and run.status in ("done", "diverged")]
+            lost = [run for run in ended if broke(run)]
+            if lost:
+                diverged = sum(run.status == "diverged" for run in lost)
+                told.append(
+                    f"{label(arm)} ({sweep.name}) in {len(lost)} of {len(ended)} runs, of which {diverged} diverged"
+                )
+    if not told:
+        return "No run diverged or ended no better than by guessing."
+    return f"Training broke, by diverging or by ending no better than guessing (up to a tenth): {'; '.join(told)}."
 
 
 def calibrated(study: Study) -> str:
@@ -125,59 +158,65 @@ def calibrated(study: Study) -> str:
 
 def made(study: Study) -> str:
     """Who made the runs: how many, how they ended, by which code, on what."""
-    runs = [run for _, run in _runs(study)]
+    runs = _runs(study)
     statuses = Counter(run.status for run in runs)
     ended = ", ".join(f"{statuses[status]:,} {status}" for status in statuses)
     code = ", ".join(f"{name} ({count:,})" for name, count in study.codes.most_common())
     processors = Counter(run.record.get("processor") or "not recorded" for run in runs)
-    on = ", ".join(name for name, _ in processors.most_common())
+    on = "; ".join(f"{name} ({count:,})" for name, count in processors.most_common())
     many = f"{number(len(runs), 'run')} of {number(len(study.sweeps), 'sweep')}"
-    return f"{many}: {ended}. Code version: {code}. Processor: {on}."
+    lacks = f" Not run yet: {', '.join(study.missing)}." if study.missing else ""
+    return f"{many}: {ended}. Code version: {code}. Processor: {on}.{lacks}"
 
 
-def _runs(study: Study) -> list[tuple[str, Run]]:
-    return [(sweep.name, run) for sweep in study.sweeps for run in sweep.runs]
+def _runs(study: Study) -> list[Run]:
+    return [run for sweep in study.sweeps for run in sweep.runs]
 
 
 def claim_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
     """The table that a reader looks at first: what was published, what came out, and how to run it again."""
-    rows: Rows = [("claim", "published", "ours, 95 % interval", "margin", "n", "verdict", "as claimed?", "sweep")]
+    rows: Rows = [("claim", "published", "ours, 95 % interval", "margin", "n", "verdict", "as claimed?", "command")]
     for name, verdict in judged:
         claim, unit = verdict.claim, verdict.claim.effect_unit
         published = "–" if claim.published is None else f"{signed(claim.published, 2)} {unit}"
-        said = f"{claim.id}: {claim.says}"
-        late = ", exploratory" if verdict.exploratory else ""
+        published += ", outside" if verdict.published_within is False else ""
         rows.append(
             (
-                said,
+                f"{claim.id}: {claim.says}",
                 published,
                 bounds(verdict.effect, unit) if verdict.effect.n else "–",
                 f"± {claim.margin:g} {unit}",
-                f"{verdict.effect.n} of {verdict.planned}",
-                f"{_said(verdict)}{late}",
+                _n(verdict),
+                _said(verdict),
                 verdict.answer,
-                f"`{name}`",
+                f"`superpositional sweep {name}`",
             )
         )
     return rows
 
 
+def _n(verdict: Verdict) -> str:
+    """``30 of 30``, and how many runs stand with the end of training for a target that they never reached."""
+    censored = sum(verdict.missed.values())
+    return f"{verdict.effect.n} of {verdict.planned}" + (f", {number(censored, 'run')} censored" if censored else "")
+
+
 def _said(verdict: Verdict) -> str:
-    """The verdict, or why there is none; of one that decides nothing, how many pairs would."""
+    """The verdict, or why there is none; of one that decides nothing, how many pairs would; and whether it explores."""
+    late = ", exploratory" if verdict.exploratory else ""
     if verdict.verdict == NONE:
-        return f"{NONE}: {verdict.refusals[0]}"
+        return f"{NONE}: {verdict.refusals[0]}{late}"
     if verdict.verdict != "inconclusive":
-        return verdict.words
+        return f"{verdict.words}{late}"
     if verdict.claim.metric == DIVERGED:
-        level = (1 + NARROW) / 2
-        many = (
-            n for n in itertools.count(1) if verdict.claim.scale * clopper_pearson(0, n, level)[1] <= verdict.claim.margin
-        )
-        return f"{verdict.words}; {next(many)} pairs would decide, if none diverges"
+        # Of exact shares no spread tells it; 36 pairs in which no run differs are within ± 10 points.
+        level, claim = (1 + NARROW) / 2, verdict.claim
+        many = next(n for n in itertools.count(1) if claim.scale * clopper_pearson(0, n, level)[1] < claim.margin)
+        return f"{verdict.words}; {many} pairs if no run of them diverges{late}"
     if verdict.sd == 0:
-        return f"{verdict.words}; {LEAST_PAIRS} pairs would decide, if none of them differs more"
+        return f"{verdict.words}; {LEAST_PAIRS} pairs if all are as alike{late}"
     pairs = "more than a million" if verdict.pairs is None else f"about {verdict.pairs}"
-    return f"{verdict.words}; {pairs} pairs would decide"
+    return f"{verdict.words}; {pairs} pairs{late}"
 
 
 def besides_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
@@ -193,7 +232,7 @@ def besides_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
                 METRICS.get(claim.metric, claim.metric),
                 bounds(verdict.effect, unit) if verdict.effect.n else "–",
                 f"± {claim.margin:g} {unit}",
-                f"{verdict.effect.n} of {verdict.planned}",
+                _n(verdict),
                 _said(verdict),
             )
         )
