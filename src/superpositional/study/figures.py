@@ -90,10 +90,10 @@ def all_arms(ax: Axes, blocks: Sequence[Block], published: float | None, margin:
             else:
                 _arrow(ax, np.copysign(REACH, estimate.mean), row, color)
                 ax.text(
-                    *(np.copysign(0.6 * REACH, estimate.mean), row, f"{estimate.mean:+.1f}".replace("-", "−")),
+                    *(np.copysign(REACH / 2, estimate.mean), row, f"{estimate.mean:+.1f}".replace("-", "−")),
                     fontsize=6,
                     va="center",
-                    ha="center",
+                    ha="right" if estimate.mean > 0 else "left",
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},
                 )
         row += 1.1

@@ -77,7 +77,7 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
     files.append(out / "claims.json")
     written = sorted(path.relative_to(out).as_posix() for path in files)
     # What an earlier call wrote and this one does not must not stand beside it; what somebody else put there stays.
-    before = json.loads(files[-1].read_text())["files"] if files[-1].exists() else []
+    before = json.loads(files[-1].read_text()).get("files", []) if files[-1].exists() else []
     for stale in set(before) - set(written):
         (out / stale).unlink(missing_ok=True)
     write_json(files[-1], {"files": written, "verdicts": found})
