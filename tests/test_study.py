@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_ledger import ADAM, LOUD, write_search
 
 from superpositional import claims, records
 from superpositional.published import publish
@@ -192,6 +193,24 @@ def test_a_study_without_the_papers_claims_is_drawn_and_written_too(folder, tmp_
     assert "<h2>The paper&#x27;s claims</h2>" not in page
     assert "Orange" not in page
     assert "Not run yet: paper_classification, " in report.text
+
+
+def test_searches_and_unfinished_sweeps_are_part_of_a_study_as_what_they_are(tmp_path):
+    publish(write_search(tmp_path / "raw" / "search", {"adam": ADAM, "loud": LOUD}), tmp_path / "study" / "tune")
+    raw = tmp_path / "raw" / "scope"
+    write(raw, {"adam": 0.0, "lambda_0.5": 0.0}, declared="every_arm")
+    shutil.rmtree(raw / "lambda_0.5" / "seed-7")
+    publish(records.load_sweep(raw), tmp_path / "study" / "scope")
+    report = write_study(tmp_path / "study")
+    rows = {row.split(" | ")[0]: row for row in report.blocks["logbook"].splitlines()}
+    assert "2 arms × 4 trials × 2 tuning seeds (5, 6)" in rows["| `tuned`"]
+    assert "only other seeds can tell" in rows["| `tuned`"]
+    assert "Unfinished: 1 of 16 runs missing" in rows["| `scope`"]
+    shutil.copytree(tmp_path / "study" / "scope", tmp_path / "study" / "again")
+    with pytest.raises(ReportError, match=r"scope and .*again are both of scope; take one out"):
+        gather(tmp_path / "study")
+    page = (tmp_path / "study" / "report" / "index.html").read_text()
+    assert "no verdict: 1 of 8 pairs are incomplete, not run (seed 7)" in page
 
 
 def test_where_training_broke_is_told_of_runs_that_only_guess_too(folder, tmp_path):

@@ -94,14 +94,19 @@ def gather(folder: Path) -> Study:
     Raises:
         ReportError: there is none, or one cannot be reported.
     """
-    names = sorted((path.parent.name for path in folder.glob("*/sweep.json")), key=_place)
-    if not names:
+    found: dict[str, tuple[Sweep, Path]] = {}
+    for path in sorted(folder.glob("*/sweep.json")):
+        sweep = load_sweep(path.parent)
+        if sweep.name in found:
+            raise ReportError(f"{path.parent} and {found[sweep.name][1]} are both of {sweep.name}; take one out")
+        found[sweep.name] = (sweep, path.parent)
+    if not found:
         raise ReportError(f"no sweep in {folder}: none of its folders holds a sweep.json")
     said, searches = {}, {}
-    for name in names:
-        sweep = load_sweep(folder / name)
+    for name in sorted(found, key=_place):
+        sweep, place = found[name]
         if sweep.search is None:
-            said[name] = findings(sweep, folder / name)
+            said[name] = findings(sweep, place)
         else:
             searches[name] = (sweep, ledger(sweep))
     return Study(said, searches)

@@ -26,6 +26,8 @@ SETTINGS = {
     "circuit.n_qubits": ("qubits of the circuit", False),
 }
 COLUMNS = 3
+# The sweeps of the paper's own figures, 1 and 2.
+PAPER = ("paper_classification", "paper_gsm8k")
 AGAIN = (
     "`superpositional sweep NAME` makes the records of a sweep, `superpositional rerun outputs/published/NAME ARM SEED` "
     "one run, held to its record bit for bit, and `superpositional report outputs/published` this page from the records."
@@ -152,7 +154,7 @@ def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
     drawn: dict[str, tuple[Any, str]] = {}
     sweep, note = said.sweep, wording.note(said.sweep)
     shown = wording.shown(said.found[0], said.measures[0], said.apart)
-    if name == "paper_classification":
+    if name == PAPER[0]:
         above = 0.14 * figures.legend_rows([analysis.label(arm) for arm in sweep.arms])
         figure, ax = ink.column_figure(2.55 + above + 0.15 * (note.count("\n") + bool(note)))
         figures.learning_curves(ax, said.found, VALIDATION_ACCURACY, note)
@@ -160,11 +162,11 @@ def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
     if said.measures[0].along == analysis.LOSS_BY_STEP:
         figure, axes = ink.page_figure(len(said.found))
         figures.seed_bands(axes, said.found, curves.seed_curves(sweep, analysis.LOSS_BY_STEP), analysis.LOSS_BY_STEP)
-        drawn["fig2"] = (figure, shown["fig2"])
+        drawn["fig2" if name == PAPER[1] else f"{name}_losses"] = (figure, shown["fig2"])
         if any(each.seeds for each in said.apart):
             figure, axes = ink.page_figure(len(said.apart))
             figures.departures(axes, said.apart, sweep.arms)
-            drawn["departures"] = (figure, shown["departures"])
+            drawn[f"{name}_departures"] = (figure, shown["departures"])
     for setting, (axis, log) in SETTINGS.items():
         if lines := along(sweep, setting):
             what = ("accuracy", "epochs", "broken")
@@ -172,24 +174,29 @@ def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
             figure, axes = ink.page_figure(len(kinds))
             for ax, kind in zip(axes, kinds, strict=True):
                 drawings.by_value(ax, lines, kind, log=log).set_xlabel(axis)
-            drawn[name] = (
+            drawn[_free(drawn, name, setting.rsplit(".", 1)[-1])] = (
                 figure,
                 f"{sweep.question} Mean paired differences to {wording.against(sweep)} with 95 % intervals, by "
                 f"{axis}; in brackets pairs. A ring: of the pairs that both gave a value, for epochs that both reached "
                 "the target. Training broke: diverged, or ended no better than by guessing. Intervals of shares are "
                 f"Clopper and Pearson's. Arms as `sweeps/{name}.yaml` names them.",
             )
-    if any(verdict.attribution for verdict in said.judged) and name != "paper_classification" and not said.terms:
+    if any(verdict.attribution for verdict in said.judged) and name != PAPER[0] and not said.terms:
         table = said.comparisons[said.measures[0]]
         figure, ax = ink.column_figure(0.9 + 0.33 * len(table) + 0.15 * note.count("\n"))
         figures.paired_differences(ax, table, note=note, arms=sweep.arms)
-        drawn[name] = (figure, f"{sweep.question} {shown['paired_differences']}")
+        drawn[_free(drawn, name, "differences")] = (figure, f"{sweep.question} {shown['paired_differences']}")
     told = backend_curves.lines(sweep)
     for backend in dict.fromkeys(line.backend for line in told):
         figure, axes = ink.page_figure(3)
         backend_curves.draw(axes, [line for line in told if line.backend == backend])
-        drawn[name] = (figure, f"{sweep.question} {shown[f'by_{backend}']}")
+        drawn[_free(drawn, name, backend)] = (figure, f"{sweep.question} {shown[f'by_{backend}']}")
     return drawn
+
+
+def _free(drawn: dict[str, Any], name: str, kind: str) -> str:
+    """The sweep's own name for its first figure; more have their kind in it."""
+    return name if name not in drawn else f"{name}_{kind}"
 
 
 # The page ----------------------------------------------------------------------------------------------------------
@@ -199,7 +206,7 @@ def _page(study: Study, shown: dict[str, str], own: Rows, besides: Rows) -> str:
     head = page.paragraph(words.paper(study), "lead") + page.paragraph(words.elsewhere(study))
     head += page.paragraph(words.broken(study))
     head += page.paragraph(words.made(study), "dim")
-    of_paper = ("claims", "fig1", "fig2", "departures", "cost")
+    of_paper = ("claims", "fig1", "fig2", "cost")
     sections = [
         ("The paper's claims", _claimed(own) + "".join(shown.get(name, "") for name in of_paper)),
         ("Every arm", shown.get("all_arms", "")),
@@ -225,7 +232,8 @@ def _section(study: Study, name: str, shown: dict[str, str]) -> str:
     said = study.said[name]
     sweep = said.sweep
     told = page.paragraph(f"**{sweep.question}** {extent(sweep)}, commit {commits(sweep)}.") + page.paragraph(said.lead)
-    told += shown.get(name, "") + page.table(said.rows)
+    own = [html for key, html in shown.items() if key == name or key.startswith(f"{name}_")]
+    told += "".join(own) + page.table(said.rows)
     if name == CALIBRATION:
         told += page.bullets([each.sentence for each in study.calibrated])
     for kind, (caption, rows) in said.captioned.items():
