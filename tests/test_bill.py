@@ -154,7 +154,7 @@ def test_an_epochs_last_step_is_of_the_batches_that_are_left() -> None:
 
 
 def test_a_step_of_no_batch_has_no_bill() -> None:
-    with pytest.raises(ConfigError, match=r"trainer\.accumulate_grad_batches must be >= 1, got 0; 1 is a step a batch"):
+    with pytest.raises(ConfigError, match=r"trainer\.accumulate_grad_batches must be an integer >= 1, got 0"):
         billed("trainer.accumulate_grad_batches=0")
 
 

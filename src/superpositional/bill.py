@@ -261,8 +261,6 @@ def of_config(config: Mapping[str, Any]) -> Bill:
     data = configs.make("data", config["data"])(seed=config["seed"])
     batch, rows = getattr(data, "batch_size", None), getattr(data, "n_train", None)
     accumulate = config["trainer"].get("accumulate_grad_batches", 1)
-    if accumulate < 1:
-        raise configs.ConfigError([f"trainer.accumulate_grad_batches must be >= 1, got {accumulate}; 1 is a step a batch"])
     with torch.device("meta"), drawing_from(config["seed"], "circuit"):
         net = configs.make("net", config["net"])()
         optimizer = configs.make("optimizer", config["optimizer"])(list(net.named_parameters()))
