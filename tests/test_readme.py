@@ -126,6 +126,7 @@ def test_ones_own_parts_run_as_readme_has_them(command: str, tmp_path: Path) -> 
     assert ("2 runs" if "sweep" in arguments else "done in") in ran.stdout
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_walk_parse_and_compose(door) -> None:
     from superpositional.config import directory
 
