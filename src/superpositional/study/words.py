@@ -250,19 +250,15 @@ def logbook_rows(study: Study) -> Rows:
     """A row for each sweep: what it asked, of how many runs, and what came of it."""
     rows: Rows = [("sweep", "question", "n", "what came of it", "commit")]
     for sweep in study.sweeps:
-        rows.append((f"`{sweep.name}`", sweep.question, extent(sweep), _outcome(study, sweep.name), commits(sweep)))
+        rows.append((f"`{sweep.name}`", sweep.question, extent(sweep), _outcome(study, sweep), commits(sweep)))
     return rows
 
 
-def _outcome(study: Study, name: str) -> str:
-    if name in study.searches:
-        told = tuning.lead(*study.searches[name])
-    elif name == CALIBRATION:
+def _outcome(study: Study, sweep: Sweep) -> str:
+    if sweep.search is not None:
+        told = tuning.lead(*study.searches[sweep.name])
+    elif sweep.name == CALIBRATION:
         told = " ".join(each.sentence for each in study.calibrated)
     else:
-        told = study.said[name].lead
-    return f"{analysis.progress(_sweep(study, name)).capitalize()}. {told.removeprefix('**In short.** ')}"
-
-
-def _sweep(study: Study, name: str) -> Sweep:
-    return study.searches[name][0] if name in study.searches else study.said[name].sweep
+        told = study.said[sweep.name].lead
+    return f"{analysis.progress(sweep).capitalize()}. {told.removeprefix('**In short.** ')}"
