@@ -49,6 +49,7 @@ def train(folder: Path, rows: Path, *overrides: str, **environment: str) -> dict
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=180, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}
     )
+    print(done.stdout, done.stderr)  # shown by pytest beside a failure: what each process said
     assert (folder / "record.json").is_file(), done.stderr
     return json.loads((folder / "record.json").read_text())
 
