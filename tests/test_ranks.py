@@ -30,6 +30,24 @@ class Falls(Callback):
             os._exit(3)
 """
 
+# The processes' own end, after everything of ours: are they still in a group?
+LEAVES = """
+import atexit
+import torch.distributed
+from pathlib import Path
+from lightning.pytorch import Callback
+
+
+class Leaves(Callback):
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def setup(self, trainer, pl_module, stage):
+        assert torch.distributed.is_initialized()
+        file = self.folder / f"rank{trainer.global_rank}"
+        atexit.register(lambda: file.write_text("in" if torch.distributed.is_initialized() else "parted"))
+"""
+
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -111,6 +129,23 @@ def test_a_run_whose_other_process_falls_is_recorded_as_failed(tmp_path, rows) -
     )
     assert record["status"] == "failed"
     assert record["error"]
+
+
+def test_processes_have_parted_before_they_end(tmp_path, rows) -> None:
+    # Else one of them aborts now and then, after its work, and the whole run is called failed.
+    (tmp_path / "leaving.py").write_text(LEAVES)
+    record = train(
+        tmp_path / "run",
+        rows,
+        *TWO,
+        "trainer.strategy=ddp",
+        "trainer.limit_train_batches=1",
+        f"callbacks.leaves={{_target_: leaving.Leaves, folder: {tmp_path}}}",
+        PYTHONPATH=str(tmp_path),
+        SUPERPOSITIONAL_ALLOW="leaving",
+    )
+    assert record["status"] == "done", record["error"]
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["parted", "parted"]
 
 
 def test_sharded_processes_answer_questions_that_do_not_divide_by_their_number(tmp_path, rows) -> None:

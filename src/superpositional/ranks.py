@@ -59,6 +59,19 @@ def joined(trainer: Any, folder: Path, checkpoint: Path | None, lost: Callable[[
         for process in started:
             process.kill()
             process.wait()
+        part()
+
+
+def part() -> None:
+    """Take leave of the run's other processes, in each of them at its end.
+
+    Left to the interpreter's end, gloo's threads let go of tensors while it is torn down, and now and then that aborts a
+    process whose work is done (pytorch/pytorch#179291).
+    """
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _watch(started: list[subprocess.Popen], over: threading.Event, lost: Callable[[str], None]) -> None:

@@ -350,6 +350,7 @@ def follow(folder: Path, checkpoint: Path | None) -> None:
     """Train along in another process of the run in ``folder``, and keep no record (``ranks``)."""
     import torch
 
+    from superpositional import ranks
     from superpositional.callbacks import Diverged
 
     config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
@@ -360,6 +361,7 @@ def follow(folder: Path, checkpoint: Path | None) -> None:
         trainer, _ = _trainer(parts, folder, [], interactive=False)
         trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
         trainer.test(parts.task, parts.data, verbose=False)
+    ranks.part()
 
 
 def _measure(trainer: Any, callbacks: Sequence[Any], curves: Path, measured: dict[str, Any]) -> None:
