@@ -120,10 +120,11 @@ def test_the_paragraphs_count_what_the_verdicts_say(folder):
     for kind in set(kinds):
         assert f"{kinds.count(kind)} {kind} (" in text
     assert "lies in 1 of their intervals here (C1)" in text
-    assert "where the paper has +2.30 points, superior, n = 8." in text
+    assert "paper_classification, test accuracy against adam, n = 8: λ = 0.5 +2.3" in text
+    assert "where the paper has +2.30, superior. " in text
     beside = words.elsewhere(study)
-    assert beside.startswith("Beside the paper's claims 1 question was asked, by scope: 1 inferior.")
-    assert "λ = 0.5 against adam (scope), test accuracy −2.998" in beside
+    assert beside.startswith("Beside the paper's claims 1 question was asked, by scope: none superior, 1 inferior, none equivalent,")
+    assert "scope, test accuracy against adam, n = 8: λ = 0.5 −2.998" in beside
     assert "Superior:" not in beside
 
 

@@ -6,7 +6,7 @@ does not bear. Read by ``report``.
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from superpositional import analysis, tables, tuning, wording
 from superpositional.analysis import bounds, label, number, signed
@@ -51,23 +51,28 @@ def paper(study: Study) -> str:
             f"{len(inside)} of their intervals here ({', '.join(inside)})" if inside else "none of their intervals here"
         )
         text += f" Of {number(len(numbers), 'claim')} with a published number and an interval, the number lies in {within}."
-    for first in ("C1", "C2", "C5"):
-        told = [_told(verdict) for _, verdict in judged if verdict.claim.id.split("_")[0] == first and verdict.effect.n]
-        text += f" {' '.join(told)}" if told else ""
-    return text
+    told = [(name, verdict) for name, verdict in judged if verdict.claim.published is not None and verdict.effect.n]
+    return " ".join([text, *(f"{each}." for each in _grouped(told, beside=_published))])
 
 
-def _told(verdict: Verdict) -> str:
-    """A claim's numbers in a sentence."""
-    claim, effect = verdict.claim, verdict.effect
-    published = ""
-    if claim.published is not None:
-        published = f" where the paper has {signed(claim.published, 2)} {claim.effect_unit}"
-    of = "" if claim.family != "paper_gsm8k" else " on GSM8K"
-    return (
-        f"{label(claim.arm)} against {label(claim.baseline)}{of}, {METRICS.get(claim.metric, claim.metric)}: "
-        f"{bounds(effect, claim.effect_unit)}{published}, {verdict.words}, n = {effect.n}."
-    )
+def _grouped(judged: Sequence[tuple[str, Verdict]], beside: Callable[[Verdict], str]) -> list[str]:
+    """``paper_time, seconds an epoch against adam, n = 30: λ = 0.5 +1.30 % [−1.11, +3.75]; circuit ...``, and so on."""
+    groups: dict[str, list[str]] = {}
+    for name, verdict in judged:
+        claim, effect = verdict.claim, verdict.effect
+        head = f"{name}, {METRICS.get(claim.metric, claim.metric)} against {label(claim.baseline)}, n = {effect.n}"
+        groups.setdefault(head, []).append(
+            f"{label(claim.arm)} {bounds(effect, claim.effect_unit)}{beside(verdict)}",
+        )
+    return [f"{head}: {'; '.join(told)}" for head, told in groups.items()]
+
+
+def _published(verdict: Verdict) -> str:
+    return f" where the paper has {signed(verdict.claim.published, 2)}, {verdict.words}"
+
+
+def _small(verdict: Verdict) -> str:
+    return ", smaller than matters" if verdict.small else ""
 
 
 METRICS = {
@@ -87,26 +92,16 @@ def elsewhere(study: Study) -> str:
     if not judged:
         return ""
     counts = Counter(verdict.verdict for _, verdict in judged)
-    kinds = [
-        f"{counts[kind]} {kind}" for kind in ("superior", "inferior", "equivalent", "inconclusive", NONE) if counts[kind]
-    ]
+    kinds = [f"{counts[kind] or 'none'} {kind}" for kind in ("superior", "inferior", "equivalent", "inconclusive")]
+    kinds += [f"{counts[NONE]} {NONE}"] if counts[NONE] else []
     asked = f"{number(len(judged), 'question')} {'was' if len(judged) == 1 else 'were'} asked"
     sweeps = ", ".join(dict.fromkeys(name for name, _ in judged))
     text = f"Beside the paper's claims {asked}, by {sweeps}: {', '.join(kinds)}."
     for kind in ("superior", "inferior"):
         found = [(name, verdict) for name, verdict in judged if verdict.verdict == kind]
         if found:
-            text += f" {kind.capitalize()}: {'; '.join(_short(name, verdict) for name, verdict in found)}."
+            text += f" {kind.capitalize()}: {'. '.join(_grouped(found, beside=_small))}."
     return text
-
-
-def _short(name: str, verdict: Verdict) -> str:
-    claim = verdict.claim
-    small = ", smaller than matters" if verdict.small else ""
-    return (
-        f"{label(claim.arm)} against {label(claim.baseline)} ({name}), {METRICS.get(claim.metric, claim.metric)} "
-        f"{bounds(verdict.effect, claim.effect_unit)}, n = {verdict.effect.n}{small}"
-    )
 
 
 def limits(study: Study) -> tuple[str, ...]:
