@@ -14,6 +14,7 @@ from test_sweep import write_sweep
 from superpositional import cli, published, records
 from superpositional.records import Run
 from superpositional.rerun import Rerun
+from superpositional.tasks import ClassificationTask
 
 GSM8K = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k"
 ARMS = {
@@ -240,6 +241,14 @@ def test_an_override_that_would_make_it_another_run_is_refused(door, workplace, 
     refused(door, workplace, [str(made["published"]), "adam", "3", override], message)
 
 
+def test_a_damaged_line_is_named(door, workplace, made) -> None:
+    folder = workplace / "damaged"
+    shutil.copytree(made["published"], folder)
+    lines = (folder / "runs.jsonl").read_text().splitlines(keepends=True)
+    (folder / "runs.jsonl").write_text("".join([lines[0], lines[1][:100], *lines[2:]]))
+    refused(door, workplace, [str(folder), "adam", "3"], "runs.jsonl, line 2 is damaged (")
+
+
 def test_a_strangers_record_runs_no_code(door, workplace, made) -> None:
     change = {"config": {"callbacks": {"probe": {"_target_": "os.system", "command": "touch here"}}}}
     folder = changed(made["published"], workplace / "theirs", "adam", change)
@@ -253,6 +262,19 @@ def refused(door, workplace: Path, words: list[str], message: str) -> None:
     assert err.startswith("superpositional: one mistake, nothing was run\n  - ")
     assert message in " ".join(err.split())
     assert sorted(workplace.rglob("*")) == before
+
+
+# Ended by hand -------------------------------------------------------------------------------------------------------
+
+
+def test_on_ctrl_c_it_ends_as_every_command_does(door, workplace, made, monkeypatch) -> None:
+    def interrupts(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ClassificationTask, "training_step", interrupts)
+    code, out, _ = door("rerun", str(made["own"]), "adam", "3")
+    assert code == 130
+    assert "interrupted, and not done as recorded" in out
 
 
 # Where things lie ----------------------------------------------------------------------------------------------------

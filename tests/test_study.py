@@ -123,7 +123,8 @@ def test_the_paragraphs_count_what_the_verdicts_say(folder):
     assert "paper_classification, test accuracy against adam, n = 8: λ = 0.5 +2.3" in text
     assert "where the paper has +2.30, superior. " in text
     beside = words.elsewhere(study)
-    assert beside.startswith("Beside the paper's claims 1 question was asked, by scope: none superior, 1 inferior, none equivalent,")
+    counted = "none superior, 1 inferior, none equivalent, none inconclusive."
+    assert beside.startswith(f"Beside the paper's claims 1 question was asked, by scope: {counted}")
     assert "scope, test accuracy against adam, n = 8: λ = 0.5 −2.998" in beside
     assert "Superior:" not in beside
 

@@ -153,7 +153,7 @@ def parser() -> argparse.ArgumentParser:
         help="one recorded run again: does it come out the same, bit for bit?",
         description="Train one run of a sweep anew, from the config that its record holds, and hold every number that it "
         "logs to the recorded ones. They are the same on the same processor with the same versions; where they are not, "
-        "what is different is said. Exits with 0 if they are, else with 1.",
+        "what is different is said. Exits with 0 if they are, else with 1, and on Ctrl-C with 130.",
         epilog="example: superpositional rerun outputs/published/paper_classification lambda_0.5 2007",
     )
     rerun.add_argument("sweep", help="a sweep's name under outputs/, or its folder; a published one")
@@ -334,7 +334,8 @@ def _rerun(options: argparse.Namespace) -> None:
     except (FileNotFoundError, Unreadable) as error:
         refuse(ConfigError([str(error)]))
     sys.stdout.write(f"{found.text}\n{out}\n")
-    sys.exit(0 if found.same else 1)
+    # Lightning ends a run on Ctrl-C by itself, and says so.
+    sys.exit(130 if found.after.status == "interrupted" else 0 if found.same else 1)
 
 
 def _calibrate(options: argparse.Namespace) -> None:

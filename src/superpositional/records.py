@@ -314,6 +314,17 @@ def read_curves(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {metric: (np.array(steps), np.array(values)) for metric, (steps, values) in points.items()}
 
 
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """A JSON object of each line."""
+    lines = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        try:
+            lines.append(json.loads(line))
+        except ValueError as error:
+            raise Unreadable(f"{path}, line {number} is damaged ({error}); get the published file again") from None
+    return lines
+
+
 def load_sweep(folder: str | Path) -> Sweep:
     """Read a sweep's folder, finished, unfinished or published.
 
@@ -328,7 +339,7 @@ def load_sweep(folder: str | Path) -> Sweep:
         )
     plan = read_json(folder / "sweep.json")
     if (folder / "runs.jsonl").exists():
-        runs = [_published_run(json.loads(line), plan) for line in (folder / "runs.jsonl").read_text().splitlines()]
+        runs = [_published_run(line, plan) for line in _read_lines(folder / "runs.jsonl")]
     else:
         paths = [path.parent for path in folder.glob("*/seed-*/record.json")]
         runs = [_run(read_record(path), read_curves(path / "curves.csv")) for path in paths]
