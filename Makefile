@@ -23,7 +23,7 @@ paper: $(VENV)/ready ## train the paper's four classification arms and a placebo
 	$(RUN) sweep paper_classification
 	$(RUN) report paper_classification
 
-paper-llm: $(VENV)/ready ## fine-tune SmolLM2-135M on GSM8K, five arms, 3 seeds, 60 steps; Fig. 2 and Table I. GSM8K=FOLDER, or the hub
+paper-llm: $(VENV)/ready ## fine-tune SmolLM2-135M on GSM8K, five arms, 6 seeds, 60 steps; Fig. 2 and Table I. GSM8K=FOLDER, or the hub
 	$(RUN) sweep paper_gsm8k $(if $(GSM8K),data.path=$(GSM8K))
 	$(RUN) report paper_gsm8k
 

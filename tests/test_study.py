@@ -1,6 +1,7 @@
 """Does the study say what its sweeps' records say, no more, and the same bytes again?"""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from superpositional.study.report import write_study
 
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS = range(8)
+NOISE = ("_0.001", "_0.01", "_0.03", "_0.1", "_0.3")
 SETTINGS = {
     "adam": {"_target_": "torch.optim.Adam"},
     "placebo": {"_target_": "P"},
@@ -50,7 +52,12 @@ def write(
             record = {"sweep": folder.name, "arm": arm, "seed": seed, "status": status, "steps_per_epoch": 5, "steps": 50}
             record |= {"summary": summary if status == "done" else {}, "code": "c0de", "processor": "a CPU, AVX2"}
             record |= {"claims": claims.digest(content), "git": {"commit": "abcdef0123", "dirty": False}, "device": "cpu"}
-            record["config"] = {"seed": seed, "arm": arm, "optimizer": SETTINGS[arm], "circuit": {"depth": 2}}
+            record["config"] = {
+                "seed": seed,
+                "arm": arm,
+                "optimizer": SETTINGS.get(arm, {"_target_": "S"}),
+                "circuit": {"depth": 2},
+            }
             record["config"]["task"] = {"n_classes": 4}
             run = _made(folder / arm / f"seed-{seed}")
             records.write_record(run, record)
@@ -127,6 +134,16 @@ def test_the_paragraphs_count_what_the_verdicts_say(folder):
     assert beside.startswith(f"Beside the paper's claims 1 question was asked, by scope: {counted}")
     assert "scope, test accuracy against adam, n = 8: λ = 0.5 −2.998" in beside
     assert "Superior:" not in beside
+
+
+def test_better_than_a_worse_one_is_told_with_what_it_is_against_the_first(tmp_path):
+    parts = [f"{what}{noise}" for what in ("attention", "circuit") for noise in ("", *NOISE)]
+    points = {"adam": 0.0} | dict.fromkeys(parts, -18.0) | {"attention_0.3": -1.0}
+    write(tmp_path / "raw" / "noise", points, declared="noise")
+    publish(records.load_sweep(tmp_path / "raw" / "noise"), tmp_path / "study" / "noise")
+    beside = words.elsewhere(gather(tmp_path / "study"))
+    assert re.search(r"n = 8: attention 0\.3 \+1\d\.\d+ points \[[^]]+\] \(against adam −0\.999\d points \[[^]]+\]\)", beside)
+    assert beside.count("against adam") == 1
 
 
 def test_an_answer_is_never_more_than_its_interval(folder, tmp_path):

@@ -55,24 +55,34 @@ def paper(study: Study) -> str:
     return " ".join([text, *(f"{each}." for each in _grouped(told, beside=_published))])
 
 
-def _grouped(judged: Sequence[tuple[str, Verdict]], beside: Callable[[Verdict], str]) -> list[str]:
+def _grouped(judged: Sequence[tuple[str, Verdict]], beside: Callable[[str, Verdict], str]) -> list[str]:
     """``paper_time, seconds an epoch against adam, n = 30: λ = 0.5 +1.30 % [−1.11, +3.75]; circuit ...``, and so on."""
     groups: dict[str, list[str]] = {}
     for name, verdict in judged:
         claim, effect = verdict.claim, verdict.effect
         head = f"{name}, {METRICS.get(claim.metric, claim.metric)} against {label(claim.baseline)}, n = {effect.n}"
         groups.setdefault(head, []).append(
-            f"{label(claim.arm)} {bounds(effect, claim.effect_unit)}{beside(verdict)}",
+            f"{label(claim.arm)} {bounds(effect, claim.effect_unit)}{beside(name, verdict)}",
         )
     return [f"{head}: {'; '.join(told)}" for head, told in groups.items()]
 
 
-def _published(verdict: Verdict) -> str:
+def _published(_: str, verdict: Verdict) -> str:
     return f" where the paper has {signed(verdict.claim.published, 2)}, {verdict.words}"
 
 
-def _small(verdict: Verdict) -> str:
-    return ", smaller than matters" if verdict.small else ""
+def _against_first(said: Findings, verdict: Verdict) -> str:
+    """What else belongs to a difference: its arm against the sweep's first one, where the claim is against another.
+
+    Better than a worse one is no gain yet.
+    """
+    small = ", smaller than matters" if verdict.small else ""
+    for measure, table in said.comparisons.items():
+        for each in table:
+            first = each.baseline.arm != verdict.claim.baseline and not each.conditional
+            if first and (measure.metric, each.arm.arm) == (verdict.claim.metric, verdict.claim.arm):
+                return f"{small} (against {label(each.baseline.arm)} {bounds(each.estimate, measure.unit)})"
+    return small
 
 
 METRICS = {
@@ -100,7 +110,8 @@ def elsewhere(study: Study) -> str:
     for kind in ("superior", "inferior"):
         found = [(name, verdict) for name, verdict in judged if verdict.verdict == kind]
         if found:
-            text += f" {kind.capitalize()}: {'. '.join(_grouped(found, beside=_small))}."
+            told = _grouped(found, beside=lambda name, verdict: _against_first(study.said[name], verdict))
+            text += f" {kind.capitalize()}: {'. '.join(told)}."
     return text
 
 
