@@ -20,7 +20,7 @@ LEFT = [
     "attention_inputs", "attention_nodes", "attention", "attention_controls", "nets", "data", "tasks", "checkpoints",
     "callbacks", "convergence", "stopwatch", "circuit_errors", "circuit_statistics", "llm", "config", "hints", "locks",
     "tracking", "check", "settings", "ranks", "run", "search", "sweep", "jobs", "forecast", "live", "worker", "launch",
-    "slurm", "train", "bill", "show", "probe", "benches", "rerun", "cli",
+    "slurm", "train", "bill", "show", "probe", "benches", "rerun", "arguments", "cli",
 ]  # fmt: skip
 CIRCUITS = [
     "ansatz", "readouts", "statevector", "closed_form", "series", "transpiled", "qiskit_backend", "simulators", "compiled",
@@ -33,8 +33,8 @@ TRACKING = ["arrivals", "artifacts", "server", "run", "segments", "replay", "syn
 RIGHT = [
     "records", "places", "claims", "ledger", "published", "inference", "analysis", "comparable", "pairing",
     "verdicts", "curves", "ink", "figures", "backend_curves", "search_figures", "tuning", "tables", "questions", "page",
-    "wording", "dashboard", "dashboard_data", "dashboard_page", "power", "calibration", "report", "study", "rerun",
-    "cli",
+    "wording", "dashboard", "dashboard_data", "dashboard_page", "power", "calibration", "findings", "report", "study",
+    "rerun", "arguments", "cli",
 ]  # fmt: skip
 # The launcher and the run it launches know each other; the import is inside the functions that need it.
 KNOWN_LOOP = {("sweep", "train"), ("launch", "train")}

@@ -142,7 +142,9 @@ def test_better_than_a_worse_one_is_told_with_what_it_is_against_the_first(tmp_p
     write(tmp_path / "raw" / "noise", points, declared="noise")
     publish(records.load_sweep(tmp_path / "raw" / "noise"), tmp_path / "study" / "noise")
     beside = words.elsewhere(gather(tmp_path / "study"))
-    assert re.search(r"n = 8: attention 0\.3 \+1\d\.\d+ points \[[^]]+\] \(against adam −0\.999\d points \[[^]]+\]\)", beside)
+    assert re.search(
+        r"n = 8: attention 0\.3 \+1\d\.\d+ points \[[^]]+\] \(against adam −0\.999\d points \[[^]]+\]\)", beside
+    )
     assert beside.count("against adam") == 1
 
 

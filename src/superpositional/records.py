@@ -41,6 +41,7 @@ STATUSES = ("done", "diverged", "failed", "interrupted")
 # What plans, judges, speaks or explains but never trains: editing these files leaves every number of a run as it was.
 NEVER_TRAINS = (
     "analysis.py",
+    "arguments.py",
     "backend_curves.py",
     "bill.py",
     "calibration.py",
@@ -53,6 +54,7 @@ NEVER_TRAINS = (
     "dashboard_data.py",
     "dashboard_page.py",
     "figures.py",
+    "findings.py",
     "forecast.py",
     "hints.py",
     "inference.py",

@@ -31,8 +31,8 @@ from superpositional import (
     verdicts,
     wording,
 )
-from superpositional.analysis import Comparison, Measure
 from superpositional.dashboard import Dashboard
+from superpositional.findings import Findings, ReportError, check_begun, findings
 from superpositional.ledger import ledger
 from superpositional.records import Sweep, load_sweep, write_json
 from superpositional.verdicts import Verdict
@@ -43,15 +43,7 @@ FIGURES = (
     *("perturbation_ratio", *(f"by_{backend}" for backend in backend_curves.ALONG)),
 )
 EXTRA = ("term", "questions")
-# What the figures of curves can be made of.
-ALONG = " or ".join(each.metric for each in (analysis.VALIDATION_ACCURACY, analysis.LOSS_BY_STEP))
 WIDE = ("fig2", "seed_bands", "departures", *(f"by_{backend}" for backend in backend_curves.ALONG))
-# The arm against which the others are held too: Adam but for one bit.
-CONTROL = "placebo"
-
-
-class ReportError(ValueError):
-    """A sweep, or a file to write to, that cannot be reported; the message names the cure."""
 
 
 @dataclass(frozen=True)
@@ -112,92 +104,6 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
             raise ReportError(f"{sweep.name} is a search, whose seeds select and do not test; judge claims on other seeds")
         return _search_report(sweep, folder, out)
     return _write(findings(sweep, folder, declared=declared), out)
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What a sweep's records say, before any of it is drawn or written.
-
-    ``rows`` are the table of arms; ``captioned`` the others that there are, by name, each with its caption; ``content`` the
-    claims as declared, ``judged`` their verdicts; ``apart`` and ``terms`` of losses; ``answered`` question by question.
-    """
-
-    sweep: Sweep
-    measures: tuple[Measure, ...]
-    arms: dict[Measure, list[analysis.Outcomes]]
-    comparisons: dict[Measure, list[Comparison]]
-    found: list[curves.Curve]
-    content: dict[str, Any] | None
-    judged: list[Verdict]
-    apart: list[curves.Departure]
-    terms: list[curves.Term]
-    answered: list[questions.Paired]
-    caption: str
-    lead: str
-    rows: tables.Rows
-    captioned: dict[str, tuple[str, tables.Rows]]
-
-    @property
-    def sentences(self) -> list[str]:
-        """Each verdict and comparison in one, with n; those against the placebo too."""
-        said = [verdict.sentence for verdict in self.judged]
-        said += [comparison.sentence for measure in self.measures for comparison in self.comparisons[measure]]
-        # The control of each baseline, at the same swept values.
-        held = [arm for arm in self.sweep.arms if self.sweep.baseline(arm) != arm]
-        controls = {self.sweep.baseline(arm): arm for arm in held if arm.split(",")[0] == CONTROL}
-        rest = [(arm, controls.get(self.sweep.baseline(arm), arm)) for arm in held]
-        said += [analysis.compare(self.sweep, arm, self.measures[0], to).sentence for arm, to in rest if to != arm]
-        return said + questions.sentences(self.answered)
-
-
-def findings(sweep: Sweep, folder: str | Path, *, declared: str | Path | None = None) -> Findings:
-    """Everything that the records of a sweep, which is no search and was read from this folder, say.
-
-    Raises:
-        ReportError: as ``write_report``.
-    """
-    _check_begun(sweep, folder)
-    measures = analysis.measures(sweep)
-    found = curves.learning_curves(sweep, measures[0].along)
-    try:
-        content, asked = claims.of(sweep, declared)
-    except claims.ClaimError as error:
-        raise ReportError(str(error)) from None
-    judged = verdicts.judge(sweep, asked, claims.digest(content))
-    _check(judged, found, folder)
-    try:
-        answered = questions.compare(sweep, questions.read(Path(folder), sweep))
-    except ValueError as error:
-        raise ReportError(str(error)) from None
-    arms = {measure: [analysis.outcomes(sweep, arm, measure) for arm in sweep.arms] for measure in measures}
-    held = [arm for arm in sweep.arms if sweep.baseline(arm) != arm]
-    comparisons = {measure: [analysis.compare(sweep, arm, measure) for arm in held] for measure in measures}
-    # Where the loss is what counts, whether it is the baseline's own comes first.
-    of_loss = measures[0].along == analysis.LOSS_BY_STEP
-    apart = curves.departures(sweep) if of_loss else []
-    terms = curves.terms(sweep, apart) if of_loss else []
-    captioned = {
-        "claims": (wording.claims_caption(sweep, judged, content), tables.claim_rows(judged)),
-        "attribution": (wording.ATTRIBUTION, tables.attribution_rows(judged)),
-        "term": (wording.TERM, tables.term_rows(terms)),
-        "questions": (questions.RULE, questions.rows(answered)),
-    }
-    return Findings(
-        sweep,
-        measures,
-        arms,
-        comparisons,
-        found,
-        content,
-        judged,
-        apart,
-        terms,
-        answered,
-        caption=wording.caption(sweep, comparisons),
-        lead=wording.lead(sweep, comparisons, judged, terms, answered),
-        rows=tables.arm_rows(arms, comparisons),
-        captioned={name: each for name, each in captioned.items() if len(each[1]) > 1},
-    )
 
 
 def _write(said: Findings, out: Path) -> Report:
@@ -275,24 +181,6 @@ def update_readme(readme: str | Path, blocks: Mapping[str, str]) -> None:
         before, rest = text.split(start)
         text = f"{before}{start}\n{blocks[name]}{end}{rest.split(end)[1]}"
     readme.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _check_begun(sweep: Sweep, folder: str | Path) -> None:
-    if not any(run.status == "done" for run in sweep.runs):
-        raise ReportError(
-            f"nothing to show in {folder}: {analysis.progress(sweep)}; start or resume it with "
-            f"`superpositional sweep {sweep.name}` and report again once a run has finished"
-        )
-
-
-def _check(judged: list[Verdict], found: list, folder: str | Path) -> None:
-    if not any(curve.n for curve in found) and all(verdict.verdict == verdicts.NONE for verdict in judged):
-        why = next((f" ({verdict.refusals[0]})" for verdict in judged), "")
-        raise ReportError(
-            f"nothing to show in {folder}: no finished run logged {ALONG}, and no claim has a verdict{why}; "
-            "report a sweep of a task that validates its accuracy at each epoch's end or logs its training loss, or name "
-            "claims about what it has"
-        )
 
 
 def _claims_json(sweep: Sweep, judged: list[Verdict], content: dict[str, Any] | None) -> dict[str, Any]:
@@ -410,7 +298,7 @@ def _page(said: Findings, drawn: dict[str, Any]) -> str:
 
 def _search_report(sweep: Sweep, folder: str | Path, out: Path) -> Report:
     """What a search cost and found. It names each arm's best trial and no best arm."""
-    _check_begun(sweep, folder)
+    check_begun(sweep, folder)
     found = ledger(sweep)
     if not any(trial["n"] for entry in found["arms"].values() for trial in entry["trials"]):
         had = sorted({name for run in sweep.runs for name in run.record["summary"] if not name.startswith("test/")})

@@ -14,9 +14,9 @@ from typing import Any
 from superpositional import calibration, claims
 from superpositional.analysis import name_seeds
 from superpositional.calibration import Calibration
+from superpositional.findings import Findings, ReportError, findings
 from superpositional.ledger import ledger
 from superpositional.records import Sweep, load_sweep
-from superpositional.report import Findings, ReportError, findings
 from superpositional.verdicts import Verdict
 
 ORDER = (

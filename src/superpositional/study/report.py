@@ -11,8 +11,8 @@ from typing import Any
 
 from superpositional import analysis, backend_curves, curves, figures, ink, page, tables, tuning, wording
 from superpositional.analysis import VALIDATION_ACCURACY
+from superpositional.findings import Findings
 from superpositional.records import write_json
-from superpositional.report import Findings
 from superpositional.study import figures as drawings
 from superpositional.study import words
 from superpositional.study.along import along

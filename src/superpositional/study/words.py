@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from superpositional import analysis, tables, tuning, wording
 from superpositional.analysis import bounds, label, number, signed
 from superpositional.claims import DIVERGED
+from superpositional.findings import Findings
 from superpositional.inference import clopper_pearson
 from superpositional.records import Run, Sweep
-from superpositional.report import Findings
 from superpositional.study.along import broke
 from superpositional.study.gather import CALIBRATION, Study, commits, extent
 from superpositional.tables import Rows
