@@ -103,7 +103,9 @@ def draw(axes: Sequence[Axes], table: Sequence[Line]) -> Sequence[Axes]:
         axes[2].plot(x, first.mean * np.sqrt(first.x / x), color="0.5", linewidth=0.7, linestyle="--", label="1/√shots")
     for ax in axes:
         if ax.get_legend_handles_labels()[0]:
-            ax.legend(title="($n$)", fontsize="x-small", title_fontsize="x-small")
+            # Above: inside it would cover some interval.
+            small = {"fontsize": "x-small", "title_fontsize": "x-small", "labelspacing": 0.25, "borderaxespad": 0.2}
+            ax.legend(title="($n$)", loc="lower left", bbox_to_anchor=(0, 1), alignment="left", **small)
     return axes
 
 
