@@ -9,9 +9,11 @@ RUN := $(VENV)/bin/superpositional
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
+OLD_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "superpositional needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 ..."; exit 2; }
+
 $(VENV)/ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "superpositional needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 ..."; exit 2; }
+	@$(OLD_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -27,7 +29,7 @@ paper-llm: $(VENV)/ready ## fine-tune SmolLM2-135M on GSM8K, five arms, 6 seeds,
 	$(RUN) sweep paper_gsm8k $(if $(GSM8K),data.path=$(GSM8K))
 	$(RUN) report paper_gsm8k
 
-demo: $(VENV)/ready ## the same with two seeds, in a minute
+demo: $(VENV)/ready ## the paper's sweep with two seeds, in a minute
 	$(RUN) sweep paper_classification seed=0,1 hydra.sweep.dir=outputs/demo
 	$(RUN) report demo
 
@@ -41,8 +43,18 @@ study: $(VENV)/ready ## run all that is published again and publish it: some fiv
 	done
 	$(MAKE) figures
 
-figures: $(VENV)/ready ## rebuild the published figures, tables, page and what README and the logbook say from the published records
-	$(RUN) report outputs/published --readme README.md --readme sweeps/README.md
+# Records are read without torch. The lock file's versions, so the same bytes.
+READS := $(if $(wildcard $(VENV)/ready),$(VENV),$(VENV)/reads)
+$(VENV)/reads/ready: requirements.lock
+	@$(OLD_PYTHON)
+	$(PYTHON) -m venv $(VENV)/reads
+	$(VENV)/reads/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock \
+		numpy scipy matplotlib pyyaml
+	@touch $@
+
+figures: $(READS)/ready ## rebuild the published figures, tables, page and what README and the logbook say from the published records
+	PYTHONPATH=src $(READS)/bin/python -c 'from superpositional.cli import main; main()' \
+		report outputs/published --readme README.md --readme sweeps/README.md
 
 test: $(VENV)/ready lint ## the fast tests
 	$(VENV)/bin/python -m pytest -m "not slow and not slurm and not browser"

@@ -3,6 +3,9 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +23,12 @@ from superpositional.study.gather import ORDER, commits, extent, gather, is_stud
 from superpositional.study.report import write_study
 
 ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SEEDS = range(8)
+# What the package depends on, but for what draws and counts.
+TRAINS = {re.split("[<>=]", name)[0].replace("-", "_") for name in PROJECT["project"]["dependencies"]} - {
+    *("numpy", "scipy", "matplotlib", "pyyaml", "hydra_core")
+} | {"hydra", "omegaconf"}
 NOISE = ("_0.001", "_0.01", "_0.03", "_0.1", "_0.3")
 SETTINGS = {
     "adam": {"_target_": "torch.optim.Adam"},
@@ -127,13 +135,31 @@ def test_the_paragraphs_count_what_the_verdicts_say(folder):
     for kind in set(kinds):
         assert f"{kinds.count(kind)} {kind} (" in text
     assert "lies in 1 of their intervals here (C1)" in text
-    assert "paper_classification, test accuracy against adam, n = 8: λ = 0.5 +2.3" in text
-    assert "where the paper has +2.30, superior. " in text
     beside = words.elsewhere(study)
     counted = "none superior, 1 inferior, none equivalent, none inconclusive."
     assert beside.startswith(f"Beside the paper's claims 1 question was asked, by scope: {counted}")
     assert "scope, test accuracy against adam, n = 8: λ = 0.5 −2.998" in beside
     assert "Superior:" not in beside
+
+
+def test_it_takes_no_more_than_the_makefile_installs_for_it(folder, tmp_path):
+    """``make figures``: a fresh clone has not torch, nor anything that trains."""
+    (named,) = re.findall(r"--constraint requirements.lock \\\n\t\t(.*)\n", (ROOT / "Makefile").read_text())
+    assert named.split() == ["numpy", "scipy", "matplotlib", "pyyaml"]
+    program = f"""
+import sys
+from importlib.abc import MetaPathFinder
+class Missing(MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in {sorted(TRAINS)}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
+from superpositional.cli import main
+main(["report", {str(folder)!r}, "--out", {str(tmp_path)!r}])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "index.html").exists()
 
 
 def test_better_than_a_worse_one_is_told_with_what_it_is_against_the_first(tmp_path):
@@ -240,8 +266,8 @@ def test_where_training_broke_is_told_of_runs_that_only_guess_too(folder, tmp_pa
     write(raw, {"adam": 0.0, "lambda_0.1": -66.0, "lambda_0.5": -60.0}, declared="every_arm")
     publish(records.load_sweep(raw), tmp_path / "study" / "scope")
     told = words.broken(gather(tmp_path / "study"))
-    assert told.endswith("guessing (up to a tenth): λ = 0.1 (scope) in 8 of 8 runs, of which 0 diverged.")
-    assert "all 1000 (quantum_weight) in 8 of 8 runs, of which 8 diverged" in words.broken(gather(folder))
+    assert told.endswith("above chance: λ = 0.1 in 8 of 8 runs, 0 of them by diverging (scope).")
+    assert "all 1000 in 8 of 8 runs, 8 of them by diverging (quantum_weight)" in words.broken(gather(folder))
 
 
 def test_every_verdict_is_there_for_machines(folder, report):
@@ -309,7 +335,7 @@ def test_readme_gets_the_blocks_that_it_has_markers_for(report, tmp_path):
     readme.write_text("before\n<!-- results:study -->\nold\n<!-- /results:study -->\nafter\n")
     update_readme(readme, report.blocks)
     text = readme.read_text()
-    assert text.startswith("before\n<!-- results:study -->\nThe paper's claims were asked in 6 forms")
+    assert text.startswith("before\n<!-- results:study -->\nThe paper's claims were asked by 6 questions")
     assert text.endswith("<!-- /results:study -->\nafter\n")
     update_readme(readme, report.blocks)
     assert readme.read_text() == text

@@ -130,6 +130,12 @@ class Verdict:
         return "as claimed, but not in size" if self.small or self.published_within is False else "as claimed"
 
     @property
+    def censored(self) -> str:
+        """``never reached: z 30, softmax 2 of 30``, whose times count as training's length; empty without such runs."""
+        told = ", ".join(f"{label(arm)} {count}" for arm, count in self.missed.items() if count)
+        return f"never reached: {told} of {self.planned}" if told else ""
+
+    @property
     def published_within(self) -> bool | None:
         """Whether the 95 % interval holds the published value; None where there is no interval of all pairs."""
         if self.refusals or self.claim.published is None or self.effect.low is None:
@@ -165,7 +171,7 @@ class Verdict:
         if self.detectable is not None:
             parts.append(f"{effect.n} pairs find {self.detectable:.2g}{unit} with 80 % power")
         if self.pairs is not None:
-            parts.append(f"about {self.pairs} pairs decide with 80 % power if the effect is 0 or as large as the margin")
+            parts.append(f"about {self.pairs:,} pairs decide with 80 % power if the effect is 0 or as large as the margin")
         elif self.sd:
             parts.append("no number of pairs would decide")
         parts += [f"{label(arm)}: {count} censored" for arm, count in self.missed.items() if count]
@@ -336,7 +342,8 @@ def _attribution(sweep: Sweep, claim: Claim, control: str, *, comparable: bool) 
     effect, _ = _effect(claim, arm, baseline)
     there = effect.low is not None and not effect.low <= 0 <= effect.high
     share = None  # and withdrawn where the verdict establishes no effect
-    if there and comparable and effect.n == len(sweep.seeds):
+    # Runs that are equal in every pair, as those that all miss a target, would give a share of no width.
+    if there and comparable and effect.n == len(sweep.seeds) and not np.array_equal(other, arm):
         share = inference.ratio(other - baseline, arm - baseline)
     return Attribution(control, _effect(claim, other, baseline)[0], _effect(claim, arm, other)[0], share)
 

@@ -18,8 +18,8 @@ from superpositional.verdicts import Verdict
 RULE = (
     f"A verdict is superior or inferior if there are at least {verdicts.LEAST_PAIRS} pairs and the paired t test, adjusted "
     "after Holm over the claims of a family, rejects no effect at 5 %; else equivalent if the 90 % interval lies within ± "
-    "the margin; else inconclusive, which is not equal. Intervals shown are Student's (ratios: Fieller's) at 95 %, of each "
-    "claim alone."
+    "the margin (not corrected over the family); else inconclusive, which is not equal. Intervals shown are Student's "
+    "(ratios: Fieller's) at 95 %, of each claim alone."
 )
 
 
@@ -57,8 +57,14 @@ def lead(
         some_pairs = [c for c in table if c.verdict.startswith("The interval excludes 0 over these pairs only")]
         named += [f"{label(c.arm.arm)} {_told(c)} over {c.estimate.n} of {c.arm.planned} pairs alone" for c in some_pairs]
         some = any(c.estimate.low is not None for c in table)
-        none = f"no arm's interval against {baseline} excludes 0" if some else f"no interval against {baseline} to speak of"
-        parts.append(f"{measure.name}: {', '.join(named) or none}")
+        lacking = [c for c in table if c.estimate.low is None and c.estimate.n < c.arm.planned]
+        which = f"no arm's interval{' that there is' if lacking else ''} against {baseline} excludes 0"
+        text = ", ".join(named) or (which if some else f"no interval against {baseline} to speak of")
+        if some and lacking:
+            # An arm that never arrives is no arm without an effect.
+            pairs = ", ".join(f"{label(c.arm.arm)} ({c.estimate.n} of {c.arm.planned} pairs)" for c in lacking)
+            text += f"; no interval for {pairs}"
+        parts.append(f"{measure.name}: {text}")
     # What has no pair left has no interval either, and that may be the result.
     lost = Counter((run.arm, run.status) for run in sweep.runs if run.status in ("diverged", "failed"))
     ended = [f"{label(arm)} {status} in {n} of {len(sweep.seeds)} runs" for (arm, status), n in lost.items()]

@@ -58,7 +58,11 @@ def along(sweep: Sweep, setting: str) -> list[Line]:
             continue
         names = tuple(arm for _, arm in arms)
         accuracy, epochs = (
-            tuple(p for arm in arms for p in differences_along(sweep, [arm], measure, sweep.baseline(arm[1])))
+            tuple(
+                point
+                for value, arm in arms
+                for point in differences_along(sweep, [(value, arm)], measure, sweep.baseline(arm))
+            )
             for measure in (TEST_ACCURACY, EPOCHS_TO_TARGET)
         )
         found.append(Line(_common(names), names, accuracy, epochs, _broken(sweep, arms)))
@@ -81,6 +85,11 @@ def _common(arms: tuple[str, ...]) -> str:
     return label("".join(each[0] for each in shared).rpartition("_")[0]) or label(arms[0])
 
 
+def ended(sweep: Sweep, arm: str) -> list[Run]:
+    """An arm's runs that came to an end of their own: done, or diverged."""
+    return [run for run in sweep.runs if run.arm == arm and run.status in ("done", "diverged")]
+
+
 def broke(run: Run) -> bool:
     """Whether training broke: it diverged, or ended no better than by guessing classes, up to a tenth."""
     classes = ((run.record.get("config") or {}).get("task") or {}).get("n_classes")
@@ -91,10 +100,9 @@ def broke(run: Run) -> bool:
 def _broken(sweep: Sweep, arms: list[tuple[float, str]]) -> tuple[Point, ...]:
     found = []
     for value, arm in arms:
-        ended = [broke(run) for run in sweep.runs if run.arm == arm and run.status in ("done", "diverged")]
-        if ended:
-            count = sum(ended)
-            low, high = clopper_pearson(count, len(ended))
-            share = 100 * count / len(ended)
-            found.append(Point(value, share, 100 * low, 100 * high, len(ended), len(sweep.seeds)))
+        if runs := ended(sweep, arm):
+            count = sum(map(broke, runs))
+            low, high = clopper_pearson(count, len(runs))
+            share = 100 * count / len(runs)
+            found.append(Point(value, share, 100 * low, 100 * high, len(runs), len(sweep.seeds)))
     return tuple(found)

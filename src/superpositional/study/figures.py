@@ -19,8 +19,8 @@ from superpositional.verdicts import Verdict
 # Rows of arms in an inch, and the reach of their axis in points: what is further off is an arrow.
 ROWS_PER_INCH = 8.5
 LINEAR, REACH = 1.0, 30.0
-# A difference of more points than this is of an arm whose training breaks.
-BROKEN = 20.0
+# Beyond this many points a difference would flatten all others, so the axis is logarithmic there.
+FLATTENS = 20.0
 # Zero on an axis of shares, so that an empty interval can be seen.
 SHARE_FLOOR = -3
 
@@ -151,7 +151,7 @@ def by_value(ax: Axes, lines: Sequence[Line], what: str, *, log: bool) -> Axes:
         "broken": "runs whose training broke (%)",
     }
     ax.set_ylabel(words[what])
-    if what == "accuracy" and max((abs(point.mean) for line in lines for point in line.accuracy), default=0) > BROKEN:
+    if what == "accuracy" and max((abs(point.mean) for line in lines for point in line.accuracy), default=0) > FLATTENS:
         # What breaks training would flatten all else.
         ax.set_yscale("symlog", linthresh=1)
         ax.set_ylim(bottom=1.6 * min(point.mean for line in lines for point in line.accuracy))

@@ -24,6 +24,8 @@ ORDER = (
     *("tune_classification", "tuned_classification", "circuit_depth", "qubits"),
     *("paper_attention", "attention_controls", "shots", "noise", "calibration"),
 )
+# Of arms that differ by nothing: it tells how often the rule errs, and is no question about any arm.
+CALIBRATION = "calibration"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Study:
 
     @property
     def verdicts(self) -> list[tuple[str, Verdict]]:
-        """Every verdict, with its sweep; but those of arms that differ by nothing, which only calibrate."""
+        """Every verdict with its sweep, but the calibrating ones."""
         return [(name, each) for name, said in self.said.items() if name != CALIBRATION for each in said.judged]
 
     @property
@@ -74,9 +76,6 @@ class Study:
     def codes(self) -> Counter:
         """Runs by the code version that made them."""
         return Counter(str(run.record.get("code")) for sweep in self.sweeps for run in sweep.runs)
-
-
-CALIBRATION = "calibration"
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -26,8 +26,8 @@ SETTINGS = {
     "circuit.n_qubits": ("qubits of the circuit", False),
 }
 COLUMNS = 3
-# The sweeps of the paper's own figures, 1 and 2.
-PAPER = ("paper_classification", "paper_gsm8k")
+# The sweeps of the paper's own figures.
+FIG1, FIG2 = "paper_classification", "paper_gsm8k"
 AGAIN = (
     "`superpositional sweep NAME` makes the records of a sweep, `superpositional rerun outputs/published/NAME ARM SEED` "
     "one run, held to its record bit for bit, and `superpositional report outputs/published` this page from the records."
@@ -62,7 +62,7 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
             name: page.figure(ink.svg(figure, f"study-{name}"), says, wide=figure.get_figwidth() > ink.COLUMN_INCHES)
             for name, (figure, says) in drawn.items()
         }
-    own, besides = words.claim_rows(study.of_the_paper), words.besides_rows(study.besides)
+    own, besides = words.claim_rows(study.of_the_paper), words.besides_rows(study)
     texts = {"index.html": _page(study, shown, own, besides)}
     for name, rows, says in (("claims", own, "The paper's claims."), ("besides", besides, "What else was asked.")):
         if len(rows) > 1:
@@ -76,13 +76,14 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
         path.write_text(text, encoding="utf-8", newline="\n")
         files.append(path)
     found = [{"sweep": name, **verdict.plain()} for name, verdict in study.verdicts]
-    files.append(out / "claims.json")
+    listing = out / "claims.json"
+    files.append(listing)
     written = sorted(path.relative_to(out).as_posix() for path in files)
     # What an earlier call wrote and this one does not must not stand beside it; what somebody else put there stays.
-    before = json.loads(files[-1].read_text()).get("files", []) if files[-1].exists() else []
+    before = json.loads(listing.read_text()).get("files", []) if listing.exists() else []
     for stale in set(before) - set(written):
         (out / stale).unlink(missing_ok=True)
-    write_json(files[-1], {"files": written, "verdicts": found})
+    write_json(listing, {"files": written, "verdicts": found})
     blocks = {"study": _summary(study, own), "logbook": tables.markdown(words.logbook_rows(study))}
     blocks |= {name: words.block(said) for name, said in study.said.items()}
     text = "\n\n".join([blocks["study"].strip(), "\n".join(map(str, files))])
@@ -95,9 +96,9 @@ def _plainly(rows: Rows) -> Rows:
 
 def _summary(study: Study, own: Rows) -> str:
     """What README says."""
-    said = [words.paper(study), words.elsewhere(study), words.broken(study)]
+    said = [words.paper(study)]
     said += [tables.markdown(own), words.PAIRS] if len(own) > 1 else []
-    said += [words.calibrated(study), *words.limits(study), words.made(study)]
+    said += [words.elsewhere(study), words.broken(study), words.calibrated(study), *words.limits(study), words.made(study)]
     return "\n\n".join(part.strip() for part in said if part) + "\n"
 
 
@@ -154,7 +155,7 @@ def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
     drawn: dict[str, tuple[Any, str]] = {}
     sweep, note = said.sweep, wording.note(said.sweep)
     shown = wording.shown(said.found[0], said.measures[0], said.apart)
-    if name == PAPER[0]:
+    if name == FIG1:
         above = 0.14 * figures.legend_rows([analysis.label(arm) for arm in sweep.arms])
         figure, ax = ink.column_figure(2.55 + above + 0.15 * (note.count("\n") + bool(note)))
         figures.learning_curves(ax, said.found, VALIDATION_ACCURACY, note)
@@ -162,7 +163,7 @@ def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
     if said.measures[0].along == analysis.LOSS_BY_STEP:
         figure, axes = ink.page_figure(len(said.found))
         figures.seed_bands(axes, said.found, curves.seed_curves(sweep, analysis.LOSS_BY_STEP), analysis.LOSS_BY_STEP)
-        drawn["fig2" if name == PAPER[1] else f"{name}_losses"] = (figure, shown["fig2"])
+        drawn["fig2" if name == FIG2 else f"{name}_losses"] = (figure, shown["fig2"])
         if any(each.seeds for each in said.apart):
             figure, axes = ink.page_figure(len(said.apart))
             figures.departures(axes, said.apart, sweep.arms)
@@ -181,7 +182,7 @@ def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
                 "the target. Training broke: diverged, or ended no better than by guessing. Intervals of shares are "
                 f"Clopper and Pearson's. Arms as `sweeps/{name}.yaml` names them.",
             )
-    if any(verdict.attribution for verdict in said.judged) and name != PAPER[0] and not said.terms:
+    if any(verdict.attribution for verdict in said.judged) and name != FIG1 and not said.terms:
         table = said.comparisons[said.measures[0]]
         figure, ax = ink.column_figure(0.9 + 0.33 * len(table) + 0.15 * note.count("\n"))
         figures.paired_differences(ax, table, note=note, arms=sweep.arms)

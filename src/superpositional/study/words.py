@@ -6,15 +6,15 @@ does not bear. Read by ``report``.
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from superpositional import analysis, tables, tuning, wording
-from superpositional.analysis import bounds, label, number, signed
+from superpositional.analysis import bounds, label, number
 from superpositional.claims import DIVERGED
 from superpositional.findings import Findings
 from superpositional.inference import clopper_pearson
 from superpositional.records import Run, Sweep
-from superpositional.study.along import broke
+from superpositional.study.along import broke, ended
 from superpositional.study.gather import CALIBRATION, Study, commits, extent
 from superpositional.tables import Rows
 from superpositional.verdicts import LEAST_PAIRS, NARROW, NONE, Verdict
@@ -31,7 +31,7 @@ PAIRS = (
 
 
 def paper(study: Study) -> str:
-    """The paper's claims in a paragraph: how many came out how, and what its numbers look like here."""
+    """The paper's claims in a paragraph: how many came out how, and whether its numbers lie in our intervals."""
     judged = study.of_the_paper
     if not judged:
         return "None of the paper's claims was asked."
@@ -43,7 +43,7 @@ def paper(study: Study) -> str:
         for answer, found in kinds.items()
         if found
     ]
-    text = f"The paper's claims were asked in {number(len(judged), 'form')}: {', '.join(counted)}."
+    text = f"The paper's claims were asked by {number(len(judged), 'question')}: {', '.join(counted)}."
     numbers = [verdict for _, verdict in judged if verdict.published_within is not None]
     if numbers:
         inside = [label(verdict.claim.id) for verdict in numbers if verdict.published_within]
@@ -51,24 +51,22 @@ def paper(study: Study) -> str:
             f"{len(inside)} of their intervals here ({', '.join(inside)})" if inside else "none of their intervals here"
         )
         text += f" Of {number(len(numbers), 'claim')} with a published number and an interval, the number lies in {within}."
-    told = [(name, verdict) for name, verdict in judged if verdict.claim.published is not None and verdict.effect.n]
-    return " ".join([text, *(f"{each}." for each in _grouped(told, beside=_published))])
+    return text
 
 
-def _grouped(judged: Sequence[tuple[str, Verdict]], beside: Callable[[str, Verdict], str]) -> list[str]:
-    """``paper_time, seconds an epoch against adam, n = 30: λ = 0.5 +1.30 % [−1.11, +3.75]; circuit ...``, and so on."""
+def _grouped(study: Study, judged: Sequence[tuple[str, Verdict]]) -> list[str]:
+    """``scope, test accuracy against adam, n = 15: sine all −0.15 points [−0.47, +0.17]; circuit all ...``, and so on."""
     groups: dict[str, list[str]] = {}
     for name, verdict in judged:
         claim, effect = verdict.claim, verdict.effect
         head = f"{name}, {METRICS.get(claim.metric, claim.metric)} against {label(claim.baseline)}, n = {effect.n}"
+        censored = f" ({verdict.censored}, which count as training's length)" if verdict.censored else ""
+        small = ", smaller than matters" if verdict.small else ""
         groups.setdefault(head, []).append(
-            f"{label(claim.arm)} {bounds(effect, claim.effect_unit)}{beside(name, verdict)}",
+            f"{label(claim.arm)} {bounds(effect, claim.effect_unit)}{censored}{small}"
+            f"{_against_first(study.said[name], verdict)}"
         )
     return [f"{head}: {'; '.join(told)}" for head, told in groups.items()]
-
-
-def _published(_: str, verdict: Verdict) -> str:
-    return f" where the paper has {signed(verdict.claim.published, 2)}, {verdict.words}"
 
 
 def _against_first(said: Findings, verdict: Verdict) -> str:
@@ -76,13 +74,12 @@ def _against_first(said: Findings, verdict: Verdict) -> str:
 
     Better than a worse one is no gain yet.
     """
-    small = ", smaller than matters" if verdict.small else ""
     for measure, table in said.comparisons.items():
         for each in table:
             first = each.baseline.arm != verdict.claim.baseline and not each.conditional
             if first and (measure.metric, each.arm.arm) == (verdict.claim.metric, verdict.claim.arm):
-                return f"{small} (against {label(each.baseline.arm)} {bounds(each.estimate, measure.unit)})"
-    return small
+                return f" (against {label(each.baseline.arm)} {bounds(each.estimate, measure.unit)})"
+    return ""
 
 
 METRICS = {
@@ -110,9 +107,30 @@ def elsewhere(study: Study) -> str:
     for kind in ("superior", "inferior"):
         found = [(name, verdict) for name, verdict in judged if verdict.verdict == kind]
         if found:
-            told = _grouped(found, beside=lambda name, verdict: _against_first(study.said[name], verdict))
-            text += f" {kind.capitalize()}: {'. '.join(told)}."
+            text += f" {kind.capitalize()}: {'. '.join(_grouped(study, found))}."
     return text
+
+
+BEYOND = "Beyond controls that lack a part of the circuit, uncorrected, and an interval with 0 shows no equality"
+
+
+def _beyond(judged: Sequence[Verdict]) -> str:
+    """``test accuracy, n = 30: quantum beyond frozen −0.29 points [−1.15, +0.58], twin ...``, of established effects.
+
+    Controls whose runs are the arm's own in every pair, as all that miss a target are, tell nothing.
+    """
+    parts = []
+    for verdict in judged:
+        claim = verdict.claim
+        each = [
+            f"{label(one.arm)} {bounds(one.beyond, claim.effect_unit)}"
+            for one in verdict.attribution
+            if one.beyond.low is not None and one.beyond.low < one.beyond.high
+        ]
+        if each and verdict.verdict in ("superior", "inferior"):
+            what = f"{METRICS.get(claim.metric, claim.metric)}, n = {verdict.effect.n}"
+            parts.append(f"{what}: {label(claim.arm)} beyond {', '.join(each)}")
+    return "; ".join(parts)
 
 
 def limits(study: Study) -> tuple[str, ...]:
@@ -121,37 +139,44 @@ def limits(study: Study) -> tuple[str, ...]:
     classes = sorted({((run.record.get("config") or {}).get("task") or {}).get("n_classes") or 0 for run in runs} - {0})
     tasks = [f"one synthetic task of {count} classes" for count in classes]
     tasks += [
-        f"one language model ({said.rstrip('.')})" for each in study.said.values() if (said := wording.trained(each.sweep))
+        f"one language model ({said.rstrip('.').removeprefix('Trained: ')})"
+        for each in study.said.values()
+        if (said := wording.trained(each.sweep))
     ]
     on = "CPUs" if all(str(run.record.get("device")).startswith("cpu") for run in runs) else "several devices"
+    timed = any(verdict.claim.of_time for _, verdict in study.verdicts)
     untuned = "Arms" if all(each.sweep.tuned is None for each in study.said.values()) else "But for the tuned sweep, arms"
     return (
         f"What this is about, and no more: {', '.join(tasks) or 'the sweeps named here'}, on {on}, in the readings of the "
-        "paper that each sweep names. The paper's data are not published, so its levels cannot be compared, and what is "
-        "not borne out here may hold on its data, model or device.",
-        "Intervals are each claim's own at 95 %; verdicts are corrected over the claims of a family (Holm), not over the "
-        "families of the study. Equivalent is within a margin that somebody chose, and inconclusive never means equal. "
-        f"{untuned} have the paper's settings, which were searched for by nobody here.",
+        "paper that each sweep names. The paper's classification data are not published, so levels of accuracy cannot be "
+        "compared, and what is not borne out here may hold on its data, model or device."
+        + (" Times are of this package's own circuits; the paper's simulator was not timed." if timed else ""),
+        "Intervals are each claim's own at 95 %. Superior and inferior are corrected over the claims of a family (Holm), "
+        "equivalent is not, and nothing is corrected over the families of the study. Equivalent is within a margin that "
+        f"somebody chose, and inconclusive never means equal. {untuned} have settings that nobody searched for: the "
+        "paper's, but for what an arm's name says.",
     )
 
 
 def broken(study: Study) -> str:
     """Where training broke, arm by arm: what a mean over an arm's runs, or a share of diverged ones, would hide."""
-    told = []
-    for sweep in study.sweeps:
-        if sweep.search is not None:
-            continue
-        for arm in sweep.arms:
-            ended = [run for run in sweep.runs if run.arm == arm and run.status in ("done", "diverged")]
-            lost = [run for run in ended if broke(run)]
-            if lost:
-                diverged = sum(run.status == "diverged" for run in lost)
-                told.append(
-                    f"{label(arm)} ({sweep.name}) in {len(lost)} of {len(ended)} runs, of which {diverged} diverged"
-                )
+    told = [f"{each} ({sweep.name})" for sweep in study.sweeps if sweep.search is None for each in _broken(sweep)]
     if not told:
         return "No run diverged or ended no better than by guessing."
-    return f"Training broke, by diverging or by ending no better than guessing (up to a tenth): {'; '.join(told)}."
+    return f"{BROKE}: {'; '.join(told)}."
+
+
+BROKE = "Training broke, by diverging or by ending at most a tenth above chance"
+
+
+def _broken(sweep: Sweep) -> list[str]:
+    told = []
+    for arm in sweep.arms:
+        runs = ended(sweep, arm)
+        if lost := [run for run in runs if broke(run)]:
+            diverged = sum(run.status == "diverged" for run in lost)
+            told.append(f"{label(arm)} in {len(lost)} of {len(runs)} runs, {diverged} of them by diverging")
+    return told
 
 
 def calibrated(study: Study) -> str:
@@ -159,7 +184,18 @@ def calibrated(study: Study) -> str:
     if not study.calibrated:
         return ""
     said = " ".join(each.sentence for each in study.calibrated)
+    rest = [
+        f"{each.false} of {open_} {_percents(clopper_pearson(each.false, open_))}"
+        for each in study.calibrated
+        if (open_ := each.judged - each.same)
+    ]
+    able = "Where all differences are 0 no false verdict was possible; of the other groups"
+    said += f" {able} {'; '.join(rest)}." if rest else ""
     return f"How often verdicts are false, on arms that differ by one bit of one weight ({CALIBRATION}): {said}"
+
+
+def _percents(ends: tuple[float, float]) -> str:
+    return f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f} %]"
 
 
 def made(study: Study) -> str:
@@ -179,17 +215,22 @@ def _runs(study: Study) -> list[Run]:
     return [run for sweep in study.sweeps for run in sweep.runs]
 
 
+def _published(value: float) -> str:
+    """A value of the paper's with its sign and the digits that the paper gives."""
+    return f"{value:+g}".replace("-", "−")
+
+
 def claim_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
     """The table that a reader looks at first: what was published, what came out, and how to run it again."""
     rows: Rows = [("claim", "published", "ours, 95 % interval", "margin", "n", "verdict", "as claimed?", "command")]
     for name, verdict in judged:
         claim, unit = verdict.claim, verdict.claim.effect_unit
-        published = "–" if claim.published is None else f"{signed(claim.published, 2)} {unit}"
-        published += ", outside" if verdict.published_within is False else ""
+        value = "–" if claim.published is None else f"{_published(claim.published)} {unit}"
+        value += ", outside" if verdict.published_within is False else ""
         rows.append(
             (
                 f"{claim.id}: {claim.says}",
-                published,
+                value,
                 bounds(verdict.effect, unit) if verdict.effect.n else "–",
                 f"± {claim.margin:g} {unit}",
                 _n(verdict),
@@ -203,8 +244,7 @@ def claim_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
 
 def _n(verdict: Verdict) -> str:
     """``30 of 30``, and how many runs stand with the end of training for a target that they never reached."""
-    censored = sum(verdict.missed.values())
-    return f"{verdict.effect.n} of {verdict.planned}" + (f", {number(censored, 'run')} censored" if censored else "")
+    return f"{verdict.effect.n} of {verdict.planned}" + (f", {verdict.censored}" if verdict.censored else "")
 
 
 def _said(verdict: Verdict) -> str:
@@ -221,22 +261,23 @@ def _said(verdict: Verdict) -> str:
         return f"{verdict.words}; {many} pairs if no run of them diverges{late}"
     if verdict.sd == 0:
         return f"{verdict.words}; {LEAST_PAIRS} pairs if all are as alike{late}"
-    pairs = "more than a million" if verdict.pairs is None else f"about {verdict.pairs}"
+    pairs = "more than a million" if verdict.pairs is None else f"about {verdict.pairs:,}"
     return f"{verdict.words}; {pairs} pairs{late}"
 
 
-def besides_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
+def besides_rows(study: Study) -> Rows:
     """The same for what else was asked, by arms."""
     rows: Rows = [("sweep", "arm", "against", "metric", "ours, 95 % interval", "margin", "n", "verdict")]
-    for name, verdict in judged:
+    for name, verdict in study.besides:
         claim, unit = verdict.claim, verdict.claim.effect_unit
+        beside = _against_first(study.said[name], verdict)
         rows.append(
             (
                 f"`{name}`",
                 label(claim.arm),
                 label(claim.baseline),
                 METRICS.get(claim.metric, claim.metric),
-                bounds(verdict.effect, unit) if verdict.effect.n else "–",
+                bounds(verdict.effect, unit) + beside if verdict.effect.n else "–",
                 f"± {claim.margin:g} {unit}",
                 _n(verdict),
                 _said(verdict),
@@ -267,4 +308,7 @@ def _outcome(study: Study, sweep: Sweep) -> str:
         told = " ".join(each.sentence for each in study.calibrated)
     else:
         told = study.said[sweep.name].lead
+        controls, lost = _beyond(study.said[sweep.name].judged), _broken(sweep)
+        told += f" {BEYOND}: {controls}." if controls else ""
+        told += f" {BROKE}: {'; '.join(lost)}." if lost else ""
     return f"{analysis.progress(sweep).capitalize()}. {told.removeprefix('**In short.** ')}"
