@@ -179,6 +179,37 @@ def test_what_is_published_are_whole_sweeps_of_the_files_that_there_are() -> Non
         assert sweep.missing == []
 
 
+def test_what_readme_says_of_the_study_in_plain_words_is_what_its_verdicts_say() -> None:
+    """Two paragraphs that a person wrote: each statement in them, from the verdicts that it rests on."""
+    verdicts = json.loads((PUBLISHED / "report" / "claims.json").read_text())["verdicts"]
+    said = {(each["sweep"], each["claim"]["id"]): each for each in verdicts}
+    for sweep, *names in (("paper_classification", "C1", "C2"), ("paper_time", "C3", "C3_circuit", "C4")):
+        for each in (said[sweep, name] for name in names):
+            assert (each["verdict"], each["effect"]["n"], each["published_within_interval"]) == ("equivalent", 30, False)
+    assert said["quantum_weight", "C6_unstable_all"]["answer"] == "as claimed"
+    few = said["quantum_weight", "C6_unstable_model"]
+    assert (few["verdict"], few["effect"]["mean"], few["effect"]["n"]) == ("inconclusive", 0, 15)
+    optimizers = ("tuned_classification", "controls", "scope", "circuit_depth", "qubits", "quantum_weight")
+    assert not any(each["verdict"] == "superior" for (sweep, _), each in said.items() if sweep in optimizers)
+    readings = [each for (sweep, name), each in said.items() if sweep == "paper_attention" and name != "accuracy:placebo"]
+    assert [(each["verdict"], each["effect"]["n"]) for each in readings] == [("inferior", 30)] * 6
+    # What the arm is beyond each control: by amplitudes nothing that can be told, by z two, in either direction.
+    controls = ("quantum_no_cnots", "frozen", "twin")
+    beyond = {each["arm"]: each["beyond"] for each in said["attention_controls", "accuracy_quantum"]["attribution"]}
+    assert all(beyond[name]["low"] < 0 < beyond[name]["high"] for name in controls)
+    of_z = {each["arm"]: each["beyond"] for each in said["attention_controls", "accuracy_z"]["attribution"]}
+    assert (of_z["z_no_cnots"]["high"] < 0, of_z["z_frozen"]["low"] > 0) == (True, True)
+    assert of_z["z_twin"]["low"] < 0 < of_z["z_twin"]["high"]
+    shots = [each["verdict"] for (sweep, name), each in said.items() if sweep == "shots" and name.startswith("circuit")]
+    assert shots == ["equivalent"] * 5
+    assert all(said["noise", f"circuit_{noise}"]["verdict"] == "equivalent" for noise in (0.001, 0.01, 0.03, 0.1))
+    report = (PUBLISHED / "report" / "tables" / "besides.md").read_text()
+    (row,) = [line for line in report.splitlines() if "| attention 0.3 | attention |" in line]
+    low, high = re.search(r"against adam \S+ points \[(\S+), (\S+)\]", row).groups()
+    assert low.startswith("−")
+    assert high.startswith("+")
+
+
 @pytest.mark.parametrize(
     ("sweep", "arm", "seed"), [("paper_classification", "lambda_0.5", 2007), ("paper_time", "circuit", 935)]
 )
