@@ -400,7 +400,7 @@ def test_every_number_of_the_sentence_stands_in_plain_and_plain_is_json() -> Non
         for number in (plain["p"], plain["p_holm"], plain["sign_flip"]["p"], plain["detectable"]):
             assert f"{number:.2g}" in plain["sentence"]
         assert bounds(verdict.effect, verdict.claim.effect_unit) in plain["sentence"]
-        assert f"about {plain['pairs']} pairs decide with 80 % power" in plain["sentence"]
+        assert f"about {plain['pairs']:,} pairs decide with 80 % power" in plain["sentence"]
         assert f"{plain['p']:.2g}, {plain['p_holm']:.2g} after Holm over 3 claims" in plain["sentence"]
         assert plain["interval_90"] == list(verdict.narrow)
         assert plain["effect"]["low"] < plain["interval_90"][0] < plain["interval_90"][1] < plain["effect"]["high"]
