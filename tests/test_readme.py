@@ -171,12 +171,18 @@ def test_published_figures_tables_page_and_what_is_said_of_them_are_what_the_rec
 
 
 def test_what_is_published_are_whole_sweeps_of_the_files_that_there_are() -> None:
+    assert gather(PUBLISHED).missing == []
     for sweep in gather(PUBLISHED).sweeps:
         # What was asked is what the sweep's file asks today, of the arms that it has, with the claims that it declares.
         declared = yaml.safe_load((ROOT / "sweeps" / f"{sweep.name}.yaml").read_text())
         assert sweep.question == declared["question"]
         assert {arm.split(",")[0] for arm in sweep.arms} <= set(declared["hydra"]["sweeper"]["arms"])
         assert sweep.missing == []
+
+
+def test_all_that_is_published_was_made_by_one_code_version() -> None:
+    (only,) = gather(PUBLISHED).codes
+    assert re.fullmatch("[0-9a-f]{16}", only)
 
 
 def test_what_readme_says_of_the_study_in_plain_words_is_what_its_verdicts_say() -> None:
