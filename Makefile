@@ -9,11 +9,11 @@ RUN := $(VENV)/bin/superpositional
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-OLD_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "superpositional needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 ..."; exit 2; }
 
 $(VENV)/ready: requirements.lock pyproject.toml
-	@$(OLD_PYTHON)
+	@$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -46,7 +46,7 @@ study: $(VENV)/ready ## run all that is published again and publish it: some fiv
 # Records are read without torch. The lock file's versions, so the same bytes.
 READS := $(if $(wildcard $(VENV)/ready),$(VENV),$(VENV)/reads)
 $(VENV)/reads/ready: requirements.lock
-	@$(OLD_PYTHON)
+	@$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)/reads
 	$(VENV)/reads/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock \
 		numpy scipy matplotlib pyyaml

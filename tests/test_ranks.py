@@ -116,34 +116,23 @@ def test_sharded_over_two_processes_the_losses_are_those_of_one(tmp_path, rows) 
         assert mine.shape == theirs[name].shape, "one file holds the whole of it"
 
 
+def train_with(folder: Path, rows: Path, source: str, *overrides: str) -> dict[str, Any]:
+    """A run of two processes with a callback of the user's own, from a module ``own``."""
+    (folder / "own.py").write_text(source)
+    allowed = {"PYTHONPATH": str(folder), "SUPERPOSITIONAL_ALLOW": "own"}
+    return train(folder / "run", rows, *TWO, "trainer.strategy=ddp", *overrides, **allowed)
+
+
 def test_a_run_whose_other_process_falls_is_recorded_as_failed(tmp_path, rows) -> None:
-    (tmp_path / "falling.py").write_text(FALLS)
-    record = train(
-        tmp_path / "run",
-        rows,
-        *TWO,
-        "trainer.strategy=ddp",
-        "callbacks.falls={_target_: falling.Falls}",
-        PYTHONPATH=str(tmp_path),
-        SUPERPOSITIONAL_ALLOW="falling",
-    )
+    record = train_with(tmp_path, rows, FALLS, "callbacks.own={_target_: own.Falls}")
     assert record["status"] == "failed"
     assert record["error"]
 
 
 def test_processes_have_parted_before_they_end(tmp_path, rows) -> None:
     # Else one of them aborts now and then, after its work, and the whole run is called failed.
-    (tmp_path / "leaving.py").write_text(LEAVES)
-    record = train(
-        tmp_path / "run",
-        rows,
-        *TWO,
-        "trainer.strategy=ddp",
-        "trainer.limit_train_batches=1",
-        f"callbacks.leaves={{_target_: leaving.Leaves, folder: {tmp_path}}}",
-        PYTHONPATH=str(tmp_path),
-        SUPERPOSITIONAL_ALLOW="leaving",
-    )
+    own = f"callbacks.own={{_target_: own.Leaves, folder: {tmp_path}}}"
+    record = train_with(tmp_path, rows, LEAVES, own, "trainer.limit_train_batches=1")
     assert record["status"] == "done", record["error"]
     assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["parted", "parted"]
 

@@ -20,7 +20,7 @@ from superpositional.modulations import DRAWN
 from superpositional.perturbation import PERTURBATIONS
 from superpositional.report import update_readme
 from superpositional.show import compose
-from superpositional.study.gather import gather
+from superpositional.study.gather import Study, gather
 from superpositional.study.report import write_study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -170,9 +170,14 @@ def test_published_figures_tables_page_and_what_is_said_of_them_are_what_the_rec
         assert copy.read_text() == (ROOT / name).read_text(), f"{name} is stale; run make figures"
 
 
-def test_what_is_published_are_whole_sweeps_of_the_files_that_there_are() -> None:
-    assert gather(PUBLISHED).missing == []
-    for sweep in gather(PUBLISHED).sweeps:
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return gather(PUBLISHED)
+
+
+def test_what_is_published_are_whole_sweeps_of_the_files_that_there_are(study) -> None:
+    assert study.missing == []
+    for sweep in study.sweeps:
         # What was asked is what the sweep's file asks today, of the arms that it has, with the claims that it declares.
         declared = yaml.safe_load((ROOT / "sweeps" / f"{sweep.name}.yaml").read_text())
         assert sweep.question == declared["question"]
@@ -180,8 +185,8 @@ def test_what_is_published_are_whole_sweeps_of_the_files_that_there_are() -> Non
         assert sweep.missing == []
 
 
-def test_all_that_is_published_was_made_by_one_code_version() -> None:
-    (only,) = gather(PUBLISHED).codes
+def test_all_that_is_published_was_made_by_one_code_version(study) -> None:
+    (only,) = study.codes
     assert re.fullmatch("[0-9a-f]{16}", only)
 
 
@@ -195,6 +200,10 @@ def test_what_readme_says_of_the_study_in_plain_words_is_what_its_verdicts_say()
     assert said["quantum_weight", "C6_unstable_all"]["answer"] == "as claimed"
     few = said["quantum_weight", "C6_unstable_model"]
     assert (few["verdict"], few["effect"]["mean"], few["effect"]["n"]) == ("inconclusive", 0, 15)
+    literal, everywhere = (said["paper_gsm8k", f"C5_lambda_0.5{scope}"] for scope in ("", "_all"))
+    assert (literal["effect"]["mean"], literal["effect"]["n"]) == (0, 6)
+    assert (everywhere["words"], everywhere["effect"]["n"]) == ("superior, smaller than matters", 6)
+    assert everywhere["effect"]["high"] < 0
     optimizers = ("tuned_classification", "controls", "scope", "circuit_depth", "qubits", "quantum_weight")
     assert not any(each["verdict"] == "superior" for (sweep, _), each in said.items() if sweep in optimizers)
     readings = [each for (sweep, name), each in said.items() if sweep == "paper_attention" and name != "accuracy:placebo"]

@@ -322,6 +322,11 @@ def signed(value: float, decimals: int = 2) -> str:
     return f"{value:.{decimals}f}" if value == 0 else f"{value:+.{decimals}f}".replace("-", "−")
 
 
+def as_given(value: float) -> str:
+    """A number that somebody else gave, with its sign and no more digits than it had; exactly 0 has no sign."""
+    return f"{value:+g}".replace("-", "−") if value else "0"
+
+
 def _with_exponent(value: float, decimals: int) -> str:
     """As many digits as reach so far behind the point, one at least."""
     if value == 0:

@@ -48,6 +48,11 @@ class Calibration:
         return self.counts["superior"] + self.counts["inferior"]
 
     @property
+    def fallible(self) -> int:
+        """Groups in which a false verdict was possible."""
+        return self.judged - self.same
+
+    @property
     def interval(self) -> tuple[float, float] | None:
         """95 %, of the share of false verdicts."""
         return clopper_pearson(self.false, self.judged) if self.judged else None
@@ -57,14 +62,19 @@ class Calibration:
         name = f"{self.claim.id} ({self.claim.metric})"
         if self.interval is None:
             return f"{name}: no group of {self.size} pairs could be judged."
-        low, high = self.interval
         refused = f", {self.refused} group{'' if self.refused == 1 else 's'} without a verdict" if self.refused else ""
         return (
             f"{name}: {self.false} of {self.judged} groups of {self.size} pairs were called superior or inferior, "
-            f"{100 * self.false / self.judged:.1f} % [{100 * low:.1f}, {100 * high:.1f}] (nominal: 5 %); "
+            f"{rate(self.false, self.judged)} (nominal: 5 %); "
             f"{self.counts['equivalent']} equivalent, {self.counts['inconclusive']} inconclusive{refused}; in {self.same} "
             "groups all differences are exactly 0."
         )
+
+
+def rate(false: int, of: int) -> str:
+    """``0.0 % [0.0, 10.6]``, with its exact 95 % interval."""
+    low, high = clopper_pearson(false, of)
+    return f"{100 * false / of:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def groups(seeds: Sequence[int], size: int) -> list[tuple[int, ...]]:
@@ -121,10 +131,7 @@ def write_calibration(folder: str | Path, out: str | Path | None = None, *, size
         )
     ]
     for each in found:
-        share = "–"
-        if each.interval is not None:
-            low, high = (100 * end for end in each.interval)
-            share = f"{100 * each.false / each.judged:.1f} % [{low:.1f}, {high:.1f}]"
+        share = rate(each.false, each.judged) if each.judged else "–"
         counts = [str(each.counts[name]) for name in ("superior", "inferior", "equivalent", "inconclusive", verdicts.NONE)]
         rows.append((each.claim.id, str(len(parts)), *counts, share, str(each.same)))
     over = sweep.seeds[size * len(parts) :]

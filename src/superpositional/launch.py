@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
@@ -157,9 +158,9 @@ class Launcher(HydraLauncher):
             ConfigError: a trial did not end well, and nor would its runs.
         """
 
+    @abstractmethod
     def slots(self, planned: Sequence[Job]) -> int:
         """How many runs at once."""
-        raise NotImplementedError
 
     def refuse_what_runs(self, waiting: Sequence[Job], folder: Path) -> None:
         """Raise ConfigError if runs of an earlier call are still going on, for nobody may run them a second time."""
@@ -168,9 +169,9 @@ class Launcher(HydraLauncher):
                 [f"{each} is still being run, by a process that a killed call has left; wait for its end" for each in left]
             )
 
+    @abstractmethod
     def run_all(self, waiting: Sequence[Job], folder: Path, view: View) -> None:
         """Run the jobs; ``self.told`` says, at any time, what the user wants of them."""
-        raise NotImplementedError
 
     def heed(self, view: View) -> bool:
         """Answer what the user has said since; returns whether more runs may be started."""

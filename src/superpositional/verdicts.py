@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from superpositional import analysis, inference
-from superpositional.analysis import bounds, label, number
+from superpositional.analysis import as_given, bounds, label, number
 from superpositional.claims import DIVERGED, Claim
 from superpositional.comparable import machines, one_at_a_time, unlike
 from superpositional.inference import Estimate, SignFlip
@@ -162,8 +162,7 @@ class Verdict:
         parts.append(f"margin ± {claim.margin:g}{unit}{inside}")
         if claim.published is not None and self.published_within is not None:
             where = "inside" if self.published_within else "outside"
-            published = f"{claim.published:+g}".replace("-", "−") if claim.published else "0"
-            parts.append(f"the published {published}{unit} lies {where} the interval")
+            parts.append(f"the published {as_given(claim.published)}{unit} lies {where} the interval")
         over = number(self.family_size, "claim")
         parts.append(f"p = {self.p:.2g}, {self.p_holm:.2g} after Holm over {over}")
         exact = "exact sign-flip" if self.sign_flip.exact else "sign-flip"

@@ -202,7 +202,7 @@ def title(sweep: Sweep) -> str:
     return f"Sweep {sweep.name}: {question}{'' if question.endswith(('?', '.')) else '.'}"
 
 
-def trained(sweep: Sweep) -> str:
+def trained(sweep: Sweep) -> list[str]:
     """Of a language model which one, for how long and on what: a claim may be about another."""
     found = {}
     for run in (run for run in sweep.runs if run.status == "done" and run.record.get("model")):
@@ -214,8 +214,8 @@ def trained(sweep: Sweep) -> str:
         trainer = (run.record.get("config") or {}).get("trainer") or {}
         plain = trainer.get("accumulate_grad_batches", 1) == 1 and run.record.get("processes", 1) == 1
         share = f", {100 * steps * batch / rows:.2g} % of an epoch" if plain and steps and batch and rows else ""
-        found[f"Trained: {model.get('name')}, {steps} steps{share} of {data.get('source')}."] = None
-    return " ".join(found)
+        found[f"{model.get('name')}, {steps} steps{share} of {data.get('source')}"] = None
+    return list(found)
 
 
 def caption(sweep: Sweep, comparisons: dict) -> str:
@@ -239,8 +239,7 @@ def caption(sweep: Sweep, comparisons: dict) -> str:
         parts.append("Change: of the mean, with Fieller's 95 % interval.")
     if any(comparison.conditional for comparison in every):
         parts.append("†: conditional, over the pairs that gave a value; others ended without one, as listed.")
-    if told := trained(sweep):
-        parts.append(told)
+    parts += [f"Trained: {each}." for each in trained(sweep)]
     if stood_in := sum((run.record.get("data") or {}).get("source") == "stand_in" for run in sweep.runs):
         parts.append(f"Of {len(sweep.runs)} runs {stood_in} had problems of our own making in the place of GSM8K.")
     if mixed := analysis.mixed_versions(sweep.runs):

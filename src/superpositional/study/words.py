@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from superpositional import analysis, tables, tuning, wording
-from superpositional.analysis import bounds, label, number
+from superpositional.analysis import as_given, bounds, label, number
+from superpositional.calibration import rate
 from superpositional.claims import DIVERGED
 from superpositional.findings import Findings
 from superpositional.inference import clopper_pearson
@@ -138,11 +139,7 @@ def limits(study: Study) -> tuple[str, ...]:
     runs = _runs(study)
     classes = sorted({((run.record.get("config") or {}).get("task") or {}).get("n_classes") or 0 for run in runs} - {0})
     tasks = [f"one synthetic task of {count} classes" for count in classes]
-    tasks += [
-        f"one language model ({said.rstrip('.').removeprefix('Trained: ')})"
-        for each in study.said.values()
-        if (said := wording.trained(each.sweep))
-    ]
+    tasks += [f"one language model ({said})" for each in study.said.values() for said in wording.trained(each.sweep)]
     on = "CPUs" if all(str(run.record.get("device")).startswith("cpu") for run in runs) else "several devices"
     timed = any(verdict.claim.of_time for _, verdict in study.verdicts)
     untuned = "Arms" if all(each.sweep.tuned is None for each in study.said.values()) else "But for the tuned sweep, arms"
@@ -185,17 +182,11 @@ def calibrated(study: Study) -> str:
         return ""
     said = " ".join(each.sentence for each in study.calibrated)
     rest = [
-        f"{each.false} of {open_} {_percents(clopper_pearson(each.false, open_))}"
-        for each in study.calibrated
-        if (open_ := each.judged - each.same)
+        f"{each.false} of {each.fallible}, {rate(each.false, each.fallible)}" for each in study.calibrated if each.fallible
     ]
     able = "Where all differences are 0 no false verdict was possible; of the other groups"
     said += f" {able} {'; '.join(rest)}." if rest else ""
     return f"How often verdicts are false, on arms that differ by one bit of one weight ({CALIBRATION}): {said}"
-
-
-def _percents(ends: tuple[float, float]) -> str:
-    return f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f} %]"
 
 
 def made(study: Study) -> str:
@@ -215,17 +206,12 @@ def _runs(study: Study) -> list[Run]:
     return [run for sweep in study.sweeps for run in sweep.runs]
 
 
-def _published(value: float) -> str:
-    """A value of the paper's with its sign and the digits that the paper gives."""
-    return f"{value:+g}".replace("-", "−")
-
-
 def claim_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
     """The table that a reader looks at first: what was published, what came out, and how to run it again."""
     rows: Rows = [("claim", "published", "ours, 95 % interval", "margin", "n", "verdict", "as claimed?", "command")]
     for name, verdict in judged:
         claim, unit = verdict.claim, verdict.claim.effect_unit
-        value = "–" if claim.published is None else f"{_published(claim.published)} {unit}"
+        value = "–" if claim.published is None else f"{as_given(claim.published)} {unit}"
         value += ", outside" if verdict.published_within is False else ""
         rows.append(
             (
