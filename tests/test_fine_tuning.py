@@ -86,7 +86,7 @@ def killed_run(config: dict[str, Any], folder: Path, batches: int) -> None:
         return parts
 
     configs.build = doomed
-    run(config, folder, code="c")
+    run(config, folder)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def whole(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
         if accumulate not in made:
             config = composed(rows, f"trainer.accumulate_grad_batches={accumulate}", "optimizer.scope=all")
             folder = tmp_path_factory.mktemp(f"whole{accumulate}")
-            assert run(config, folder, code="c")["status"] == "done"
+            assert run(config, folder)["status"] == "done"
             made[accumulate] = config, folder
         return made[accumulate]
 
@@ -118,7 +118,7 @@ def test_a_run_killed_at_any_step_ends_bit_for_bit_as_one_that_was_not(whole, tm
     assert process.exitcode == -signal.SIGKILL
     going_on = records.has_checkpoint(tmp_path)
     assert going_on == (batches > 2 * accumulate)
-    record = run(config, tmp_path, code="c", resume=going_on)
+    record = run(config, tmp_path, resume=going_on)
     assert record["status"] == "done"
     assert curves(tmp_path) == curves(undisturbed)
     mine, theirs = state(tmp_path), state(undisturbed)
@@ -137,14 +137,14 @@ def test_where_the_last_checkpoint_is_torn_the_one_before_it_is_taken(whole, tmp
     last, previous = (tmp_path / name for name in records.CHECKPOINTS)
     assert [torch.load(each, weights_only=True)["global_step"] for each in (last, previous)] == [4, 2]
     last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
-    assert run(config, tmp_path, code="c", resume=True)["status"] == "done"
+    assert run(config, tmp_path, resume=True)["status"] == "done"
     assert curves(tmp_path) == curves(undisturbed)
     assert same(state(tmp_path)["state_dict"], state(undisturbed)["state_dict"])
     assert (tmp_path / "checkpoints" / "last.ckpt.broken").is_file()
 
 
 def test_a_run_that_is_done_leaves_no_checkpoint_unless_it_is_asked_to(rows, tmp_path) -> None:
-    record = run(composed(rows, "callbacks.checkpoint.keep=false", "trainer.max_epochs=1"), tmp_path, code="c")
+    record = run(composed(rows, "callbacks.checkpoint.keep=false", "trainer.max_epochs=1"), tmp_path)
     assert record["status"] == "done"
     assert not (tmp_path / "checkpoints").exists()
 
@@ -161,7 +161,7 @@ def test_the_step_is_the_mean_over_its_tokens_however_it_is_batched(rows, tmp_pa
         folder = tmp_path / str(batch)
         # A rate that moves the weights; in float64, where sums of other orders agree to 1e-12.
         rate = ["optimizer=sgd", "optimizer.lr=1", "task.lr_schedule=null", "trainer.gradient_clip_val=null", "seed=3"]
-        record = run(composed(rows, *sizes, *rate, "callbacks.tracer=null"), folder, code="c")
+        record = run(composed(rows, *sizes, *rate, "callbacks.tracer=null"), folder)
         assert (record["status"], record["steps"]) == ("done", 1), record["error"]
         weights[batch] = state(folder)["state_dict"], record["summary"]["train/loss/last_epoch"]
     for batch in (1, 4):
@@ -205,7 +205,7 @@ def test_the_rate_warms_up_for_a_tenth_of_the_run_or_500_steps_and_falls_to_0(st
 
 
 def test_a_runs_rates_are_logged_at_the_step_that_has_them(rows, tmp_path) -> None:
-    run(composed(rows, "trainer.limit_train_batches=20", "trainer.max_epochs=1"), tmp_path, code="c")
+    run(composed(rows, "trainer.limit_train_batches=20", "trainer.max_epochs=1"), tmp_path)
     steps, rates = records.read_curves(tmp_path / "curves.csv")["train/lr"]
     from superpositional.schedules import WarmupShare
 
@@ -223,7 +223,7 @@ def test_with_no_weight_on_the_term_every_loss_is_adamws_bit_for_bit(rows, tmp_p
         "zero": ["optimizer=superpositional", "optimizer.quantum_weight=0"],
         "some": ["optimizer=superpositional", "optimizer.scope=all", "optimizer.quantum_weight=100"],
     }.items():
-        record = run(composed(rows, *chosen), tmp_path / name, code="c")
+        record = run(composed(rows, *chosen), tmp_path / name)
         assert record["status"] == "done"
         losses[name] = records.read_curves(tmp_path / name / "curves.csv")["train/loss"][1].tolist()
     assert losses["zero"] == losses["adamw"]
@@ -233,7 +233,7 @@ def test_with_no_weight_on_the_term_every_loss_is_adamws_bit_for_bit(rows, tmp_p
 
 
 def test_a_record_says_what_was_trained_on_what(rows, tmp_path) -> None:
-    record = run(composed(rows), tmp_path, code="c")
+    record = run(composed(rows), tmp_path)
     assert record["model"] == {
         "name": "tiny", "source": "random weights, made here", "revision": None, "parameters": 54144, "trained": 54144,
     }  # fmt: skip
@@ -253,7 +253,7 @@ def test_a_record_says_what_was_trained_on_what(rows, tmp_path) -> None:
 
 
 def test_adapters_are_trained_alone(rows, tmp_path) -> None:
-    record = run(composed(rows, "net.lora={r: 2}", "trainer.max_epochs=1"), tmp_path, code="c")
+    record = run(composed(rows, "net.lora={r: 2}", "trainer.max_epochs=1"), tmp_path)
     assert record["status"] == "done", record["error"]
     assert 0 < record["model"]["trained"] < record["model"]["parameters"] / 10
     assert "lora" in record["touched"][0]
@@ -262,13 +262,13 @@ def test_adapters_are_trained_alone(rows, tmp_path) -> None:
 def test_checkpointed_activations_change_no_loss(rows, tmp_path) -> None:
     losses = []
     for name, more in (("plain", []), ("less_memory", ["net.gradient_checkpointing=true"])):
-        assert run(composed(rows, *more), tmp_path / name, code="c")["status"] == "done"
+        assert run(composed(rows, *more), tmp_path / name)["status"] == "done"
         losses.append(records.read_curves(tmp_path / name / "curves.csv")["train/loss"][1].tolist())
     assert losses[0] == losses[1]
 
 
 def test_bf16_keeps_its_weights_in_float32(rows, tmp_path) -> None:
-    record = run(composed(rows, "trainer.precision=bf16-mixed", "trainer.max_epochs=1"), tmp_path, code="c")
+    record = run(composed(rows, "trainer.precision=bf16-mixed", "trainer.max_epochs=1"), tmp_path)
     assert record["status"] == "done", record["error"]
     assert {value.dtype for value in state(tmp_path)["state_dict"].values()} == {torch.float32}
 
@@ -360,7 +360,7 @@ def test_steps_that_the_scaler_leaves_out_are_counted_as_such_and_no_others(rows
     config["trainer"].pop("precision")
     # CPU's autocast knows no float16; the scaler does not ask.
     monkeypatch.setattr(Overflowing, "autocast_context_manager", lambda self: torch.autocast("cpu", dtype=torch.bfloat16))
-    record = run(config, tmp_path, code="c")
+    record = run(config, tmp_path)
     assert record["status"] == "done", record["error"]
     assert (record["steps"], record["skipped_steps"]) == (6, 2)
     assert record["summary"]["perturbation/steps"] == 4

@@ -20,6 +20,7 @@ import pytest
 from conftest import SMOKE, statuses, wait_for
 
 from superpositional import jobs, records
+from superpositional.identity import Code
 from superpositional.jobs import Job
 from superpositional.launch import LocalLauncher
 from superpositional.records import read_curves, read_record
@@ -336,7 +337,7 @@ def test_as_many_runs_at_once_as_cores_or_gpus_hold(
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     config = {"arm": "a", "seed": 0, "threads": threads, "trainer": {"accelerator": accelerator}}
     launcher = LocalLauncher(jobs=jobs, per_gpu=per_gpu)
-    assert launcher.slots([Job(config, Path("nowhere"), "code")]) == expected
+    assert launcher.slots([Job(config, Path("nowhere"), Code("code"))]) == expected
 
 
 def test_a_run_has_the_threads_it_asks_for_and_no_more(workplace, probes) -> None:

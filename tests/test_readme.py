@@ -185,11 +185,6 @@ def test_what_is_published_are_whole_sweeps_of_the_files_that_there_are(study) -
         assert sweep.missing == []
 
 
-def test_all_that_is_published_was_made_by_one_code_version(study) -> None:
-    (only,) = study.codes
-    assert re.fullmatch("[0-9a-f]{16}", only)
-
-
 def test_what_readme_says_of_the_study_in_plain_words_is_what_its_verdicts_say() -> None:
     """Two paragraphs that a person wrote: each statement in them, from the verdicts that it rests on."""
     verdicts = json.loads((PUBLISHED / "report" / "claims.json").read_text())["verdicts"]

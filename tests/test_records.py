@@ -4,8 +4,6 @@ import dataclasses
 import json
 import math
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +12,8 @@ import pytest
 from superpositional import records
 from superpositional.published import CLOCKS, THINNED_POINTS, UNSHOWN, WHOLE_POINTS, digest, publish
 from superpositional.records import (
-    NEVER_TRAINS,
-    PRESENTATION,
-    ROOMS_THAT_NEVER_TRAIN,
     STATUSES,
     append_curves,
-    code_version,
-    git_state,
-    identity,
     load_sweep,
     read_curves,
     read_record,
@@ -159,147 +151,6 @@ def test_a_last_line_torn_by_a_crash_is_dropped_and_the_curve_continues(tmp_path
 def test_truncating_before_anything_was_logged_does_nothing(tmp_path):
     truncate_curves(tmp_path / "curves.csv", 5)
     assert visible_and_hidden(tmp_path) == []
-
-
-# Identity ----------------------------------------------------------------------------------------------------------
-
-CONFIG = {
-    "seed": 0,
-    "data": {"n_train": 900},
-    "optimizer": {"lr": 1e-3, "betas": [0.9, 0.999]},
-    "sweep": "s",
-    "arm": "a",
-    "question": "?",
-    "logger": None,
-    "resume": None,
-}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"seed": 1},
-        {"data": {"n_train": 901}},
-        {"optimizer": {"lr": 1e-3, "betas": [0.999, 0.9]}},
-        {"optimizer": {"lr": math.nextafter(1e-3, 1), "betas": [0.9, 0.999]}},
-        {"compile": True},
-        {"threads": 2},
-    ],
-    ids=str,
-)
-def test_identity_changes_with_whatever_changes_numbers(change):
-    assert identity({**CONFIG, **change}, "code") != identity(CONFIG, "code")
-
-
-def test_identity_changes_with_the_code():
-    assert identity(CONFIG, "code") != identity(CONFIG, "codf")
-
-
-@pytest.mark.parametrize("key", PRESENTATION)
-def test_identity_does_not_change_with_what_only_names_or_shows_a_run(key):
-    without = {name: value for name, value in CONFIG.items() if name != key}
-    assert identity({**CONFIG, key: "another"}, "code") == identity(CONFIG, "code") == identity(without, "code")
-
-
-def test_presentation_is_of_the_top_level_alone():
-    nested = {**CONFIG, "data": {"n_train": 900, "arm": "left"}}
-    assert identity(nested, "code") != identity(CONFIG, "code")
-
-
-def test_identity_does_not_depend_on_the_order_of_keys():
-    assert identity(dict(reversed(CONFIG.items())), "code") == identity(CONFIG, "code")
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch) -> Path:
-    """A copy of the package that this test may edit; ``code_version`` hashes the folder its module lies in."""
-    copy = tmp_path / "superpositional"
-    shutil.copytree(Path(records.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    original = code_version()
-    monkeypatch.setattr(records, "__file__", str(copy / "records.py"))
-    assert code_version() == original, "the place does not matter"
-    return copy
-
-
-def test_the_code_version_changes_with_any_source_that_trains(package):
-    seen = {code_version()}
-    left_bank = sorted(
-        path
-        for path in package.rglob("*")
-        if path.suffix in (".py", ".h", ".cpp")
-        and path.name not in NEVER_TRAINS
-        and path.parent.name not in ROOMS_THAT_NEVER_TRAIN
-    )
-    assert {"seeds.py", "optimizer.py", "scope.py", "data.py", "nets.py", "tasks.py"} <= {path.name for path in left_bank}
-    for path in left_bank:
-        path.write_text(path.read_text() + "# edited\n")
-        seen.add(code_version())
-    assert len(seen) == 1 + len(left_bank)
-
-
-def test_the_code_version_changes_with_a_file_added_or_renamed(package):
-    before = code_version()
-    (package / "new.py").write_text("")
-    added = code_version()
-    (package / "new.py").rename(package / "newer.py")
-    assert len({before, added, code_version()}) == 3
-
-
-def test_the_code_version_does_not_change_with_what_judges_or_speaks(package):
-    before = code_version()
-    for name in NEVER_TRAINS:
-        (package / name).write_text("# edited\n")
-    (package / "README.md").write_text("edited")
-    assert code_version() == before
-
-
-def test_the_right_bank_names_files_that_exist():
-    """A renamed file would silently become one that invalidates runs. ``__main__`` is allowed for."""
-    names = {path.name for path in Path(records.__file__).parent.rglob("*.py")}
-    assert set(NEVER_TRAINS) <= names
-
-
-@pytest.mark.parametrize("name", ["torch", "lightning", "qiskit"])
-def test_the_code_version_changes_with_a_release_and_not_with_a_build(monkeypatch, name):
-    true = records.importlib.metadata.version
-    found = {}
-    for label, version in (("build", true(name).split("+")[0] + "+other"), ("release", "0.0.1")):
-        monkeypatch.setattr(records.importlib.metadata, "version", lambda n, v=version: v if n == name else true(n))
-        found[label] = code_version()
-        monkeypatch.undo()
-    assert found["build"] == code_version() != found["release"]
-
-
-def git(folder: Path, *arguments: str) -> str:
-    settings = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
-    return subprocess.run(
-        ["git", "-C", folder, *settings, *arguments], check=True, capture_output=True, text=True
-    ).stdout.strip()
-
-
-def test_outside_a_checkout_there_is_no_commit(package, monkeypatch):
-    # Else git would look further up, where the temporary folder may lie in a checkout.
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(package.parent))
-    assert git_state() == {"commit": None, "dirty": None}
-
-
-def test_without_git_there_is_no_commit(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_state() == {"commit": None, "dirty": None}
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_a_checkout_gives_its_commit_and_says_when_it_was_edited(package):
-    git(package, "init")
-    # A package installed into another project's checkout is not part of it.
-    git(package, "commit", "--allow-empty", "-m", "another project")
-    assert git_state() == {"commit": None, "dirty": None}
-    git(package, "add", ".")
-    git(package, "commit", "-m", "this project")
-    commit = git(package, "rev-parse", "HEAD")
-    assert git_state() == {"commit": commit, "dirty": False}
-    (package / "seeds.py").write_text("# edited\n")
-    assert git_state() == {"commit": commit, "dirty": True}
 
 
 # Sweeps ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from superpositional import config as configs
-from superpositional import records
+from superpositional.identity import Code, identity
 from superpositional.llm.gsm8k import GSM8K, WeightedBatches, source
 
 ROWS = [{"question": f"What is {n} + 1?", "answer": f"{n} + 1 = <<{n}+1={n + 1}>>{n + 1}\n#### {n + 1}"} for n in range(12)]
@@ -136,7 +136,7 @@ def test_no_room_for_any_answer_is_said_in_a_runs_record(tmp_path) -> None:
         "data.max_length=9",
         "logger=none",
     ]
-    record = run(configs.compose_job(configs.composed(words)[0]), tmp_path / "run", code="c")
+    record = run(configs.compose_job(configs.composed(words)[0]), tmp_path / "run")
     assert record["status"] == "failed"
     assert "max_length must leave room for an answer, got 9" in record["error"]
 
@@ -180,19 +180,19 @@ def test_rows_other_than_those_that_the_source_names_are_refused(tmp_path) -> No
 
 
 def test_a_run_is_its_rows_and_not_where_they_lie(tmp_path) -> None:
-    def identity(folder: Path) -> str:
-        return records.identity(configs.compose_job(configs.composed(["scale=tiny", f"data.path={folder}"])[0]), "c")
+    def identity_of(folder: Path) -> str:
+        return identity(configs.compose_job(configs.composed(["scale=tiny", f"data.path={folder}"])[0]), "c")
 
     here, there = write(tmp_path / "here"), write(tmp_path / "there")
-    assert identity(here) == identity(there)
-    assert identity(write(tmp_path / "other", ROWS[1:])) != identity(here)
+    assert identity_of(here) == identity_of(there)
+    assert identity_of(write(tmp_path / "other", ROWS[1:])) != identity_of(here)
 
 
 def test_a_record_holds_no_path_of_the_machine(tmp_path) -> None:
     from superpositional.run import opening
 
     config = configs.compose_job(configs.composed(["scale=tiny", f"data.path={write(tmp_path / 'rows')}"])[0])
-    opened = opening(config | {"net": config["net"] | {"model": str(tmp_path)}}, "c")
+    opened = opening(config | {"net": config["net"] | {"model": str(tmp_path)}}, Code("c"))
     assert str(tmp_path) not in json.dumps(opened)
     assert opened["config"]["data"]["path"] == "rows"
 

@@ -37,7 +37,7 @@ def history(there: Arrived, run_id: str) -> dict[str, list[tuple[Any, Any]]]:
 
 def arm(folder: Path, name: str, seed: int, *overrides: str) -> dict[str, Any]:
     config = composed(*overrides, f"++seed={seed}") | {"sweep": "mine", "arm": name, "question": "Is it so?"}
-    return run(config, folder / "mine" / name / f"seed-{seed}", code="c")
+    return run(config, folder / "mine" / name / f"seed-{seed}")
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def logged(tmp_path, monkeypatch, server) -> Path:  # noqa: F811
     build = configs.build
     monkeypatch.setattr(configs, "build", lambda config: with_callback(build(config), Stop()))
     config = composed(*WHOLE, "++trainer.max_epochs=4") | {"sweep": "mine", "arm": "two", "question": "Is it so?"}
-    run(config, tmp_path / "mine" / "two" / "seed-0", code="c")
+    run(config, tmp_path / "mine" / "two" / "seed-0")
     monkeypatch.setattr(configs, "build", build)
     time.sleep(1.1)  # W&B names sessions by the second
-    run(config, tmp_path / "mine" / "two" / "seed-0", code="c", resume=True)
+    run(config, tmp_path / "mine" / "two" / "seed-0", resume=True)
     arm(tmp_path, "none", 0, "logger=none", *SHORT)
     monkeypatch.delenv("WANDB_MODE")
     wandb.teardown()  # a process of its own, as it were
@@ -189,11 +189,11 @@ def test_a_run_begun_offline_and_ended_online_arrives_whole(tmp_path, server, mo
     config = composed(*WHOLE, "++trainer.max_epochs=4")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setattr(configs, "build", lambda config: with_callback(build(config), Stop()))
-    run(config, tmp_path / "run", code="c")
+    run(config, tmp_path / "run")
     monkeypatch.setattr(configs, "build", build)
     monkeypatch.delenv("WANDB_MODE")
     wandb.teardown()
-    record = run(config, tmp_path / "run", code="c", resume=True)
+    record = run(config, tmp_path / "run", resume=True)
     # What the server has is the second half.
     assert list(server.runs) == [record["wandb_id"]]
     assert len(history(server, record["wandb_id"])["train/loss"]) < len(scalars(tmp_path / "run")["train/loss"])
@@ -204,7 +204,7 @@ def test_a_run_begun_offline_and_ended_online_arrives_whole(tmp_path, server, mo
 
 def test_copies_odd_names_and_folders_that_take_no_mark_are_sent_once(tmp_path, server, capfd) -> None:  # noqa: F811
     config = composed("logger=none", *SHORT) | {"sweep": "my sweep=ü", "arm": "one arm", "question": "Is it so?"}
-    run(config, tmp_path / "odd" / "one arm" / "seed-0", code="c")
+    run(config, tmp_path / "odd" / "one arm" / "seed-0")
     (tmp_path / "odd" / "report").mkdir()
     records.write_json(tmp_path / "odd" / "report" / "claims.json", {"verdicts": []})
     shutil.copytree(tmp_path / "odd" / "one arm", tmp_path / "odd" / "copy")

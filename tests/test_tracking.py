@@ -83,7 +83,7 @@ def of_wandb(rows: dict[str, list[tuple[Any, Any]]]) -> dict[str, list[tuple[int
 
 
 def test_every_scalar_of_the_curves_is_in_wandb_at_its_step(tmp_path) -> None:
-    record = run(composed(*WHOLE), tmp_path / "run", code="c")
+    record = run(composed(*WHOLE), tmp_path / "run")
     told = told_by(tmp_path / "run")
     expected = scalars(tmp_path / "run")
     assert {"train/loss", "gradient/norm", "throughput/steps_per_second", "memory/peak_bytes"} < set(expected)
@@ -101,7 +101,7 @@ def test_every_scalar_of_the_curves_is_in_wandb_at_its_step(tmp_path) -> None:
 
 def test_a_run_goes_by_its_identity_sweep_arm_and_question(tmp_path) -> None:
     config = composed(*WHOLE, "++logger.tags=[a,b]") | {"sweep": "mine", "arm": "loud", "question": "Is it so?"}
-    record = run(config, tmp_path / "run", code="c")
+    record = run(config, tmp_path / "run")
     told = told_by(tmp_path / "run")
     assert told.run_id.startswith(f"{record['identity']}-")
     assert (told.name, told.group, told.job_type) == ("mine/loud/seed-0", "mine", "loud")
@@ -117,7 +117,7 @@ def test_two_arms_of_a_seed_differ_only_in_what_the_arm_sets(tmp_path) -> None:
         config = composed(
             "logger=wandb", "optimizer=superpositional", f"++optimizer.quantum_weight={weight}", "trainer=smoke"
         )
-        run(config | {"sweep": "mine", "arm": arm}, tmp_path / arm, code="c")
+        run(config | {"sweep": "mine", "arm": arm}, tmp_path / arm)
         found[arm] = told_by(tmp_path / arm).config
     one, other = found.values()
     differing = {name for name in one if one[name] != other[name]}
@@ -131,7 +131,7 @@ def test_nothing_of_the_machine_or_its_user_is_written(tmp_path, monkeypatch, se
         configs, "build", lambda config, build=configs.build: with_callback(build(config), Breaks(tmp_path))
     )
     config = composed("logger=wandb", "trainer=smoke", f"++trainer.default_root_dir={tmp_path}/deep/inside")
-    record = run(config, tmp_path / "run", code="c")
+    record = run(config, tmp_path / "run")
     assert (record["status"], record["error"]) == ("failed", "FileNotFoundError: [Errno 2] No such file: 'gone.txt'")
     words = {KEY, str(tmp_path), str(Path.home()), platform.node(), getpass.getuser() + "@"}
     words = {word.encode() for word in words if len(word) > 3}
@@ -139,7 +139,7 @@ def test_nothing_of_the_machine_or_its_user_is_written(tmp_path, monkeypatch, se
     assert {name: word for name, content in written.items() for word in words if word in content} == {}
     assert server.runs[record["wandb_id"]]["exit"] == 1
     monkeypatch.setenv("WANDB_MODE", "offline")
-    run(config, tmp_path / "offline", code="c")
+    run(config, tmp_path / "offline")
     assert told_by(tmp_path / "offline").exit_code == 1
     assert [word for word in words if word in offline_files(tmp_path / "offline")[0].read_bytes()] == []
 
@@ -156,7 +156,7 @@ class Breaks(Callback):
 
 def test_an_online_run_arrives_whole_with_its_artifacts_and_their_lineage(tmp_path, server) -> None:
     config = composed(*WHOLE, "++logger.entity=crew", "++logger.checkpoints=true") | {"sweep": "mine", "arm": "loud"}
-    record = run(config, tmp_path / "run", code="c")
+    record = run(config, tmp_path / "run")
     assert list(server.runs) == [record["wandb_id"]]
     arrived = server.runs[record["wandb_id"]]
     assert (arrived["group"], arrived["job_type"], arrived["entity"], arrived["exit"]) == ("mine", "loud", "crew", 0)
@@ -178,7 +178,7 @@ def test_an_online_run_arrives_whole_with_its_artifacts_and_their_lineage(tmp_pa
 
 
 def test_checkpoints_stay_here_unless_asked_for(tmp_path, server) -> None:
-    run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run", code="c")
+    run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run")
     assert "model" not in server.artifacts.values()
 
 
@@ -196,10 +196,10 @@ class Loses(Callback):
 def test_a_server_that_is_lost_mid_run_costs_no_step_and_is_said_once(tmp_path, monkeypatch, server, capfd) -> None:
     build = configs.build
     config = composed("logger=wandb", "++logger.finish_within=2")
-    plain = run(composed("logger=none"), tmp_path / "plain", code="c")
+    plain = run(composed("logger=none"), tmp_path / "plain")
     monkeypatch.setattr(configs, "build", lambda config: with_callback(build(config), Loses(server)))
     started = time.monotonic()
-    record = run(config, tmp_path / "run", code="c")
+    record = run(config, tmp_path / "run")
     # Two seconds for what is left, and what a run takes here: hanging is minutes.
     assert time.monotonic() - started < 30
     assert record["status"] == "done"
@@ -251,11 +251,11 @@ class KillsService(Callback):
 def test_wandbs_own_process_dying_costs_no_step(tmp_path, monkeypatch, capfd) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setattr(configs, "build", lambda config, build=configs.build: with_callback(build(config), KillsService()))
-    record = run(composed("logger=wandb"), tmp_path / "run", code="c")
+    record = run(composed("logger=wandb"), tmp_path / "run")
     monkeypatch.undo()
     assert record["status"] == "done"
     assert capfd.readouterr().out.count("W&B is lost") == 1
-    plain = run(composed("logger=none"), tmp_path / "plain", code="c")
+    plain = run(composed("logger=none"), tmp_path / "plain")
     assert record["summary"]["test/accuracy"] == plain["summary"]["test/accuracy"]
 
 
@@ -266,7 +266,7 @@ def test_with_the_network_refused_nothing_hangs_and_the_run_is_offline(tmp_path,
     if key:
         monkeypatch.setenv("WANDB_API_KEY", key)
     started = time.monotonic()
-    record = run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run", code="c")
+    record = run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run")
     assert time.monotonic() - started < 20
     assert record["status"] == "done"
     out = capfd.readouterr().out
@@ -289,7 +289,7 @@ def test_a_server_that_is_silent_is_waited_for_no_longer_than_said(monkeypatch) 
 def test_online_and_nothing_else_is_refused_in_words_where_there_is_no_network(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", closed_port())
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    record = run(composed("logger=wandb", "logger.mode=online", "trainer=smoke"), tmp_path / "run", code="c")
+    record = run(composed("logger=wandb", "logger.mode=online", "trainer=smoke"), tmp_path / "run")
     assert record["status"] == "failed"
     assert "W&B cannot be online: http" in record["error"]
     assert "take logger.mode=offline" in record["error"]
@@ -298,7 +298,7 @@ def test_online_and_nothing_else_is_refused_in_words_where_there_is_no_network(t
 def test_a_server_that_answers_and_then_takes_no_run_leaves_an_offline_one(tmp_path, monkeypatch, server, capfd) -> None:
     monkeypatch.setitem(tracking.QUIET, "init_timeout", 2.0)
     server.refuses_after = "GET"
-    record = run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run", code="c")
+    record = run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run")
     assert record["status"] == "done"
     assert "W&B offline (the server refused the run: " in capfd.readouterr().out
     assert told_by(tmp_path / "run").exit_code == 0
@@ -322,10 +322,10 @@ def test_a_resumed_run_is_one_run_in_the_order_of_its_steps(tmp_path, monkeypatc
     config = composed(*WHOLE, "++trainer.max_epochs=4")
     build = configs.build
     monkeypatch.setattr(configs, "build", lambda config: with_callback(build(config), Stop()))
-    run(config, tmp_path / "run", code="c")
+    run(config, tmp_path / "run")
     monkeypatch.setattr(configs, "build", build)
     time.sleep(1.1)  # W&B names sessions by the second
-    record = run(config, tmp_path / "run", code="c", resume=True)
+    record = run(config, tmp_path / "run", resume=True)
     check_merged(tmp_path / "run", tmp_path / "one.wandb", record)
     segments.await_end(offline_files(tmp_path / "run")[1])
     ended = [segments.tell(file).exit_code for file in offline_files(tmp_path / "run")]
@@ -347,7 +347,7 @@ def test_a_killed_run_that_goes_on_is_one_run_too(tmp_path, monkeypatch) -> None
     # What W&B's own process had not written then is in no segment, and still in the run.
     (file,) = wait_for(lambda: offline_files(tmp_path / "run"))
     time.sleep(1.1)
-    record = run(config, tmp_path / "run", code="c", resume=True)
+    record = run(config, tmp_path / "run", resume=True)
     # It goes on as the run that it was, there too.
     assert file in offline_files(tmp_path / "run")
     assert file.parent.name.endswith(record["wandb_id"])
@@ -404,7 +404,7 @@ def test_without_a_logger_nothing_of_wandb_is_imported(tmp_path) -> None:
 def test_a_second_run_of_a_process_is_refused_while_one_is_open(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     other = wandb.init(dir=tmp_path, mode="offline", settings=wandb.Settings(silent=True, console="off"))
-    record = run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run", code="c")
+    record = run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run")
     other.finish()
     assert record["status"] == "failed"
     assert "a W&B run is already open in this process" in record["error"]

@@ -18,6 +18,7 @@ from torch import nn
 
 from superpositional import config as configs
 from superpositional import records
+from superpositional.identity import identity
 from superpositional.kernels import build
 from superpositional.records import CHECKPOINTS
 from superpositional.train import run
@@ -100,7 +101,7 @@ def witnessed(overrides: list[str], folder: Path, monkeypatch: pytest.MonkeyPatc
     build = configs.build
 
     monkeypatch.setattr(configs, "build", lambda config: with_callback(build(config), witness))
-    record = run(composed(*overrides, "seed=3"), folder, code="c")
+    record = run(composed(*overrides, "seed=3"), folder)
     monkeypatch.setattr(configs, "build", build)
     assert record["status"] == "done", record["error"]
     return witness
@@ -143,7 +144,7 @@ def test_an_optimizer_that_draws_random_numbers_shifts_nothing(tmp_path, monkeyp
 
 def test_two_identical_runs_are_equal_bit_for_bit_and_seed_0_is_a_seed(tmp_path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        run(composed(f"seed={seed}"), tmp_path / name, code="c")
+        run(composed(f"seed={seed}"), tmp_path / name)
     a, b, c = (final_weights(tmp_path / name) for name in "abc")
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert curves(tmp_path / "a") == curves(tmp_path / "b")
@@ -170,7 +171,7 @@ class Kill(Callback):
 def run_and_die(config: dict[str, Any], folder: Path) -> None:
     build = configs.build
     configs.build = lambda config: with_callback(build(config), Kill())
-    run(config, folder, code="c")
+    run(config, folder)
 
 
 @pytest.mark.parametrize(
@@ -195,15 +196,15 @@ def run_and_die(config: dict[str, Any], folder: Path) -> None:
 )
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch, overrides) -> None:
     config = composed(*overrides, "++trainer.max_epochs=4")
-    whole = run(config, tmp_path / "whole", code="c")
+    whole = run(config, tmp_path / "whole")
     build = configs.build
 
     monkeypatch.setattr(configs, "build", lambda config: with_callback(build(config), Stop()))
-    stopped = run(config, tmp_path / "stopped", code="c")
+    stopped = run(config, tmp_path / "stopped")
     monkeypatch.setattr(configs, "build", build)
     assert stopped["status"] == "interrupted"
     assert "test/accuracy" not in stopped["summary"]
-    resumed = run(config, tmp_path / "stopped", code="c", resume=True)
+    resumed = run(config, tmp_path / "stopped", resume=True)
     assert resumed["status"] == "done"
     assert resumed["sessions"] == 2
     assert resumed["started"] == stopped["started"]
@@ -219,13 +220,13 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch, over
 
 def test_a_killed_run_resumes_and_says_that_its_time_is_unknown(tmp_path) -> None:
     config = composed("++trainer.max_epochs=4")
-    run(config, tmp_path / "whole", code="c")
+    run(config, tmp_path / "whole")
     worker = multiprocessing.get_context("spawn").Process(target=run_and_die, args=(config, tmp_path / "killed"))
     worker.start()
     worker.join()
     assert worker.exitcode == -signal.SIGKILL
     assert records.read_record(tmp_path / "killed") is None
-    resumed = run(config, tmp_path / "killed", code="c", resume=True)
+    resumed = run(config, tmp_path / "killed", resume=True)
     assert (resumed["status"], resumed["sessions"], resumed["wall_seconds"]) == ("done", 2, None)
     a, b = final_weights(tmp_path / "whole"), final_weights(tmp_path / "killed")
     assert all(torch.equal(a[key], b[key]) for key in a)
@@ -238,7 +239,7 @@ def test_resume_by_its_door_takes_the_folder_and_nothing_else(door, workplace, m
     build = configs.build
 
     monkeypatch.setattr(configs, "build", lambda config: with_callback(build(config), Stop()))
-    run(config, folder, code=records.code_version())
+    run(config, folder)
     monkeypatch.setattr(configs, "build", build)
     code, _, err = door("train", f"resume={folder}", "seed=1")
     assert (code, "resume takes up the run's own config; drop all but" in err) == (2, True)
@@ -271,7 +272,7 @@ def test_a_run_that_raises_is_recorded_as_failed_with_its_traceback(tmp_path, mo
 
     build = configs.build
     monkeypatch.setattr(configs, "build", lambda config: with_callback(build(config), Broken()))
-    record = run(composed(), tmp_path, code="c")
+    record = run(composed(), tmp_path)
     assert (record["status"], record["error"]) == ("failed", "ArithmeticError: the abacus broke")
     assert "in on_train_batch_end" in (tmp_path / "error.txt").read_text()
     assert records.read_curves(tmp_path / "curves.csv")["train/loss"][0].tolist() == [1]
@@ -295,7 +296,7 @@ def test_a_term_that_never_meets_a_gradient_is_a_warning_in_the_record(tmp_path,
         return parts
 
     monkeypatch.setattr(configs, "build", frozen)
-    record = run(composed(), tmp_path, code="c")
+    record = run(composed(), tmp_path)
     assert record["status"] == "done"
     (warning,) = record["warnings"]
     assert "the quantum term never met a gradient: net.embedding.weight[0,0:4] had none in 6 steps" in warning
@@ -304,7 +305,7 @@ def test_a_term_that_never_meets_a_gradient_is_a_warning_in_the_record(tmp_path,
 def test_accumulated_batches_make_one_step(tmp_path) -> None:
     schedule = "{_target_:superpositional.schedules.WarmupDecay,warmup_steps:100}"
     config = composed("++trainer.accumulate_grad_batches=3", f"++task.quantum_weight_schedule={schedule}")
-    record = run(config, tmp_path, code="c")
+    record = run(config, tmp_path)
     assert (record["steps"], record["steps_per_epoch"], record["summary"]["perturbation/steps"]) == (2, 1, 1)
     # At the first of the two steps the weight is still 0; after both it has moved twice, not six times.
     (group,) = torch.load(tmp_path / CHECKPOINTS[0], weights_only=True)["optimizer_states"][0]["param_groups"]
@@ -313,10 +314,10 @@ def test_accumulated_batches_make_one_step(tmp_path) -> None:
 
 def test_the_record_holds_what_the_contract_names(tmp_path) -> None:
     config = composed("seed=5")
-    run(config, tmp_path, code="c")
+    run(config, tmp_path)
     record = records.read_record(tmp_path)
     assert record["status"] == "done"
-    assert record["identity"] == records.identity(config, "c")
+    assert record["identity"] == identity(config, configs.code(config).version)
     assert set(record["seeds"]) == {"init", "data", "order", "dropout", "circuit"}
     assert {"python", "torch", "lightning", "qiskit"} <= set(record["versions"])
     assert set(record["git"]) == {"commit", "dirty"}
@@ -337,19 +338,19 @@ def test_the_record_holds_what_the_contract_names(tmp_path) -> None:
 def test_steps_leave_nothing_queued_for_a_device_that_is_not_used(tmp_path) -> None:
     # torch.manual_seed would leave a call with its traceback for each kind of device, at every step.
     queued = len(torch.cuda._queued_calls)
-    run(composed(), tmp_path, code="c")
+    run(composed(), tmp_path)
     assert len(torch.cuda._queued_calls) == queued
 
 
 def test_checkpoints_hold_plain_values_only(tmp_path) -> None:
-    run(composed(), tmp_path, code="c")
+    run(composed(), tmp_path)
     checkpoint = torch.load(tmp_path / CHECKPOINTS[0], weights_only=True)
     assert checkpoint["global_step"] == 6
 
 
 def test_the_config_key_schedule_reaches_the_optimizer(tmp_path) -> None:
     schedule = "{_target_:superpositional.schedules.WarmupDecay,total_steps:6}"
-    run(composed(f"++task.quantum_weight_schedule={schedule}", "++optimizer.quantum_weight=0.6"), tmp_path, code="c")
-    (group,) = torch.load(tmp_path / CHECKPOINTS[0], weights_only=True)["optimizer_states"][0]["param_groups"]
-    assert group["quantum_weight"] == 0
-    assert group["statistics"]["step"] == 6
+    run(composed(f"++task.quantum_weight_schedule={schedule}", "++optimizer.quantum_weight=0.6"), tmp_path)
+    (state,) = torch.load(tmp_path / CHECKPOINTS[0], weights_only=True)["optimizer_states"]
+    assert state["param_groups"][0]["quantum_weight"] == 0
+    assert state["state"][0]["step"] == 6

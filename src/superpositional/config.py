@@ -10,7 +10,6 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -19,7 +18,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from superpositional import records
+from superpositional import identity
 from superpositional.places import ALLOW, directory, trusted
 
 PACKAGES = ("superpositional", "torch", "lightning", "torchmetrics")
@@ -264,11 +263,12 @@ def make(path: str, node: Mapping[str, Any]) -> Callable[..., Any]:
     return instantiate({**node, "_partial_": True}, _convert_="all")
 
 
-def code_version(config: Mapping[str, Any]) -> str:
-    """``records.code_version``, with the user's own modules that a config names."""
-    targets = [locate(node["_target_"], path) for path, node in nodes(dict(config)) if "_target_" in node]
-    foreign = {target for target in targets if not inside(target.__module__, (*PACKAGES, "builtins"))}
-    return records.code_version({Path(inspect.getfile(target)) for target in foreign})
+def code(config: Mapping[str, Any]) -> identity.Code:
+    """Return what computes a run of this config: what its targets import, but for those that only show it."""
+    told = {key: value for key, value in config.items() if key not in identity.PRESENTATION}
+    targets = {locate(node["_target_"], path) for path, node in nodes(told) if "_target_" in node}
+    libraries = (*(name for name in PACKAGES if name != "superpositional"), "builtins")
+    return identity.code(sorted(each.__module__ for each in targets if not inside(each.__module__, libraries)))
 
 
 def quieten_lightning() -> None:

@@ -18,7 +18,8 @@ import numpy as np
 
 from superpositional import analysis
 from superpositional.analysis import label
-from superpositional.records import PRESENTATION, Sweep
+from superpositional.identity import PRESENTATION
+from superpositional.records import Sweep
 from superpositional.tables import Rows
 
 # What an optimizer's target is for readers: the baselines are torch's own.

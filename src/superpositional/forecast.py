@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from superpositional import records
+from superpositional import identity
 from superpositional.jobs import Job
 
 # Batches of a trial. The first ones of a process are slower, so the median is taken.
@@ -55,7 +55,7 @@ def kinds(waiting: Sequence[Job], pace: Pace) -> dict[str, list[Job]]:
     first = {job.arm: job for job in reversed(waiting) if job.arm not in pace.runs}
     found: dict[str, list[Job]] = {}
     for job in reversed(first.values()):
-        kept = {key: value for key, value in job.config.items() if key not in (*records.PRESENTATION, "seed")}
+        kept = {key: value for key, value in job.config.items() if key not in (*identity.PRESENTATION, "seed")}
         kept["optimizer"] = _without_numbers(kept["optimizer"])
         found.setdefault(json.dumps(kept, sort_keys=True, default=str), []).append(job)
     return found

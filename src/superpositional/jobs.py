@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from superpositional import check, claims, locks, records, search
+from superpositional import check, claims, identity, locks, records, search
 from superpositional import config as configs
 
 SUBMITTED = "slurm/tasks.json"  # in a sweep's folder: the array's name and the index of each run that was sent to Slurm
@@ -25,9 +25,9 @@ SQUEUE = ("squeue", "--me", "--noheader", "--array", "--format=%i %T %K %j")
 class Job:
     """One run of a sweep: its config, its folder and the identity it must have to count as done."""
 
-    def __init__(self, config: dict[str, Any], folder: Path, code: str) -> None:
+    def __init__(self, config: dict[str, Any], folder: Path, code: identity.Code) -> None:
         self.config, self.folder, self.code = config, folder, code
-        self.identity = records.identity(config, code)
+        self.identity = identity.identity(config, code.version)
 
     @property
     def arm(self) -> str:
@@ -162,7 +162,7 @@ def plan(loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Seque
             if arm not in codes:
                 if wrong := _several_devices(plain["trainer"]):
                     raise configs.ConfigError([wrong])
-                codes[arm] = configs.code_version(plain)
+                codes[arm] = configs.code(plain)
             planned.append(Job(plain, Path(cfg.hydra.sweep.dir) / cfg.hydra.sweep.subdir, codes[arm]))
         except configs.ConfigError as error:
             mistakes[arm] = error.mistakes
@@ -218,7 +218,7 @@ def write_plan(folder: Path, planned: Sequence[Job], sweeper: Mapping[str, Any])
         ConfigError: a search and an ordinary sweep would share the folder.
     """
     sought, names = search.plan(sweeper), list(sweeper.get("arms") or {})
-    families = {job.arm: records.family(job.config, job.code) for job in planned}
+    families = {job.arm: identity.family(job.config, job.code.version) for job in planned}
     seeds = {job.config["seed"] for job in planned}
     path = folder / "sweep.json"
     if path.exists():

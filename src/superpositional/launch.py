@@ -290,7 +290,7 @@ class LocalLauncher(Launcher):
                     self.given_up = True
                     view.say(f"{job.name} cannot be started: {_told(error)}")
                     break
-                if len(queue) == len(waiting) - 1 and records.code_version() != job.code.partition("+")[0]:
+                if len(queue) == len(waiting) - 1 and configs.code(job.config) != job.code:
                     # Between the planning and the server's imports.
                     self.given_up = changed = True
                     view.say("the code has changed since the sweep was planned; call it again")

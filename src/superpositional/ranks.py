@@ -39,7 +39,7 @@ def joined(trainer: Any, folder: Path, checkpoint: Path | None, lost: Callable[[
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     meeting = dict(zip(MEETING, ("127.0.0.1", str(port), "0", "0", str(others + 1)), strict=True))
-    command = [sys.executable, "-m", "superpositional.run", str(folder), *([str(checkpoint)] if checkpoint else [])]
+    command = [sys.executable, "-m", "superpositional.fit", str(folder), *([str(checkpoint)] if checkpoint else [])]
     started = [
         subprocess.Popen(command, env={**os.environ, **meeting, "LOCAL_RANK": str(rank)}) for rank in range(1, others + 1)
     ]

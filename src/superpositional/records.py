@@ -21,12 +21,9 @@ on any laptop.
 """
 
 import csv
-import hashlib
-import importlib.metadata
 import json
 import math
 import os
-import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -38,63 +35,6 @@ import numpy as np
 
 SCHEMA = 1
 STATUSES = ("done", "diverged", "failed", "interrupted")
-# What plans, judges, speaks or explains but never trains: editing these files leaves every number of a run as it was.
-NEVER_TRAINS = (
-    "analysis.py",
-    "arguments.py",
-    "backend_curves.py",
-    "bill.py",
-    "calibration.py",
-    "check.py",
-    "claims.py",
-    "cli.py",
-    "comparable.py",
-    "curves.py",
-    "dashboard.py",
-    "dashboard_data.py",
-    "dashboard_page.py",
-    "figures.py",
-    "findings.py",
-    "forecast.py",
-    "hints.py",
-    "inference.py",
-    "ink.py",
-    "jobs.py",
-    "launch.py",
-    "ledger.py",
-    "live.py",
-    "optimizer_reference.py",
-    "page.py",
-    "pairing.py",
-    "places.py",
-    "power.py",
-    "probe.py",
-    "published.py",
-    "questions.py",
-    "report.py",
-    "rerun.py",
-    "search.py",
-    "search_figures.py",
-    "settings.py",
-    "show.py",
-    "slurm.py",
-    "sweep.py",
-    "tables.py",
-    "train.py",
-    "tuning.py",
-    "verdicts.py",
-    "wording.py",
-    "replay.py",
-    "segments.py",
-    "sync.py",
-    "workspaces.py",
-)
-# Whole rooms of that kind.
-ROOMS_THAT_NEVER_TRAIN = ("benches", "study")
-# Config keys that name, place or show a run but cannot change its numbers.
-PRESENTATION = ("sweep", "arm", "question", "claims", "logger", "resume", "scale")
-# Data sources that name what they hold.
-PINNED = "jsonl:"
 # A run's last checkpoint, and the one before it.
 CHECKPOINTS = (Path("checkpoints/last.ckpt"), Path("checkpoints/previous.ckpt"))
 GENERATIONS = "generations.jsonl"
@@ -205,73 +145,6 @@ def replace_file(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-# Identity ----------------------------------------------------------------------------------------------------------
-
-
-def code_version(others: Iterable[Path] = ()) -> str:
-    """Hash of the sources that train and of the versions of torch, lightning and qiskit.
-
-    Not the git commit: an edit of the README, of a figure or of a test must not invalidate a finished run. ``others`` are
-    the user's own sources that a config names; they stand behind a +, for arms of one comparison may differ in them.
-    """
-    package = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".h", ".cpp")):
-        if path.name not in NEVER_TRAINS and path.parent.name not in ROOMS_THAT_NEVER_TRAIN:
-            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    for name in ("torch", "lightning", "qiskit"):
-        # The local label (+cpu, +cu130) names a build of the same version; the device is recorded on its own.
-        digest.update(f"{name}=={importlib.metadata.version(name).split('+')[0]}".encode())
-    version = digest.hexdigest()[:16]
-    others = sorted(others)
-    if not others:
-        return version
-    return f"{version}+{hashlib.sha256(b''.join(path.read_bytes() for path in others)).hexdigest()[:8]}"
-
-
-def identity(config: Mapping[str, Any], code: str) -> str:
-    """Hash of all that determines a run's numbers: resolved config (data and execution mode within) and code version."""
-    kept = {key: value for key, value in config.items() if key not in PRESENTATION}
-    if is_pinned(kept):
-        # Where the rows lie is no matter once their hash says which they are.
-        kept["data"] = {key: value for key, value in kept["data"].items() if key != "path"}
-    text = json.dumps(plain(kept), sort_keys=True, allow_nan=False)
-    return hashlib.sha256(f"{code}\n{text}".encode()).hexdigest()[:16]
-
-
-def is_pinned(config: Mapping[str, Any]) -> bool:
-    """Whether the config names its data by what they hold, wherever they lie."""
-    source = str((config.get("data") or {}).get("source"))
-    return source.startswith(PINNED) and source != PINNED
-
-
-def has_checkpoint(folder: Path) -> bool:
-    """Whether a run folder holds something to go on from."""
-    return any((folder / path).is_file() for path in CHECKPOINTS)
-
-
-def family(config: Mapping[str, Any], code: str) -> str:
-    """The identity without the seed: what all runs of an arm must share to be one arm."""
-    return identity({key: value for key, value in config.items() if key != "seed"}, code)
-
-
-def git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout this package runs from; None for both outside of one (a wheel)."""
-    package = Path(__file__).parent
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", package, *arguments], capture_output=True, text=True, check=False)
-        except FileNotFoundError:  # no git on this machine
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    # A package installed into some other project's checkout must not report that project's commit.
-    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
-        return {"commit": None, "dirty": None}
-    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-
-
 # Reading -----------------------------------------------------------------------------------------------------------
 
 
@@ -290,6 +163,11 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         text = f"{path} is damaged ({error}); move it away and call again: what it recorded is then run again"
         raise Unreadable(text) from None
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run folder holds something to go on from."""
+    return any((folder / path).is_file() for path in CHECKPOINTS)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from superpositional import config as configs
-from superpositional import published, records
+from superpositional import identity, published, records
 from superpositional.analysis import name_seeds
 from superpositional.config import ConfigError
 from superpositional.records import Run, Sweep
@@ -102,12 +102,11 @@ def rerun(folder: Path, arm: str, seed: int, out: Path, overrides: Sequence[str]
     if records.left_in(out) is not None:
         raise ConfigError([f"{out} holds a run already; choose another with --out"])
     config = _moved(before.record["config"], overrides) | {"claims": sweep.claims, "logger": None}
-    code = configs.code_version(config)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError([f"--out must be a folder to write to, got {str(out)!r}: {error.strerror}"]) from None
-    record = run(config, out, code=code)
+    record = run(config, out)
     after = Run(sweep.name, arm, seed, record["status"], records.read_record(out), records.read_curves(out / "curves.csv"))
     return Rerun(before, after, tuple(_otherwise(before.record, after.record)))
 
@@ -135,7 +134,7 @@ def _moved(recorded: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
 
 def _told(config: Mapping[str, Any]) -> tuple[str, list[Any]]:
     """What makes a run, and how it is named."""
-    return records.identity(config, ""), [config.get(key) for key in records.PRESENTATION]
+    return identity.identity(config, ""), [config.get(key) for key in identity.PRESENTATION]
 
 
 def _find(sweep: Sweep, arm: str, seed: int) -> Run:

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from superpositional import config as configs
-from superpositional import records
+from superpositional import identity
 
 PATH = "hydra.sweeper.search"
 # Drawn whatever is searched: one more dimension, or an arm with one, moves no point of those before it.
@@ -30,7 +30,7 @@ DIMENSIONS = 64
 DIGITS = 4
 GOALS = ("max", "min")
 # The seed pairs runs; the others name or show them.
-NEVER_SEARCHED = ("seed", *records.PRESENTATION)
+NEVER_SEARCHED = ("seed", *identity.PRESENTATION)
 
 
 @dataclass(frozen=True)

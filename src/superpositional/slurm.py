@@ -225,7 +225,7 @@ class Task:
         if not self.job.waits(retry_failed=True):
             # Requeued by somebody although it had ended.
             return self.job.record()["status"]
-        if configs.code_version(self.job.config) != self.job.code:
+        if configs.code(self.job.config) != self.job.code:
             raise RuntimeError(f"{self.job.name}: the code has changed since the sweep was submitted; call it again")
         quiet = {signal.SIGTERM, signal.SIGUSR2}
         signal.pthread_sigmask(signal.SIG_BLOCK, quiet)

@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from superpositional import check, locks, records, settings
+from superpositional import check, identity, locks, records, settings
 from superpositional import config as configs
 from superpositional.run import run, say
 
@@ -26,7 +26,7 @@ def job(cfg: DictConfig) -> dict[str, Any]:
     else:
         config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     try:
-        record = run(config, folder, code=configs.code_version(config), resume=cfg.resume is not None)
+        record = run(config, folder, resume=cfg.resume is not None)
     except configs.ConfigError as error:
         refuse(error)
     shown = [
@@ -156,7 +156,7 @@ def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
             mistakes.append(f"resume={folder}: nothing tells by which code that run was made; start it anew")
         elif record.get("status") == "done":
             mistakes.append(f"resume={folder}: that run is done; start another to train longer")
-        elif record["identity"] != records.identity(config, configs.code_version(config)):
+        elif record["identity"] != identity.identity(config, configs.code(config).version):
             mistakes.append(f"resume={folder}: the code or its config.yaml has changed since; start the run anew")
     if mistakes:
         raise configs.ConfigError(mistakes)

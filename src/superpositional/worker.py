@@ -101,8 +101,7 @@ def _run(job: Job, resume: bool) -> dict[str, Any]:
     from superpositional.run import run_alone
 
     # The user's own modules, which a config names, are imported by each run anew.
-    planned = job.code.partition("+")[2]
-    if planned and configs.code_version(job.config).partition("+")[2] != planned:
+    if job.code.own and configs.code(job.config).own != job.code.own:
         job.close("the user's own code has changed since the sweep was planned; call it again")
         return job.record()
     return run_alone(job.config, job.folder, code=job.code, resume=resume)

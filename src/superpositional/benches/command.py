@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from superpositional import config as configs
-from superpositional import records
+from superpositional import identity, records
 from superpositional.benches import arguments, machine, showing
 from superpositional.benches.measuring import Asked, Book, Disagreement
 
@@ -110,7 +110,7 @@ def _circumstances(overrides: Sequence[str], on: dict[str, Any]) -> dict[str, An
         "overrides": list(overrides),
         "machine": on,
         "versions": machine.versions(),
-        "git": records.git_state(),
+        "git": identity.git_state(),
     }
 
 

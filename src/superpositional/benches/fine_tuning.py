@@ -91,7 +91,7 @@ def _run(config: dict[str, Any], how: str, steps: int) -> dict[str, Any]:
     from superpositional.run import run
 
     with tempfile.TemporaryDirectory(prefix="superpositional-") as folder:
-        record = run(config, Path(folder), code="bench")
+        record = run(config, Path(folder))
     if record["status"] != "done":
         raise configs.ConfigError(
             [f"a run of the benchmark did not end as done: {record['error']}; choose other overrides"]

@@ -148,4 +148,4 @@ def _run(config: dict[str, Any], server: str) -> dict[str, Any]:
         del os.environ[name]
     os.environ |= {"WANDB_BASE_URL": server, "WANDB_API_KEY": KEY}
     with tempfile.TemporaryDirectory(prefix="superpositional-") as folder:
-        return run(config, Path(folder), code="bench")
+        return run(config, Path(folder))

@@ -32,7 +32,7 @@ def measure(overrides: Sequence[str], runs: int, repeats: int, track: Callable[[
     """
     cfg, _ = configs.composed(overrides)
     plain = configs.compose_job(cfg) | {"sweep": "bench", "arm": "bench"}
-    code = configs.code_version(plain)
+    code = configs.code(plain)
     found: dict[str, list[dict[str, float]]] = {"one at a time": [], "two at a time": [], "a process per run": []}
     with tempfile.TemporaryDirectory(prefix="superpositional-") as folder:
         place = Path(folder)

@@ -114,7 +114,7 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
     from superpositional.run import run as run_into
 
     with tempfile.TemporaryDirectory(prefix="superpositional-") as folder:
-        record = run_into(config, Path(folder), code="bench")
+        record = run_into(config, Path(folder))
         if record["status"] != "done":
             raise configs.ConfigError(
                 [f"a run of the benchmark did not end as done: {record['error']}; choose other overrides"]

@@ -1,0 +1,257 @@
+"""Is a run identified by what computes its numbers, and by nothing else?"""
+
+import importlib.metadata
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from superpositional import identity as identities
+from superpositional.identity import PRESENTATION, code, family, git_state, identity
+
+CONFIG = {
+    "seed": 0,
+    "data": {"n_train": 900},
+    "optimizer": {"lr": 1e-3, "betas": [0.9, 0.999]},
+    "sweep": "s",
+    "arm": "a",
+    "question": "?",
+    "logger": None,
+    "resume": None,
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"data": {"n_train": 901}},
+        {"optimizer": {"lr": 1e-3, "betas": [0.999, 0.9]}},
+        {"optimizer": {"lr": math.nextafter(1e-3, 1), "betas": [0.9, 0.999]}},
+        {"compile": True},
+        {"threads": 2},
+    ],
+    ids=str,
+)
+def test_identity_changes_with_whatever_changes_numbers(change):
+    assert identity({**CONFIG, **change}, "code") != identity(CONFIG, "code")
+
+
+def test_identity_changes_with_the_code():
+    assert identity(CONFIG, "code") != identity(CONFIG, "codf")
+
+
+@pytest.mark.parametrize("key", PRESENTATION)
+def test_identity_does_not_change_with_what_only_names_or_shows_a_run(key):
+    without = {name: value for name, value in CONFIG.items() if name != key}
+    assert identity({**CONFIG, key: "another"}, "code") == identity(CONFIG, "code") == identity(without, "code")
+
+
+def test_presentation_is_of_the_top_level_alone():
+    nested = {**CONFIG, "data": {"n_train": 900, "arm": "left"}}
+    assert identity(nested, "code") != identity(CONFIG, "code")
+
+
+def test_identity_does_not_depend_on_the_order_of_keys():
+    assert identity(dict(reversed(CONFIG.items())), "code") == identity(CONFIG, "code")
+
+
+# The code ----------------------------------------------------------------------------------------------------------
+
+# What a run of the paper's classification is built from.
+MODULES = ("superpositional.tasks", "superpositional.nets", "superpositional.data", "superpositional.optimizer")
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch) -> Path:
+    """A copy of the package that this test may edit, and that ``code`` reads in its place."""
+    copy = tmp_path / "superpositional"
+    shutil.copytree(identities.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    original = code(MODULES)
+    monkeypatch.setattr(identities, "PACKAGE", copy)
+    identities._file.cache_clear()
+    assert code(MODULES) == original, "the place does not matter"
+    yield copy
+    identities._file.cache_clear()
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) >= 1, old
+    path.write_text(text.replace(old, new))
+    identities._file.cache_clear()
+
+
+def test_what_computes_is_found_through_imports_and_what_judges_is_not():
+    found = {name.removeprefix("superpositional.") for name in code(MODULES).sources}
+    assert {"fit", "tasks", "seeds", "optimizer", "term", "attention", "circuits.series", "kernels/kernels.cpp"} <= found
+    assert {"torch", "lightning", "qiskit"} <= found
+    strangers = {"records", "config", "check", "report", "verdicts", "figures", "cli", "sweep", "launch", "tracking.run"}
+    assert not found & strangers
+    assert not {name for name in found if name.startswith(("benches", "study", "llm", "tracking"))}
+
+
+def test_a_task_brings_its_own_modules_alone():
+    both = code([*MODULES, "superpositional.llm.fine_tuning"])
+    assert set(code(MODULES).sources) < set(both.sources)
+    assert "superpositional.llm.fine_tuning" in both.sources
+    assert both.version != code(MODULES).version
+
+
+def test_comments_docstrings_formatting_and_messages_change_no_code_version(package):
+    before = code(MODULES)
+    for path in package.rglob("*.py"):
+        text = f'"""Another docstring."""\n# A comment.\n{path.read_text()}\n\n# The end.\n'
+        path.write_text(re.sub(r"(raise \w+\()f?\"[^\"\n]*\"", r'\1"another message"', text))
+    for path in (package / "kernels").glob("*.[hc]*"):
+        path.write_text("// A comment.\n" + path.read_text().replace("\n", "\n\n    ") + "\n/* The\nend. */\n")
+    assert code(MODULES) == before
+
+
+def test_whatever_nothing_imports_changes_no_code_version(package):
+    before = code(MODULES)
+    (package / "new.py").write_text("VALUE = 1\n")
+    (package / "kernels" / "new.h.md").write_text("prose")
+    for name in ("verdicts.py", "report.py", "records.py", "benches/study.py", "llm/gsm8k.py"):
+        (package / name).write_text((package / name).read_text() + "\nVALUE = 1\n")
+    assert code(MODULES) == before
+
+
+def test_every_module_found_counts_and_is_named(package):
+    before = code(MODULES)
+    for name in before.sources:
+        path = package.parent / f"{name.replace('.', '/')}.py"
+        if path.is_file():
+            text = path.read_text()
+            path.write_text(text + "\nVALUE = 1\n")
+            after = code(MODULES)
+            assert {each for each in before.sources if before.sources[each] != after.sources[each]} == {name}
+            assert after.version != before.version, name
+            path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("seeds.py", ">> 1", ">> 2"),
+        ("fused.py", "    def ", "    def another_"),
+        ("kernels/optimizer.h", "second * beta2", "second * beta1"),
+        ("term.py", " + ", " - "),
+    ],
+)
+def test_an_operator_a_name_or_a_constant_changes_the_code_version(package, name, old, new):
+    before = code(MODULES)
+    edit(package / name, old, new)
+    assert code(MODULES).version != before.version
+
+
+def test_moving_and_renaming_modules_changes_no_code_version(package):
+    before = code(MODULES)
+    (package / "optim").mkdir()
+    (package / "scope.py").rename(package / "optim" / "reach.py")
+    for path in package.rglob("*.py"):
+        text = path.read_text().replace("superpositional.scope import", "superpositional.optim.reach import")
+        path.write_text(text)
+    identities._file.cache_clear()
+    after = code(MODULES)
+    assert after.version == before.version
+    assert "superpositional.optim.reach" in after.sources
+
+
+def test_an_import_of_the_same_name_from_elsewhere_changes_the_code_version(package):
+    (package / "other.py").write_text("def stream(seed, name, *counters):\n    return 0\n")
+    (package / "seeds.py").write_text((package / "seeds.py").read_text() + "\nimport superpositional.other\n")
+    before = code(MODULES)
+    edit(package / "tasks.py", "from superpositional.seeds import drawing_from, stream", NEW_IMPORTS)
+    after = code(MODULES)
+    assert set(after.sources) == set(before.sources)
+    assert after.version != before.version
+
+
+NEW_IMPORTS = "from superpositional.seeds import drawing_from\nfrom superpositional.other import stream"
+
+
+@pytest.mark.parametrize("name", ["torch", "lightning", "qiskit"])
+def test_the_code_version_changes_with_a_release_and_not_with_a_build(monkeypatch, name):
+    true = importlib.metadata.version
+    found = {}
+    for label, version in (("build", true(name).split("+")[0] + "+other"), ("release", "0.0.1")):
+        monkeypatch.setattr(importlib.metadata, "version", lambda n, v=version: v if n == name else true(n))
+        found[label] = code(MODULES).version
+        monkeypatch.undo()
+    assert found["build"] == code(MODULES).version != found["release"]
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch) -> Path:
+    """A user's module, imported, with one beside it that it imports within a function."""
+    (tmp_path / "my_steps.py").write_text("def f():\n    from my_sums import total\n\n    return total\n")
+    (tmp_path / "my_sums.py").write_text("import numpy\n\nfrom superpositional.seeds import stream\n\ntotal = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    identities._file.cache_clear()
+    yield tmp_path
+    sys.modules.pop("my_steps", None)
+    identities._file.cache_clear()
+
+
+def test_the_users_own_modules_count_with_what_they_import(own):
+    import my_steps  # noqa: F401
+
+    before = code([*MODULES, "my_steps"])
+    assert set(before.own) == {"my_steps", "my_sums"}
+    (own / "my_sums.py").write_text("# a comment\n" + (own / "my_sums.py").read_text())
+    assert code([*MODULES, "my_steps"]) == before
+    (own / "my_sums.py").write_text("total = 2\n")
+    assert code([*MODULES, "my_steps"]).version != before.version
+
+
+def test_a_code_version_that_repeats_another_has_its_identities(monkeypatch, tmp_path):
+    proofs = {"b" * 16: {"repeats": "a" * 16, "runs": []}}
+    monkeypatch.setattr(identities, "SAME_BITS", tmp_path / "same_bits.json")
+    (tmp_path / "same_bits.json").write_text(json.dumps(proofs))
+    identities._proven.cache_clear()
+    try:
+        assert identity(CONFIG, "b" * 16) == identity(CONFIG, "a" * 16) != identity(CONFIG, "c" * 16)
+        assert family(CONFIG, "b" * 16) == family(CONFIG, "a" * 16)
+    finally:
+        identities._proven.cache_clear()
+
+
+# The checkout ------------------------------------------------------------------------------------------------------
+
+
+def git(folder: Path, *arguments: str) -> str:
+    settings = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(
+        ["git", "-C", folder, *settings, *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_outside_a_checkout_there_is_no_commit(package, monkeypatch):
+    # Else git would look further up, where the temporary folder may lie in a checkout.
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(package.parent))
+    assert git_state() == {"commit": None, "dirty": None}
+
+
+def test_without_git_there_is_no_commit(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state() == {"commit": None, "dirty": None}
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_a_checkout_gives_its_commit_and_says_when_it_was_edited(package):
+    git(package, "init")
+    # A package installed into another project's checkout is not part of it.
+    git(package, "commit", "--allow-empty", "-m", "another project")
+    assert git_state() == {"commit": None, "dirty": None}
+    git(package, "add", ".")
+    git(package, "commit", "-m", "this project")
+    commit = git(package, "rev-parse", "HEAD")
+    assert git_state() == {"commit": commit, "dirty": False}
+    (package / "seeds.py").write_text("# edited\n")
+    assert git_state() == {"commit": commit, "dirty": True}
