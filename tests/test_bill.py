@@ -116,7 +116,7 @@ def test_ours_is_what_a_training_step_on_a_backend_executes(settings: dict, accu
     optimizer.step()
     # Layers that share their angles share their circuits, and each says what it was served.
     users = layers[:1] if settings.get("shared_angles") else layers
-    registers = optimizer.param_groups[0]["statistics"]["circuits"]
+    registers = optimizer.statistics[0]["circuits"]
     assert expected.executions == sum(each.statistics["executions"] for each in users) + registers
     assert expected.jobs == sum(each.statistics["jobs"] for each in layers) + 1
 

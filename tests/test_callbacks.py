@@ -39,8 +39,8 @@ class Watch(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         self.losses.append(float(outputs["loss"]))
-        for group in trainer.optimizers[0].param_groups[:1]:
-            self.statistics.append({name: float(value) for name, value in group.get("statistics", {}).items()})
+        for each in getattr(trainer.optimizers[0], "statistics", [{}])[:1]:
+            self.statistics.append({name: float(value) for name, value in each.items()})
 
     def on_validation_end(self, trainer, pl_module) -> None:
         self.validations.append((trainer.global_step, float(trainer.callback_metrics["val/accuracy"])))

@@ -347,7 +347,7 @@ def test_statistics_count_the_circuits_and_the_checkpoint_is_plain(tmp_path) -> 
     optimizer = make()
     parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    assert optimizer.param_groups[0]["statistics"]["circuits"] == 3
+    assert optimizer.statistics[0]["circuits"] == 3
     file = io.BytesIO()
     torch.save(optimizer.state_dict(), file)
     file.seek(0)
@@ -358,7 +358,7 @@ def test_statistics_count_the_circuits_and_the_checkpoint_is_plain(tmp_path) -> 
     )
     fresh = make()
     fresh.load_state_dict(state)
-    assert fresh.param_groups[0]["statistics"]["step"] == 1
+    assert fresh.statistics[0]["step"] == 1
 
 
 def test_groups_may_have_circuits_of_their_own() -> None:

@@ -349,7 +349,7 @@ def trained(dtype, shapes=((7, 5), (3,), (1, 1), (5000,)), steps: int = 5, **set
         for index, parameter in enumerate(parameters):
             parameter.grad = random(*parameter.shape, seed=50 * step + index, dtype=dtype)
         optimizer.step()
-        told.append({name: float(value) for name, value in optimizer.param_groups[0]["statistics"].items()})
+        told.append({name: float(value) for name, value in optimizer.statistics[0].items()})
     state = [value for parameter in parameters for value in optimizer.state[parameter].values()]
     return [*(parameter.detach() for parameter in parameters), *state], told
 
@@ -420,7 +420,7 @@ def test_the_sine_of_a_large_weight_keeps_its_digits(theta: float) -> None:
     parameter.grad = torch.ones(1)
     optimizer.step()
     true = abs(math.sin(math.pi * math.fmod(float(at.double()), 2)))
-    assert float(optimizer.param_groups[0]["statistics"]["perturbation_norm"]) == pytest.approx(
+    assert float(optimizer.statistics[0]["perturbation_norm"]) == pytest.approx(
         true, abs=2 * EPS[torch.float32]
     )
 

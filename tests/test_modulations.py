@@ -117,7 +117,7 @@ def test_in_the_optimizer_a_control_touches_what_the_sine_touches(control: str, 
         parameters = weights()
         optimizer = SuperpositionalAdamW(parameters, perturbation=perturbation, inject=inject, scope=scope)
         take_steps(optimizer, parameters, range(2))
-        touched.append(optimizer.param_groups[0]["statistics"]["touched"])
+        touched.append(optimizer.statistics[0]["touched"])
     assert touched[0] == touched[1]
 
 

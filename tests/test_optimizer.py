@@ -218,7 +218,7 @@ def test_a_state_dict_round_trip_continues_bit_for_bit(row: Input) -> None:
     train(second, stopped, 20, start=10)
     assert_same_bits(straight, stopped)
     assert_same_bits(state_tensors(whole), state_tensors(second))
-    assert whole.param_groups[0]["statistics"]["step"] == second.param_groups[0]["statistics"]["step"] == 30
+    assert whole.statistics[0]["step"] == second.statistics[0]["step"] == 30
 
 
 def test_takes_over_a_checkpoint_of_torch_adamw() -> None:
@@ -251,8 +251,8 @@ def test_groups_added_later_have_their_own_settings_and_never_move_the_scope_of_
     optimizer = SuperpositionalAdamW(weights[:1], quantum_weight=0.5)
     optimizer.add_param_group({"params": weights[1:], "lr": 0.5})
     train(optimizer, weights, 1)
-    assert optimizer.param_groups[0]["statistics"]["touched"] == 4
-    assert optimizer.param_groups[1]["statistics"] == {}
+    assert optimizer.statistics[0]["touched"] == 4
+    assert optimizer.statistics[1] == {"step": 1}
     assert {key: optimizer.param_groups[1][key] for key in OURS} == {key: optimizer.defaults[key] for key in OURS}
     for settings, message in (
         ({"quantum_weight": -2}, "quantum_weight must be a finite number >= 0, got -2"),
@@ -303,7 +303,7 @@ def test_scope_counts_the_first_scalars_of_the_model_of_each_tensor_or_all(scope
     # Adam moves each by exactly lr = 1, the term by another 0.5 * sin(pi / 2).
     moved = [int((before - after.detach() > 1.25).sum()) for before, after in zip(before, weights, strict=True)]
     assert moved == expected
-    assert optimizer.param_groups[0]["statistics"]["touched"] == sum(expected)
+    assert optimizer.statistics[0]["touched"] == sum(expected)
 
 
 def test_the_first_scalars_are_logical_whatever_the_memory_layout() -> None:
@@ -323,14 +323,14 @@ def test_zero_and_missing_gradients_are_counted_and_skipped() -> None:
     optimizer = SuperpositionalAdamW(weights, scope="tensor")
     before = weights[0].detach().clone()
     optimizer.step()
-    statistics = optimizer.param_groups[0]["statistics"]
+    statistics = optimizer.statistics[0]
     assert torch.equal(weights[0], before)
     assert statistics["touched"] == 4
     assert statistics["nonzero_gradient"] == 3
     for weight in weights:
         weight.grad = None
     optimizer.step()
-    assert optimizer.param_groups[0]["statistics"]["step"] == 1
+    assert optimizer.statistics[0]["step"] == 1
 
 
 def test_a_closure_is_evaluated_once_with_gradients_and_its_loss_returned() -> None:
@@ -394,7 +394,7 @@ def test_a_complex_parameter_is_two_real_ones(inject: str) -> None:
     # The same arithmetic on the same numbers; Adam's complex kernels may contract multiply-adds differently.
     torch.testing.assert_close(torch.view_as_real(compound), real, rtol=1e-14, atol=1e-14)
     for key in ("ratio", "cosine", "step_norm", "perturbation_norm"):
-        one, other = (optimizer.param_groups[0]["statistics"][key] for optimizer in (a, b))
+        one, other = (optimizer.statistics[0][key] for optimizer in (a, b))
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
 
 
@@ -477,7 +477,7 @@ def test_statistics_equal_what_copies_of_the_weights_show(row: Input, implementa
         if update:
             group["quantum_weight"] = 0.0
         pure.step()
-        statistics = optimizer.param_groups[0]["statistics"]
+        statistics = optimizer.statistics[0]
         gradient = torch.cat([weight.grad.reshape(-1) for weight in weights])
         start = torch.cat([twin.detach().reshape(-1) for twin in shadow])
         adamw = torch.cat([clone.detach().reshape(-1) for clone in group["params"]]) - start
@@ -509,7 +509,7 @@ def test_a_term_below_the_rounding_of_the_weights_is_seen_to_change_none() -> No
     weight.grad = torch.full((4,), 1e-12)
     optimizer = SuperpositionalAdamW([weight], lr=1e-3)
     optimizer.step()
-    statistics = optimizer.param_groups[0]["statistics"]
+    statistics = optimizer.statistics[0]
     # lr * lambda * g = 5e-16 against a float32 spacing of 6e-8 at 0.5.
     assert (statistics["nonzero_gradient"], statistics["changed"]) == (4, 0)
 
@@ -520,7 +520,7 @@ def test_the_whole_step_is_measured_every_stats_every_steps() -> None:
     sampled = []
     for t in range(7):
         train(optimizer, weights, 1, start=t)
-        sampled.append({"step_norm", "ratio", "cosine"} <= set(optimizer.param_groups[0]["statistics"]))
+        sampled.append({"step_norm", "ratio", "cosine"} <= set(optimizer.statistics[0]))
     assert sampled == [True, False, False, True, False, False, True]
 
 
@@ -528,17 +528,17 @@ def test_statistics_tell_of_the_last_step_alone() -> None:
     weights = parameters()
     optimizer = SuperpositionalAdamW(weights)
     train(optimizer, weights, 2)
-    assert "changed" in optimizer.param_groups[0]["statistics"]
+    assert "changed" in optimizer.statistics[0]
     optimizer.param_groups[0]["quantum_weight"] = 0.0
     train(optimizer, weights, 1, start=2)
-    assert optimizer.param_groups[0]["statistics"] == {"step": 2}
+    assert optimizer.statistics[0] == {"step": 3}
 
 
 def test_statistics_stay_on_the_device_as_tensors() -> None:
     weights = parameters()
     optimizer = SuperpositionalAdamW(weights)
     train(optimizer, weights, 1)
-    statistics = optimizer.param_groups[0]["statistics"]
+    statistics = optimizer.statistics[0]
     tensors = {key for key, value in statistics.items() if isinstance(value, Tensor) and value.device == weights[0].device}
     assert tensors == {
         "nonzero_gradient", "changed", "perturbation_norm", "step_norm", "ratio", "cosine", "share", "angle",
@@ -610,8 +610,8 @@ def test_a_compiled_step_equals_the_eager_one(row: Input) -> None:
     # that, in each of 10 steps of about lr. Without them the rounding of lr itself to float32 is left.
     relative = 3e-5 if row.kwargs.get("bias_correction", True) else 2**-23
     torch.testing.assert_close(compiled, eager, rtol=0, atol=10 * 1e-3 * relative)
-    for key, value in b.param_groups[0]["statistics"].items():
-        torch.testing.assert_close(float(a.param_groups[0]["statistics"][key]), float(value), rtol=1e-5, atol=1e-9)
+    for key, value in b.statistics[0].items():
+        torch.testing.assert_close(float(a.statistics[0][key]), float(value), rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.slow
@@ -692,3 +692,109 @@ def test_the_placebo_moves_one_weight_by_one_unit_in_the_last_place_once() -> No
             assert difference[1].sum() == 0
     assert difference[0].reshape(-1)[2:].sum() == 0
     assert difference[1].sum() == 0
+
+
+# Statistics stand beside groups and state --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["model", "tensor", "all"])
+def test_groups_and_state_have_adamws_keys_and_our_settings_after_every_step(scope: str) -> None:
+    weights, theirs = parameters(), parameters()
+    optimizer, adamw = SuperpositionalAdamW(weights, scope=scope, stats_every=2), torch.optim.AdamW(theirs)
+    for t in range(5):
+        train(optimizer, weights, 1, start=t)
+        train(adamw, theirs, 1, start=t)
+        mine, other = optimizer.state_dict(), adamw.state_dict()
+        assert set(mine) == set(other)
+        assert set(mine["param_groups"][0]) == {*other["param_groups"][0], *OURS}
+        assert [set(state) for state in mine["state"].values()] == [set(state) for state in other["state"].values()]
+        assert "changed" in optimizer.statistics[0]
+
+
+def test_checkpoints_with_statistics_in_their_groups_still_load() -> None:
+    weights, others = parameters(), parameters()
+    optimizer, other = SuperpositionalAdamW(weights, stats_every=4), SuperpositionalAdamW(others, stats_every=4)
+    train(optimizer, weights, 6)
+    train(other, others, 6)
+    old = copy.deepcopy(other.state_dict())
+    # As a compiled step of an older version left it.
+    old["param_groups"][0].update(statistics={"step": 6, "changed": torch.tensor(4)}, capturable=True)
+    other.load_state_dict(old)
+    assert "statistics" not in other.param_groups[0]
+    assert other.statistics == [{"step": 6}]
+    for t in range(6, 10):
+        train(optimizer, weights, 1, start=t)
+        train(other, others, 1, start=t)
+        assert optimizer.statistics == other.statistics
+    assert_same_bits(weights, others)
+
+
+def test_draws_follow_adamws_count_of_steps() -> None:
+    """A term that is absent at first, as in a warm-up, meets the same draws after a checkpoint as without one."""
+    weights, others = parameters(), parameters()
+    settings = {"perturbation": {"kind": "random_sign", "seed": 3}, "scope": "all"}
+    whole, stopped = SuperpositionalAdamW(weights, **settings), SuperpositionalAdamW(others, **settings)
+    for optimizer in (whole, stopped):
+        optimizer.param_groups[0]["quantum_weight"] = 0.0
+    train(whole, weights, 3)
+    train(stopped, others, 3)
+    again = SuperpositionalAdamW(others, **settings)
+    again.load_state_dict(stopped.state_dict())
+    for optimizer in (whole, again):
+        optimizer.param_groups[0]["quantum_weight"] = 0.5
+    train(whole, weights, 4, start=3)
+    train(again, others, 4, start=3)
+    assert_same_bits(weights, others)
+    assert whole.statistics[0]["step"] == again.statistics[0]["step"] == 7
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # which no_dist asks for
+@pytest.mark.parametrize("scope", ["model", "tensor", "all"])
+def test_torch_distributed_checkpoints_load_after_every_step(scope: str, tmp_path) -> None:
+    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+
+    def made() -> tuple[torch.nn.Module, SuperpositionalAdamW]:
+        torch.manual_seed(0)
+        net = torch.nn.Linear(3, 2)
+        return net, SuperpositionalAdamW(net.parameters(), scope=scope, stats_every=2)
+
+    net, optimizer = made()
+    for t in range(5):
+        train(optimizer, list(net.parameters()), 1, start=t)
+        state = get_optimizer_state_dict(net, optimizer)
+        checkpoint.save({"optimizer": state}, checkpoint_id=tmp_path / str(t), no_dist=True)
+        other_net, other = made()
+        other_net.load_state_dict(net.state_dict())
+        found = {"optimizer": get_optimizer_state_dict(other_net, other)}
+        checkpoint.load(found, checkpoint_id=tmp_path / str(t), no_dist=True)
+        set_optimizer_state_dict(other_net, other, found["optimizer"])
+        assert_same_bits(state_tensors(optimizer), state_tensors(other))
+        straight = copy.deepcopy(net)
+        again = SuperpositionalAdamW(straight.parameters(), scope=scope, stats_every=2)
+        again.load_state_dict(optimizer.state_dict())
+        train(again, list(straight.parameters()), 1, start=t + 1)
+        train(other, list(other_net.parameters()), 1, start=t + 1)
+        assert_same_bits(list(straight.parameters()), list(other_net.parameters()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantum_weight", [0.5, 0.0])
+def test_an_eager_step_and_an_eager_resumption_follow_a_compiled_step(quantum_weight: float) -> None:
+    torch.compiler.reset()
+    weights, others = parameters(), parameters()
+    optimizer = SuperpositionalAdamW(weights, quantum_weight=quantum_weight, stats_every=2)
+    step = torch.compile(optimizer.step)
+    for t in range(3):
+        set_gradients(weights, t)
+        step()
+    assert optimizer.param_groups[0]["capturable"] is False
+    assert optimizer.statistics[0]["step"] == 3
+    for weight, other in zip(weights, others, strict=True):
+        other.data.copy_(weight.data)
+    resumed = SuperpositionalAdamW(others)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    train(optimizer, weights, 2, start=3)
+    train(resumed, others, 2, start=3)
+    assert_same_bits(weights, others)
+    assert optimizer.statistics[0]["step"] == resumed.statistics[0]["step"] == 5

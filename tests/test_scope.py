@@ -215,7 +215,7 @@ def train_tiny(net: nn.Module, case: tuple[str, str, int]) -> dict:
         optimizer.step()
         optimizer.zero_grad()
     keys = ("touched", "nonzero_gradient", "changed", "perturbation_norm")
-    statistics = optimizer.param_groups[0]["statistics"]
+    statistics = optimizer.statistics[0]
     return {"statistics": {key: float(statistics[key]) for key in keys if key in statistics}}
 
 
@@ -274,7 +274,7 @@ def test_a_weight_without_scalars_does_not_stop_a_step(scope):
         weight.grad = torch.ones_like(weight)
     optimizer = SuperpositionalAdamW(weights, scope=scope)
     optimizer.step()
-    assert optimizer.param_groups[0]["statistics"]["touched"] == (6 if scope == "all" else 4)
+    assert optimizer.statistics[0]["touched"] == (6 if scope == "all" else 4)
 
 
 @pytest.mark.slow

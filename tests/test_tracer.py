@@ -64,7 +64,7 @@ def test_the_numbers_that_the_optimizer_leaves_are_the_tracers(scope: str, bias_
     for _ in range(5):
         with Tracer(optimizer) as tracer:
             take_steps(optimizer, parameters, 1)
-        (trace,), statistics = tracer.traces, optimizer.param_groups[0]["statistics"]
+        (trace,), statistics = tracer.traces, optimizer.statistics[0]
         # Norms are summed in float32 there.
         assert trace.share == pytest.approx(float(statistics["share"]), rel=2e-6)
         assert trace.angle == pytest.approx(float(statistics["angle"]), rel=1e-5)

@@ -5,6 +5,7 @@ All go through Lightning's loggers, so the record on disk and W&B see the same. 
 tensors on their device and are read once per interval. Read by train; a callback's ``summary`` goes to the record.
 """
 
+import itertools
 import math
 import warnings
 from collections.abc import Mapping
@@ -198,7 +199,7 @@ class GradientNorm(Callback):
 
 
 class PerturbationStatistics(Callback):
-    """The numbers that ``SuperpositionalAdamW`` leaves on its groups; silent for an optimizer that leaves none.
+    """The numbers that ``SuperpositionalAdamW`` keeps in ``statistics``; silent for an optimizer without them.
 
     Logs ``perturbation/{norm,touched,nonzero_gradient,changed}`` per interval and
     ``perturbation/{step_norm,ratio,cosine,share,angle}`` whenever the optimizer has measured them; with a suffix
@@ -220,11 +221,16 @@ class PerturbationStatistics(Callback):
         self.scalars_touched = 0
         self.measured: dict[str, list[float]] = {}
         self.touched: list[str] = []
+        self.counts: list[int] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.taken = self.told = 0
         for optimizer in trainer.optimizers:
             optimizer.register_step_post_hook(self._count)
+        # A resumed run samples the steps that it would have, those counted that a device left out because of an overflow.
+        kept = [each for optimizer in trainer.optimizers for each in _statistics(optimizer)]
+        for statistics, count in zip(kept, self.counts, strict=False):  # none at first
+            statistics["step"] = count
 
     def _count(self, *_: Any) -> None:
         self.taken += 1
@@ -237,13 +243,16 @@ class PerturbationStatistics(Callback):
             return
         self.told = self.taken
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        wanted = [group for group in groups if _is_on(group.get("quantum_weight", 0))]
+        kept = [each for optimizer in trainer.optimizers for each in _statistics(optimizer)]
+        on = [_is_on(group.get("quantum_weight", 0)) for group in groups]
+        wanted = list(itertools.compress(groups, on))
         if not wanted:
             return
         self.steps += 1
+        self.counts = [each.get("step", 0) for each in kept]
         if not self.touched:
             self.touched = _names(groups, wanted, pl_module)
-        present = {index: group["statistics"] for index, group in enumerate(wanted) if "changed" in group["statistics"]}
+        present = {index: each for index, each in enumerate(itertools.compress(kept, on)) if "changed" in each}
         if not present:
             return
         self.with_gradient = self.with_gradient + sum(each["nonzero_gradient"] for each in present.values()).sign()
@@ -308,6 +317,7 @@ class PerturbationStatistics(Callback):
             "scalars_touched": self.scalars_touched,
             "measured": self.measured,
             "touched": self.touched,
+            "counts": self.counts,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -360,6 +370,11 @@ class UpdateTracer(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         vars(self).update(state_dict)
+
+
+def _statistics(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """The optimizer's numbers of the last step, a dictionary per group, which is empty without any."""
+    return getattr(optimizer, "statistics", None) or [{} for _ in optimizer.param_groups]
 
 
 def _is_on(quantum_weight: float | Tensor) -> bool:

@@ -36,12 +36,11 @@ class FewScalars:
         group: dict[str, Any],
         touched: Sequence[tuple[Tensor, int]],
         circuit: CircuitPerturbation | None,
+        sampled: bool,
     ) -> None:
         """``touched``: parameters with how many of their leading scalars; all have a gradient. ``circuit``: None is the
-        sine."""
-        self.optimizer, self.group, self.touched = optimizer, group, touched
-        self.steps = group["statistics"].get("step", 0)
-        self.sampled = self.steps % group["stats_every"] == 0
+        sine. ``sampled``: whether AdamW's step is measured too."""
+        self.optimizer, self.group, self.touched, self.sampled = optimizer, group, touched, sampled
         self.counts = [count for _, count in touched]
         self.parameters = (build.Parameter * len(touched))(
             *((theta.data_ptr(), theta.grad.data_ptr(), None, None, None, count) for theta, count in touched)
@@ -56,8 +55,10 @@ class FewScalars:
         self.nonzero_gradient = before(*given, self.terms.data_ptr())
 
     @classmethod
-    def of(cls, optimizer: AdamW, group: dict[str, Any], scope: Sequence[tuple[Tensor, int]]) -> "FewScalars | None":
-        """The term of the group's parameters in scope; None where kernels cannot take them."""
+    def of(
+        cls, optimizer: AdamW, group: dict[str, Any], scope: Sequence[tuple[Tensor, int]], steps: int
+    ) -> "FewScalars | None":
+        """The term of the group's parameters in scope after this many steps; None where kernels cannot take them."""
         if group["scope"] == "all" or group["inject"] != "update" or not _plain(optimizer, group):
             return None
         circuit = None
@@ -69,10 +70,10 @@ class FewScalars:
         # A weight without a gradient is still part of its register.
         if not touched or (circuit and len(touched) < len(scope)):
             return None
-        sampled = group["statistics"].get("step", 0) % group["stats_every"] == 0
+        sampled = steps % group["stats_every"] == 0
         read = group["params"] if sampled else [parameter for parameter, _ in touched]
         given = [each for parameter in read if parameter.grad is not None for each in (parameter, parameter.grad)]
-        return cls(optimizer, group, touched, circuit) if _served(given) else None
+        return cls(optimizer, group, touched, circuit, sampled) if _served(given) else None
 
     def enter_moments(self) -> None:
         """Nothing: it goes into the update."""
@@ -80,7 +81,7 @@ class FewScalars:
     def leave_moments(self, scale: None, overflow: None) -> None:
         """Nothing, likewise."""
 
-    def enter_update(self, overflow: None, displacements: Any) -> None:
+    def enter_update(self, overflow: None, displacements: Any) -> dict[str, int | Tensor]:
         """As ``Term.enter_update``; of AdamW's own step it works out what it needs."""
         group, dtype = self.group, self.terms.dtype
         lr = group["lr"] * (-1 if group["maximize"] else 1)
@@ -89,8 +90,7 @@ class FewScalars:
         after = build.kernel("term_after", dtype)
         changed = after(self.parameters, len(self.touched), lr, self.terms.data_ptr(), squares)
         torch.autograd.graph.increment_version([parameter for parameter, _ in self.touched])
-        group["statistics"] = {
-            "step": self.steps + 1,
+        return {
             "touched": len(self.terms),
             **dict(
                 zip(
@@ -130,8 +130,9 @@ class FewScalars:
 class OnePass:
     """A group's whole step at scope ``all``; ``serves`` says whether it can."""
 
-    def __init__(self, group: dict[str, Any]) -> None:
-        self.group = group
+    def __init__(self, group: dict[str, Any], steps: int) -> None:
+        """``steps``: how many were taken before."""
+        self.group, self.sampled = group, steps % group["stats_every"] == 0
 
     @staticmethod
     def serves(optimizer: AdamW, group: dict[str, Any]) -> bool:
@@ -146,8 +147,9 @@ class OnePass:
         countable = _countable([state["step"] for state in states])
         return bool(given) and countable and _served([*given, *(parameter.grad for parameter in given), *kept])
 
-    def step(self, optimizer: AdamW) -> None:
-        group, steps_before = self.group, self.group["statistics"].get("step", 0)
+    def step(self, optimizer: AdamW) -> dict[str, int | Tensor]:
+        """Take it; returns its statistics."""
+        group = self.group
         parameters: list[Tensor] = []
         counts: list[Tensor] = []
         # Makes the state of parameters that are new, as torch's step does.
@@ -163,15 +165,13 @@ class OnePass:
         adamw(structures, len(structures), plain, numbers.data_ptr(), total.data_ptr())
         torch.autograd.graph.increment_version(parameters)
         nonzero, changed, term, step, product = total.unbind()
-        sampled = steps_before % group["stats_every"] == 0
         size = group["lr"] * term.sqrt()
-        group["statistics"] = {
-            "step": steps_before + 1,
+        return {
             "touched": sum(sizes),
             "nonzero_gradient": nonzero.long(),
             "changed": changed.long(),
             "perturbation_norm": term.sqrt().float(),
-            **(compared("update", step.sqrt(), size, product) if sampled else {}),
+            **(compared("update", step.sqrt(), size, product) if self.sampled else {}),
         }
 
 

@@ -22,7 +22,7 @@ from torch.optim.optimizer import ParamsT
 
 from superpositional.fused import FewScalars, OnePass, adamw_of_torch
 from superpositional.modulations import DRAWN, Drawn
-from superpositional.perturbation import CircuitPerturbation, perturbation_from
+from superpositional.perturbation import CircuitPerturbation, draws_by_step, perturbation_from
 from superpositional.scope import SCOPES, leading, scalars, scoped
 from superpositional.term import Term, whole
 
@@ -68,11 +68,12 @@ class SuperpositionalAdamW(AdamW):
         bias_correction: off is eq. (1) as printed, whose first step is about 3.16 lr; on is AdamW.
         stats_every: on every so many steps the size of the whole AdamW step is measured too (see below).
 
-    All but ``quantum_weight=0`` groups carry ``group["statistics"]`` after a step: 0-dim tensors on the parameters'
-    device, so that nothing waits for a GPU until somebody reads them.
+    Attributes:
+        statistics: numbers of the last step, a dictionary per group: 0-dim tensors on the parameters' device, so that
+            nothing waits for a GPU until somebody reads them. ``state_dict`` does not hold them.
 
     =====================  ============================================================================================
-    ``step``               steps taken with the term (int); the rest tells of the last step, and is absent if the term was
+    ``step``               AdamW's count of steps (int); the rest is absent if the last step was without the term
     ``touched``            scalars in scope that had a gradient (int)
     ``nonzero_gradient``   how many of them had one that is not 0
     ``changed``            how many of them the term really changed in floating point (weights, or for ``moments``
@@ -125,6 +126,7 @@ class SuperpositionalAdamW(AdamW):
         }
         _check({"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, **ours})
         self._ours = ours
+        self.statistics: list[dict[str, int | Tensor]] = []
         super().__init__(
             params,
             lr,
@@ -154,12 +156,13 @@ class SuperpositionalAdamW(AdamW):
             param_group.setdefault(key, value)
         _check({**self.defaults, **param_group})
         super().add_param_group(param_group)
-        self.param_groups[-1].setdefault("statistics", {})
+        self.statistics.append({"step": 0})
         if not under_construction:
             try:
                 _check_size(self.param_groups)
             except ValueError:
                 self.param_groups.pop()
+                self.statistics.pop()
                 raise
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -168,11 +171,21 @@ class SuperpositionalAdamW(AdamW):
         for group in state["param_groups"]:
             for key, value in {**OURS, **defaults}.items():
                 group.setdefault(key, value)
-            group.setdefault("statistics", {})
+            # Older versions kept statistics here, and a compiled step then left capturable behind it, which is for GPUs.
+            if group.pop("statistics", None) is not None and all(parameter.is_cpu for parameter in group["params"]):
+                group["capturable"] = False
             # Before anything is taken over.
             _check(group)
         _check_size(state["param_groups"])
         super().__setstate__(state)
+        self.statistics = [{"step": max(self._counts(group), default=0)} for group in self.param_groups]
+
+    def _counts(self, group: dict[str, Any]) -> Iterator[int]:
+        """AdamW's counts of steps, where a checkpoint has proper ones; torch's step says what is wrong with others."""
+        for parameter in group["params"]:
+            step = self.state.get(parameter, {}).get("step")
+            if isinstance(step, Tensor) and step.numel() == 1 and not step.is_meta:
+                yield int(step)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -186,22 +199,21 @@ class SuperpositionalAdamW(AdamW):
             with torch.enable_grad():
                 loss = closure()
         # A weight of exactly 0 skips the term: adding 0 * Q would turn -0.0 into +0.0 and 0 * inf into NaN.
-        terms = [term for index in range(len(self.param_groups)) if (term := self._term(index)) is not None]
-        whole_steps = [term for term in terms if isinstance(term, OnePass)]
-        terms = [term for term in terms if not isinstance(term, OnePass)]
-        for one in whole_steps:
-            one.step(self)
+        terms = [self._term(index) for index in range(len(self.param_groups))]
+        for index, term in enumerate(terms):
+            if isinstance(term, OnePass):
+                self.statistics[index].update(term.step(self))
         # torch's step is for the other groups.
-        taken_over = [id(one.group) for one in whole_steps]
-        groups = [group for group in self.param_groups if id(group) not in taken_over]
-        if groups:
-            self._step_of(groups, terms)
+        rest = [index for index, term in enumerate(terms) if not isinstance(term, OnePass)]
+        if rest:
+            kept = {index: terms[index] for index in rest if terms[index] is not None}
+            self._step_of([self.param_groups[index] for index in rest], kept)
         return loss
 
-    def _step_of(self, groups: list[dict[str, Any]], terms: list[Term | FewScalars]) -> None:
+    def _step_of(self, groups: list[dict[str, Any]], terms: dict[int, Term | FewScalars]) -> None:
         """torch's own step of these groups, between the terms' parts before and after it."""
         steps = self._hide_step_counts(groups)
-        for term in terms:
+        for term in terms.values():
             term.enter_moments()
         # Set by GradScaler for fused steps alone. Those meet scaled gradients, unscale them in place, and do nothing at
         # all where the scaler found an inf.
@@ -215,17 +227,19 @@ class SuperpositionalAdamW(AdamW):
             taken = True
         finally:
             self.param_groups = every
-            for term in terms:
+            for term in terms.values():
                 term.leave_moments(scale, overflow)
             for step, before in steps:
                 step.copy_(before + (taken if overflow is None else overflow.reshape(()) == 0))
-        for term in terms:
-            term.enter_update(overflow, self._displacements(term.group))
+        for index, term in terms.items():
+            self.statistics[index].update(term.enter_update(overflow, self._displacements(term.group)))
 
     def _term(self, index: int) -> Term | FewScalars | OnePass | None:
         group = self.param_groups[index]
-        # They tell of one step; of a step without the term there is nothing to tell but how many came before.
-        group["statistics"] = {key: value for key, value in group["statistics"].items() if key == "step"}
+        steps = self.statistics[index]["step"]
+        taken = any(parameter.grad is not None for parameter in group["params"])
+        # They tell of one step; of a step without the term there is nothing to tell but the count.
+        self.statistics[index] = {"step": steps + taken}
         weight = group["quantum_weight"]
         if not isinstance(weight, Tensor) and weight == 0:
             return None
@@ -235,12 +249,29 @@ class SuperpositionalAdamW(AdamW):
             raise RuntimeError(
                 "SuperpositionalAdamW does not support sparse gradients, got one; use torch.nn.Embedding(sparse=False)"
             )
-        if with_gradient and OnePass.serves(self, group):
-            return OnePass(group)
-        if (few := FewScalars.of(self, group, scope)) is not None:
+        if not with_gradient:
+            return None
+        steps = self._steps_before(with_gradient[0][0], group, steps)
+        self.statistics[index]["step"] = steps + 1
+        if OnePass.serves(self, group):
+            return OnePass(group, steps)
+        if (few := FewScalars.of(self, group, scope, steps)) is not None:
             return few
-        # Nothing where no parameter in scope has a gradient, and on ranks that hold none of the scalars.
-        return Term(group, scope, index) if any(leading(parameter, n) for parameter, n in with_gradient) else None
+        # Nothing on ranks that hold none of the scalars.
+        return Term(group, scope, index, steps) if any(leading(parameter, n) for parameter, n in with_gradient) else None
+
+    def _steps_before(self, parameter: Tensor, group: dict[str, Any], counted: int) -> int:
+        """AdamW's count for a parameter before this step.
+
+        The count kept on the host where reading AdamW's would wait for a device, unless the perturbation draws by it. The
+        two differ by the steps that GradScaler left out of a fused optimizer.
+        """
+        if torch.compiler.is_compiling():
+            return counted
+        step = self.state[parameter].get("step") if parameter in self.state else 0
+        if isinstance(step, Tensor) and not step.is_cpu and not draws_by_step(group["perturbation"]):
+            return counted
+        return int(step or 0)
 
     def _hide_step_counts(self, groups: list[dict[str, Any]]) -> list[tuple[Tensor, Tensor]]:
         """Make torch's step skip the bias correction of the groups that want none.

@@ -245,6 +245,12 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Dr
     return PERTURBATIONS[value]
 
 
+def draws_by_step(value: "str | Mapping[str, Any]") -> bool:
+    """Whether a param group's perturbation draws anew at every step."""
+    made = perturbation_from(value)
+    return made.backend.stochastic if isinstance(made, CircuitPerturbation) else isinstance(made, Drawn)
+
+
 _MADE: dict[str, CircuitPerturbation] = {}
 PERTURBATIONS: dict[str, Modulation] = {"sine": sine, "cosine": cosine, "constant": constant}
 

@@ -22,13 +22,12 @@ class Term:
     Lists of views of the scalars in scope, this rank's part; all lists are aligned.
     """
 
-    def __init__(self, group: dict[str, Any], scope: list[tuple[Tensor, int]], index: int) -> None:
+    def __init__(self, group: dict[str, Any], scope: list[tuple[Tensor, int]], index: int, steps: int) -> None:
         """``scope``: the group's parameters in scope, with how many of their leading scalars are (``scope.scoped``).
-        ``index``: the group's place among the optimizer's."""
+        ``index``: the group's place among the optimizer's. ``steps``: how many were taken before."""
         self.group = group
         self.touched = [(parameter, n) for parameter, n in scope if parameter.grad is not None]
-        self.steps = group["statistics"].get("step", 0)
-        self.sampled = self.steps % group["stats_every"] == 0
+        self.sampled = steps % group["stats_every"] == 0
         perturbation = perturbation_from(group["perturbation"])
         # A weight without a gradient is still part of its register, and lends its angle; the sine need not hear of it.
         read = self.touched if inspect.isfunction(perturbation) else scope
@@ -37,7 +36,7 @@ class Term:
         blocks = in_blocks(group, views)
         # Half precision cannot hold an angle. The weights are read here, before any of them moves.
         exact = [[view.float() if view.dtype.itemsize < 4 else view for view in block] for block in blocks]
-        modulation = perturbation(exact, (self.steps, index))
+        modulation = perturbation(exact, (steps, index))
         self.modulation = list(itertools.compress(modulation, wanted))
         self.thetas = list(itertools.compress(itertools.chain(*views), wanted))
         self.grads = [view for parameter, n in self.touched for view in leading(parameter.grad, n)]
@@ -68,8 +67,10 @@ class Term:
             for grad, found in zip(self.grads, self.found, strict=True):
                 grad.copy_(found)
 
-    def enter_update(self, overflow: Tensor | None, displacements: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
-        """Subtract ``lr * quantum_weight * Q`` from the weights, where the term goes there, and leave the numbers.
+    def enter_update(
+        self, overflow: Tensor | None, displacements: Iterator[tuple[Tensor, list[Tensor]]]
+    ) -> dict[str, int | Tensor]:
+        """Subtract ``lr * quantum_weight * Q`` from the weights, where the term goes there; returns the statistics.
 
         ``displacements``: AdamW's own step of each parameter, worked out as it is asked for: on sampled steps."""
         group = self.group
@@ -84,8 +85,7 @@ class Term:
             self.changed = _subtract(self.thetas, deltas)
         else:
             comparison = self.compare(displacements, self.extra) if self.sampled else {}
-        group["statistics"] = {
-            "step": self.steps + 1,
+        return {
             "touched": sum(theta.numel() for theta in self.thetas),
             "nonzero_gradient": _total([torch.count_nonzero(grad) for grad in self.grads]),
             "changed": self.changed,

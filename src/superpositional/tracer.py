@@ -122,9 +122,7 @@ class Tracer:
                 dots = [update @ update, adamw @ adamw, rest @ rest, rest @ adamw]
                 sums += torch.stack(dots).cpu()
         whole, adamw, rest, product = sums.tolist()
-        said = [
-            group["statistics"]["touched"] for group in optimizer.param_groups if "touched" in group.get("statistics", {})
-        ]
+        said = [each["touched"] for each in getattr(optimizer, "statistics", ()) if "touched" in each]
         self.traces.append(
             Trace(
                 step=self.steps,
@@ -171,7 +169,7 @@ def _adam_step(
         if state:
             alone.state[copy] = state
     if in_one_pass:
-        OnePass(alone.param_groups[0]).step(alone)
+        OnePass(alone.param_groups[0], 0).step(alone)
     else:
         # Without torch's hooks: those on all optimizers would count a step that nobody took.
         inspect.unwrap(type(alone).step)(alone)
