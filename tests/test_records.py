@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from superpositional import records
-from superpositional.published import CLOCKS, THINNED_POINTS, UNSHOWN, WHOLE_POINTS, digest, publish
+from superpositional.published import CLOCKS, THINNED_POINTS, UNSHOWN, WHOLE_POINTS, digest, fingerprint, publish
 from superpositional.records import (
     STATUSES,
     append_curves,
@@ -343,3 +343,147 @@ def test_a_published_run_has_the_digest_of_the_whole_one(published):
     whole, read = published
     assert [digest(run) for run in read.runs] == [digest(run) for run in whole.runs]
     assert len({digest(run) for run in whole.runs}) == len(whole.runs)
+
+
+# What is refused -----------------------------------------------------------------------------------------------------
+
+
+def rewritten(folder: Path, of_arm: str, of_seed: int, **changes) -> None:
+    """A record as somebody changed it by hand; write_record would refuse some of it."""
+    path = folder / of_arm / f"seed-{of_seed}" / "record.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | changes))
+
+
+@pytest.fixture
+def paired_runs(folder) -> Path:
+    for arm in PLAN["arms"]:
+        for seed in PLAN["seeds"]:
+            write_run(folder, arm, seed, summary={"test/accuracy": 0.5})
+            rewritten(folder, arm, seed, steps=10, seeds={"order": seed}, config={"data": {"path": arm}, "trainer": {}})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"schema": 2}, "schema must be 1, got 2; read it with the version that wrote it"),
+        ({"seed": "1"}, "seed must be a whole number, got '1'"),
+        ({"seed": True}, "seed must be a whole number, got True"),
+        ({"status": "fine"}, "status must be one of done, diverged, failed, interrupted, got 'fine'"),
+        ({"steps": "ten"}, "steps must be a finite number >= 0, got 'ten'"),
+        ({"wall_seconds": -1}, "wall_seconds must be a finite number >= 0, got -1"),
+        ({"started": "yesterday"}, "started must be a date and time (ISO 8601), got 'yesterday'"),
+        ({"config": []}, "config must be an object, got []"),
+        ({"summary": None}, "summary must be an object, got None"),
+        ({"summary": {"test/accuracy": "0.9"}}, "test/accuracy must be a finite number or null, got '0.9'"),
+        ({"summary": {"test/accuracy": 1.7}}, "test/accuracy must lie in [0, 1], got 1.7; log it as a share of 1"),
+        ({"summary": {"val/accuracy/last": -0.1}}, "val/accuracy/last must lie in [0, 1], got -0.1"),
+        ({"summary": {"test/exact_match": 2}}, "test/exact_match must lie in [0, 1], got 2"),
+        ({"summary": {"convergence/epochs_to_target": -3}}, "convergence/epochs_to_target must be >= 0, got -3"),
+        ({"seeds": {"order": 7}}, "the arms of seed 1 have different stream seeds (order): blue 7, red 1"),
+        ({"steps": 9}, "the arms of seed 1 were trained for different numbers of steps: blue 9, red 10"),
+        ({"seed": 0}, "arm blue, seed 0 stands in"),
+    ],
+)
+def test_a_record_that_cannot_be_is_refused_with_its_file_run_value_and_cure(paired_runs, changes, told):
+    rewritten(paired_runs, "blue", 1, **changes)
+    with pytest.raises(records.Unreadable) as caught:
+        load_sweep(paired_runs)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{paired_runs}/blue/seed-1/record.json: ")
+    assert told in line
+    assert "; " in line
+
+
+def test_all_that_is_wrong_is_told_at_once(paired_runs):
+    rewritten(paired_runs, "red", 0, schema=9)
+    rewritten(paired_runs, "blue", 0, summary={"test/accuracy": 1.7, "test/loss": "low"})
+    (paired_runs / "blue" / "seed-1" / "record.json").write_text("{")
+    with pytest.raises(records.Unreadable) as caught:
+        load_sweep(paired_runs)
+    assert len(str(caught.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"summary": {"test/loss": NaN}}', b'{"steps": -Infinity}', b"\xff\xfe", b"[]", b"3", b"[" * 100_000]
+)
+@pytest.mark.parametrize("name", ["sweep.json", "blue/seed-1/record.json"])
+def test_json_that_is_none_or_of_another_shape_is_refused(paired_runs, name, content):
+    (paired_runs / name).write_bytes(content)
+    with pytest.raises(records.Unreadable, match=f"{paired_runs / name} is damaged"):
+        load_sweep(paired_runs)
+
+
+@pytest.mark.parametrize("row", [b"1,train/loss,low\n", b"1,train/loss\n", b"one,train/loss,1.0\n", b"1,\xff,1.0\n"])
+def test_curves_that_hold_no_numbers_are_refused(paired_runs, row):
+    path = paired_runs / "red" / "seed-0" / "curves.csv"
+    path.write_bytes(path.read_bytes() + row)
+    with pytest.raises(records.Unreadable, match=f"{path} is damaged"):
+        load_sweep(paired_runs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"arms": []}, "arms must be a list of texts, got []"),
+        ({"arms": ["red", "red"]}, "arms must differ from each other, got 'red' twice"),
+        ({"seeds": ["0", "1"]}, "seeds must be a list of whole numbers, got ['0', '1']"),
+        ({"seeds": [0, 0]}, "seeds must differ from each other, got 0 twice"),
+        ({"sweep": None}, "sweep must be a text, got None"),
+        ({"families": []}, "families must be an object, got []"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(folder, changes, told):
+    write_json(folder / "sweep.json", PLAN | changes)
+    with pytest.raises(records.Unreadable, match=r"sweep\.json: ") as caught:
+        load_sweep(folder)
+    assert told in str(caught.value)
+
+
+def test_a_published_run_that_is_damaged_or_listed_twice_is_refused_by_its_line(paired_runs, tmp_path):
+    there = tmp_path / "published" / "colours"
+    publish(load_sweep(paired_runs), there)
+    whole = (there / "runs.jsonl").read_text().splitlines()
+    for line, told in (
+        (whole[0], "runs.jsonl, line 5: arm red, seed 0 stands in"),
+        ("{", "runs.jsonl, line 5 is damaged"),
+        ("[]", "runs.jsonl, line 5 is damaged"),
+        ('{"record": {"arm": "green"}, "curves": {}}', "runs.jsonl, line 5 is damaged"),
+        (whole[0].replace("[", '["1",'), "runs.jsonl, line 5 is damaged"),
+    ):
+        (there / "runs.jsonl").write_text("\n".join([*whole, line]) + "\n")
+        with pytest.raises(records.Unreadable) as caught:
+            load_sweep(there)
+        assert told in str(caught.value)
+    (there / "runs.jsonl").write_bytes(b"\xff")
+    with pytest.raises(records.Unreadable, match=r"runs.jsonl is damaged"):
+        load_sweep(there)
+
+
+def test_arms_that_saw_different_batches_are_refused_and_records_without_a_hash_are_not(paired_runs):
+    rewritten(paired_runs, "red", 1, batches="aaaa")
+    load_sweep(paired_runs)
+    rewritten(paired_runs, "blue", 1, batches="aaaa")
+    load_sweep(paired_runs)
+    rewritten(paired_runs, "blue", 1, batches="bbbb")
+    with pytest.raises(records.Unreadable, match="the arms of seed 1 saw different batches: blue bbbb, red aaaa; "):
+        load_sweep(paired_runs)
+
+
+def test_arms_that_ask_for_other_data_or_longer_training_are_read_and_left_to_the_verdicts(paired_runs):
+    rewritten(paired_runs, "blue", 1, steps=20, config={"data": {}, "trainer": {"max_epochs": 2}})
+    rewritten(paired_runs, "blue", 0, steps=20, batches="b", config={"data": {"length": 9}, "trainer": {}})
+    rewritten(paired_runs, "red", 0, batches="a")
+    load_sweep(paired_runs)
+    # A run that diverged has ended early.
+    rewritten(paired_runs, "blue", 1, steps=3, status="diverged", config={"data": {}, "trainer": {}})
+    load_sweep(paired_runs)
+
+
+def test_the_fingerprint_is_of_every_record_and_the_same_once_published(paired_runs, tmp_path):
+    whole = load_sweep(paired_runs)
+    publish(whole, tmp_path / "published" / "colours")
+    assert fingerprint(load_sweep(tmp_path / "published" / "colours")) == fingerprint(whole)
+    rewritten(paired_runs, "blue", 1, summary={"test/accuracy": 0.5000001})
+    assert fingerprint(load_sweep(paired_runs)) != fingerprint(whole)

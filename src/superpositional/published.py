@@ -49,8 +49,7 @@ def publish(sweep: Sweep, folder: Path, *, source: Path | None = None) -> None:
         if (source / place).is_file() and (source / place).resolve() != (folder / place).resolve():
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / place, folder / place)
-    # Sorted, so that what is read back is published again byte for byte.
-    told = [dict(sorted(records.plain({"digest": digest(run), **run.record}).items())) for run in sweep.runs]
+    told = [_told(run) for run in sweep.runs]
     by_arm = {arm: [each for each in told if each["arm"] == arm] for arm in sweep.arms}
     of_arms = {arm: common(each) for arm, each in by_arm.items() if each}
     everywhere = common(list(of_arms.values()))
@@ -83,6 +82,19 @@ def publish(sweep: Sweep, folder: Path, *, source: Path | None = None) -> None:
     text = json.dumps(records.plain(plan | shared), indent=1, allow_nan=False)
     rows = ",\n  ".join(json.dumps(grid) for grid in grids)
     records.replace_file(folder / "sweep.json", f'{text[:-2]},\n "steps": [\n  {rows}\n ]\n}}\n')
+
+
+def fingerprint(sweep: Sweep) -> str:
+    """Return the SHA-256 of a sweep's records, each with its run's ``digest``; the same before and after publishing."""
+    found = hashlib.sha256()
+    for run in sweep.runs:
+        found.update(json.dumps(_told(run), sort_keys=True, allow_nan=False).encode() + b"\n")
+    return found.hexdigest()
+
+
+def _told(run: Run) -> dict[str, Any]:
+    # Sorted, so that what is read back is published again byte for byte.
+    return dict(sorted(records.plain({"digest": digest(run), **run.record}).items()))
 
 
 def digest(run: Run) -> str:

@@ -21,17 +21,21 @@ on any laptop.
 """
 
 import csv
+import io
 import json
 import math
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from superpositional import integrity
 
 SCHEMA = 1
 STATUSES = ("done", "diverged", "failed", "interrupted")
@@ -149,7 +153,7 @@ def replace_file(path: Path, text: str) -> None:
 
 
 class Unreadable(ValueError):
-    """A file that ought to hold JSON does not."""
+    """Files that cannot be what a sweep left, a line for each mistake."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -159,10 +163,21 @@ def read_json(path: Path) -> dict[str, Any]:
         Unreadable: somebody or something else has been at it.
     """
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        return _object(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         text = f"{path} is damaged ({error}); move it away and call again: what it recorded is then run again"
         raise Unreadable(text) from None
+
+
+def _object(text: str) -> dict[str, Any]:
+    found = json.loads(text, parse_constant=_no_number)
+    if not isinstance(found, dict):
+        raise ValueError(f"it must hold a JSON object, got {type(found).__name__}")
+    return found
+
+
+def _no_number(token: str) -> None:
+    raise ValueError(f"{token} is not a JSON number")
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -185,24 +200,41 @@ def left_in(folder: Path) -> dict[str, Any] | None:
 def read_curves(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """``curves.csv`` as ``{metric: (steps, values)}``; a run that logged nothing has none."""
     points: dict[str, tuple[list[int], list[float]]] = {}
-    if path.exists():
-        with path.open(newline="") as file:
-            for step, metric, value in list(csv.reader(file))[1:]:
-                steps, values = points.setdefault(metric, ([], []))
-                steps.append(int(step))
-                values.append(float(value))
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for step, metric, value in list(csv.reader(io.StringIO(text, newline="")))[1:]:
+            steps, values = points.setdefault(metric, ([], []))
+            steps.append(int(step))
+            values.append(float(value))
+    except (ValueError, csv.Error) as error:
+        raise Unreadable(f"{path} is damaged ({error}); move the run's folder away and run it again") from None
     return {metric: (np.array(steps), np.array(values)) for metric, (steps, values) in points.items()}
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """A JSON object of each line."""
-    lines = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+def _read_runs(folder: Path, plan: Mapping[str, Any]) -> tuple[list[tuple[str, Run]], list[str]]:
+    """Every run of a folder with the file, or line of one, that it stands in; and what is wrong with any of them."""
+    listing, found, wrong = folder / "runs.jsonl", [], []
+    sources: list[tuple[str, Callable[[], Run]]] = []
+    if listing.exists():
         try:
-            lines.append(json.loads(line))
+            lines = listing.read_text(encoding="utf-8").splitlines()
         except ValueError as error:
-            raise Unreadable(f"{path}, line {number} is damaged ({error}); get the published file again") from None
-    return lines
+            raise Unreadable(f"{listing} is damaged ({error}); get the published file again") from None
+        for number, line in enumerate(lines, 1):
+            where = f"{listing}, line {number}"
+            sources.append((where, partial(_published_run, where, line, plan)))
+    else:
+        for path in sorted(folder.glob("*/seed-*/record.json")):
+            sources.append((str(path), partial(_run_in, path.parent)))
+    for where, read in sources:
+        try:
+            run = read()
+        except Unreadable as error:
+            wrong.append(str(error))
+        else:
+            wrong += integrity.of_record(where, run.record, SCHEMA, STATUSES)
+            found.append((where, run))
+    return found, wrong
 
 
 def load_sweep(folder: str | Path) -> Sweep:
@@ -210,7 +242,7 @@ def load_sweep(folder: str | Path) -> Sweep:
 
     Raises:
         FileNotFoundError: the folder is not a sweep's (it holds no ``sweep.json``).
-        Unreadable: one of its files is damaged.
+        Unreadable: its files are damaged, or their records cannot be (``integrity``); a line for each mistake.
     """
     folder = Path(folder)
     if not (folder / "sweep.json").exists():
@@ -218,18 +250,19 @@ def load_sweep(folder: str | Path) -> Sweep:
             f"no sweep in {folder}: it holds no sweep.json; give the folder that `superpositional sweep` wrote"
         )
     plan = read_json(folder / "sweep.json")
-    if (folder / "runs.jsonl").exists():
-        runs = [_published_run(line, plan) for line in _read_lines(folder / "runs.jsonl")]
-    else:
-        paths = [path.parent for path in folder.glob("*/seed-*/record.json")]
-        runs = [_run(read_record(path), read_curves(path / "curves.csv")) for path in paths]
+    _refuse(integrity.of_plan(str(folder / "sweep.json"), plan))
+    read, wrong = _read_runs(folder, plan)
+    _refuse(wrong)
     order = {arm: index for index, arm in enumerate(plan["arms"])}
     families = plan.get("families", {})
-    there = Counter(run.arm for run in runs)
-    runs = [run for run in runs if run.record.get("family") == families.get(run.arm, run.record.get("family"))]
+    there = Counter(run.arm for _, run in read)
+    own = [(at, run) for at, run in read if run.record.get("family") == families.get(run.arm, run.record.get("family"))]
     # A record of an arm that the plan does not hold, or of another config or code version under the same name, stays on
     # disk but is not part of this sweep. One of another seed is: another machine's, copied in with its folder.
-    runs = sorted((run for run in runs if run.arm in order), key=lambda r: (order[r.arm], r.seed))
+    own = sorted(((at, run) for at, run in own if run.arm in order), key=lambda each: (order[each[1].arm], each[1].seed))
+    paired = [(at, run.record) for at, run in own]
+    _refuse(integrity.of_runs(paired, plan["arms"][0], plan.get("baselines") or {}))
+    runs = [run for _, run in own]
     seeds = tuple(sorted({*plan["seeds"], *(run.seed for run in runs)}))
     left_out = dict(there - Counter(run.arm for run in runs))
     search = plan.get("search")
@@ -239,7 +272,7 @@ def load_sweep(folder: str | Path) -> Sweep:
         set_aside = plan["set_aside"] if "set_aside" in plan else _set_aside(folder, runs, families)
     return Sweep(
         name=plan["sweep"],
-        question=plan["question"],
+        question=str(plan.get("question") or ""),
         arms=tuple(plan["arms"]),
         seeds=seeds,
         runs=tuple(runs),
@@ -271,19 +304,33 @@ def _set_aside(folder: Path, runs: Iterable[Run], families: Mapping[str, str]) -
     return found
 
 
+def _refuse(mistakes: Iterable[str]) -> None:
+    if lines := list(mistakes):
+        raise Unreadable("\n".join(lines))
+
+
+def _run_in(folder: Path) -> Run:
+    return _run(read_json(folder / "record.json"), read_curves(folder / "curves.csv"))
+
+
 def _run(record: dict[str, Any], curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> Run:
-    return Run(record["sweep"], record["arm"], record["seed"], record["status"], record, curves)
+    # What a record lacks is told by ``integrity``.
+    return Run(*(record.get(key) for key in ("sweep", "arm", "seed", "status")), record, curves)
 
 
-def _published_run(line: dict[str, Any], plan: dict[str, Any]) -> Run:
-    record = merged(merged(plan["common"], plan["common_of_arms"][line["record"]["arm"]]), line["record"])
-    curves = {
-        name: (
-            np.array(plan["steps"][grid]),
-            np.array([math.nan if value is None else value for value in values], dtype=float),
-        )
-        for name, (grid, values) in line["curves"].items()
-    }
+def _published_run(where: str, text: str, plan: Mapping[str, Any]) -> Run:
+    try:
+        line = _object(text)
+        record = merged(merged(plan["common"], plan["common_of_arms"][line["record"]["arm"]]), line["record"])
+        curves = {}
+        for name, (grid, values) in line["curves"].items():
+            steps = np.array(plan["steps"][grid])
+            array = np.array([math.nan if value is None else value for value in values], dtype=None if values else float)
+            if array.dtype.kind not in "fi" or array.shape != steps.shape:
+                raise ValueError(f"{name} must be {len(steps)} numbers")
+            curves[name] = steps, array.astype(float)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        raise Unreadable(f"{where} is damaged ({error!r}); get the published file again") from None
     return _run(record, curves)
 
 
