@@ -204,3 +204,11 @@ def test_an_arms_label_comes_from_its_name(arm, shown):
 def test_seeds_are_named_singly_or_as_ranges():
     assert name_seeds([7, 3, 20, 21, 22]) == "seeds 3, 7, 20–22"
     assert name_seeds([0]) == "seed 0"
+
+
+def test_a_comparison_takes_for_rounding_what_a_verdict_does(tmp_path):
+    single = np.array([0.9, 0.91, 0.92], dtype=np.float32)
+    off = np.nextafter(single, np.float32(2))
+    sweep = write_sweep(tmp_path, {"adam": single.astype(float).tolist(), "x": off.astype(float).tolist()})
+    found = compare(sweep, "x", TEST_ACCURACY)
+    assert (found.same, found.estimate.sd) == (True, 0)

@@ -536,7 +536,7 @@ def test_a_sweep_is_published_with_the_claims_that_it_was_judged_by(door, workpl
     first, second = judged_in(workplace / "first"), judged_in(workplace / "second")
     assert first == second
     assert [(each["claim"]["id"], each["words"]) for each in first["verdicts"]] == [
-        ("other", "inferior, smaller than matters")
+        ("other", "inferior, smaller than matters (few pairs)")
     ]
     # They came after the runs, and say so wherever they are read again.
     assert first["runs_before_declaration"] == 12

@@ -633,3 +633,35 @@ def test_the_mean_of_censored_times_is_the_area_under_the_kaplan_meier_curve(mis
 def test_what_makes_no_sense_is_refused_with_the_value_and_the_cure(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+# Planted effects -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [6, 15])
+def test_normal_differences_at_the_margin_are_called_equivalent_in_five_of_a_hundred_cases(n) -> None:
+    quantiles = stats.norm.ppf((np.arange(5_000) + 0.5) / 5_000)
+    # Two standard errors of 20,000 draws either way, twice: the worse of both sides is told.
+    assert inference.false_equivalence(quantiles, 10.0, n) == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / 20_000))
+
+
+def test_rare_failures_make_equivalent_false_as_often_as_none_is_drawn() -> None:
+    # One pair in twenty is far off: without it all draws lie within the margin, and are the same.
+    rare = np.array([0.0] * 19 + [1.0])
+    found = inference.false_equivalence(rare, 5.0, 10)
+    assert found == pytest.approx(0.95**10, abs=4 * math.sqrt(0.25 / 20_000))
+
+
+def test_a_spread_as_wide_as_the_margin_is_seldom_called_equivalent() -> None:
+    assert inference.false_equivalence(stats.norm.ppf((np.arange(5_000) + 0.5) / 5_000), 0.5, 6) < 0.05
+
+
+def test_differences_are_rounded_by_the_precision_that_their_values_have() -> None:
+    single = np.array([0.9, 0.91, 0.92], dtype=np.float32).astype(float)
+    off = np.nextafter(single.astype(np.float32), 2).astype(float)
+    # In points, as they are shown: one bit of single precision is no difference.
+    assert inference.differences(100 * off, 100 * single, 100)[0].tolist() == [0, 0, 0]
+    means = np.array([0.9, 0.91, 0.92]) + 1e-12
+    found, resolution = inference.differences(means + 1e-8 * np.arange(3), means)
+    assert found == pytest.approx([0, 1e-8, 2e-8], abs=1e-15)
+    assert resolution < 1e-14

@@ -40,9 +40,14 @@ def test_the_table_is_that_of_the_statistics(family: int) -> None:
     assert [row[:4] for row in rows] == [("any", str(family), "1 sd", f"{effect:g} sd") for effect in effects]
     for effect, row in zip(effects, rows, strict=True):
         for p, find, exclude in zip(powers, map(int, row[4:7]), map(int, row[7:]), strict=True):
-            # Enough, and one less is not; a verdict needs six.
+            # Enough, and one less is not; a verdict needs six, and as many as the sign flips of a family need.
             assert power_t(effect, 1, find, ALPHA / family) >= p
-            assert find == LEAST_PAIRS or power_t(effect, 1, find - 1, ALPHA / family) < p
+            assert family * 2 / 2**find < ALPHA
+            assert (
+                find == LEAST_PAIRS
+                or family * 2 / 2 ** (find - 1) >= ALPHA
+                or power_t(effect, 1, find - 1, ALPHA / family) < p
+            )
             # Equivalence is no part of Holm's family.
             assert power_equivalence(effect, 1, exclude, alpha=ALPHA) >= p
             assert exclude >= LEAST_PAIRS
@@ -53,8 +58,8 @@ def test_a_table_for_claims_is_in_their_own_units() -> None:
     found = [power.Spread("C1", 0.25, 30, "points", (0.5, 2.3)), power.Spread("C2", 4.0, 12, "%", (1e-9,))]
     _, *rows = power.rows((9.0,), (0.8,), 2, found)
     assert rows == [
-        ("C1", "2", "0.25 points (n = 30)", "0.5 points", "6", "6"),
-        ("C1", "2", "0.25 points (n = 30)", "2.3 points", "6", "6"),
+        ("C1", "2", "0.25 points (n = 30)", "0.5 points", "7", "6"),
+        ("C1", "2", "0.25 points (n = 30)", "2.3 points", "7", "6"),
         ("C2", "2", "4 % (n = 12)", "1e-09 %", "> 1,000,000", "> 1,000,000"),
     ]
     _, row = power.rows((9.0,), (0.8,), 2, [power.Spread("C3", 0.5, 30, "points", (0.25,))])
@@ -308,7 +313,8 @@ def test_plan_tells_the_term_and_the_seeds_and_writes_both(door, workplace) -> N
     assert {row[1] for row in needed[2:]} == {"3"}
     expected = [
         (
-            str(pairs_to_detect(effect, 1, ALPHA / 3, p, LEAST_PAIRS)),
+            # Of three claims the sign flips of six pairs cannot reach 5 %.
+            str(pairs_to_detect(effect, 1, ALPHA / 3, p, least=7)),
             str(pairs_for_equivalence(effect, 1, alpha=ALPHA, power=p, least=LEAST_PAIRS)),
         )
         for effect in (0.4, 2)

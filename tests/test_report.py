@@ -1,6 +1,7 @@
 """Does a reader get the same files from the same records, and never more than the records hold?"""
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 from test_analysis import write_sweep
 
-from superpositional import analysis, curves, figures, ink, records
-from superpositional.published import publish
+from superpositional import analysis, curves, figures, ink, records, tables
+from superpositional.published import fingerprint, publish
 from superpositional.report import ReportError, update_readme, write_report
 
 ARMS = {"adam": [0.90, 0.91, 0.92], "quantum_moments": [0.91, 0.93, 0.90], "lambda_0.5": [0.92, 0.92, 0.95]}
@@ -101,6 +102,31 @@ def test_the_tex_table_escapes_what_latex_would_read(built):
     assert text.isascii()
 
 
+def test_no_name_breaks_a_label_a_caption_or_a_row_of_latex():
+    text = tables.tex([("arm", "n"), ("[0, 1]", "2")], "first\n\nsecond", "a}b%c_d:e, f")
+    assert r"\label{tab:a-b-c_d:e-f}" in text
+    assert r"\caption{first second}" in text
+    assert "\n{}[0, 1] & 2" in text
+
+
+@pytest.mark.parametrize(
+    "cell", ["=1+1", "+x", "-1+1", "@sum", " =x", "\t=x", "\n@x", "--1", "-", "+1e", "1=2", "−1", "adam"]
+)
+def test_no_cell_of_a_csv_is_a_formula_unless_it_is_a_number(cell):
+    ((written,),) = csv.reader(io.StringIO(tables.written([(cell,)]), newline=""))
+    assert written == (cell if cell in ("1=2", "−1", "adam") else f"'{cell}")
+    numbers = ("-1", "+1.5", "-2e-05", "1e9", "-.5")
+    assert tables.written([(-1.5, None, 2, *numbers)]) == f"-1.5,,2,{','.join(numbers)}\n"
+
+
+def test_the_report_tells_the_hash_of_the_records_it_judged(built):
+    folder, report = built
+    digest = fingerprint(records.load_sweep(folder))
+    out = report.files[0].parents[1]
+    assert json.loads((out / "claims.json").read_text())["records_sha256"] == digest
+    assert digest in (out / "index.html").read_text()
+
+
 def test_an_unfinished_sweep_says_so_in_words_everywhere(tmp_path):
     arms = {**ARMS, "placebo": [0.9, None, None]}
     write_sweep(tmp_path, arms, statuses={("adam", 2): "interrupted"}, curves=rising)
@@ -166,7 +192,9 @@ def test_an_arm_without_any_finished_run_is_shown_as_such(tmp_path):
     write_sweep(tmp_path, {"adam": [0.5, 0.6], "x": [0.1, 0.1]}, statuses={("x", s): "diverged" for s in (0, 1)})
     report = write_report(tmp_path)
     assert "| x | 0 of 2 | – | –† (0 pairs) |" in report.table
-    assert "no verdict: 2 of 2 pairs are incomplete, diverged (seeds 0, 1)." in report.sentences[0]
+    # Two pairs decide nothing, whatever their ranks.
+    assert "inconclusive. Mean paired difference –, n = 2 seeds" in report.sentences[0]
+    assert "2 of 2 runs of x diverged and rank last" in report.sentences[0]
     assert "x: 2 of 2 diverged (seeds 0, 1); no pair to compare." in report.sentences[1]
     assert "Ended otherwise: x diverged in 2 of 2 runs." in report.text
 

@@ -14,7 +14,7 @@ import pytest
 from test_ledger import ADAM, LOUD, write_search
 
 from superpositional import claims, records
-from superpositional.published import publish
+from superpositional.published import fingerprint, publish
 from superpositional.report import ReportError, update_readme
 from superpositional.study import words
 from superpositional.study.along import along
@@ -326,7 +326,7 @@ def test_the_logbook_has_a_row_for_each_sweep(folder, report):
     assert commits(replace(study.sweeps[0], runs=runs)) == "abcdef0 with other files beside it"
     assert commits(replace(study.sweeps[0], runs=())) == "unknown"
     calibrated = rows[-1][3]
-    assert "0 of 2 groups of 6 pairs" in calibrated
+    assert "With an effect as large as the margin equivalent is false (nominal: 5 %), at 6 pairs, 10 pairs" in calibrated
     assert all(row[0] in report.blocks["logbook"] for row in rows[1:])
 
 
@@ -352,3 +352,38 @@ def test_the_door_reports_a_study(door, folder, workplace):
     assert "| `scope` |" in (workplace / "README.md").read_text()
     code, _, err = door("report", str(folder), "--claims", "every_arm")
     assert (code, err) == (2, "superpositional: --claims and --publish are of one sweep; report that\n")
+
+
+def test_a_claim_with_a_source_and_no_claimed_verdict_is_counted_by_our_own(folder, tmp_path):
+    raw, claims_file = tmp_path / "raw" / "scope", tmp_path / "mine.yaml"
+    claims_file.write_text(
+        "S1: {says: it differs, metric: test/accuracy, scale: 100, unit: points, arm: lambda_0.5, baseline: adam, "
+        "better: higher, margin: 0.5, source: a blog}\n"
+    )
+    write(raw, {"adam": 0.0, "lambda_0.5": 3.0}, declared=str(claims_file))
+    publish(records.load_sweep(raw), tmp_path / "study" / "scope")
+    shutil.copytree(folder / "paper_classification", tmp_path / "study" / "paper_classification")
+    report = write_study(tmp_path / "study")
+    assert "1 superior (S1)" in report.blocks["study"].splitlines()[0]
+
+
+def test_the_study_publishes_how_often_a_planted_effect_of_the_margin_is_called_equivalent(folder, report):
+    study = gather(folder)
+    caption, rows = study.planted
+    assert rows[0] == ("differences", "6 pairs", "10 pairs", "15 pairs", "30 pairs")
+    named = [row[0].split(" (")[0] for row in rows[1:]]
+    assert named[:4] == ["normal", "Student t, 3 degrees of freedom", "exponential", "log-normal"]
+    assert {"own, accuracy", "own, speed"} <= set(named)
+    assert "`superpositional calibrate outputs/published/calibration` makes it again" in caption
+    (path,) = [path for path in report.files if path.name == "planted.md"]
+    assert path.read_text() in report.blocks["study"] + "\n"
+    assert "0 of" not in report.blocks["study"].partition("How often")[2].partition("\n")[0]
+
+
+def test_the_records_that_were_judged_are_hashed_in_page_and_json(folder, report):
+    told = json.loads(next(path for path in report.files if path.name == "claims.json").read_text())
+    page = next(path for path in report.files if path.name == "index.html").read_text()
+    assert set(told["records_sha256"]) == {sweep.name for sweep in gather(folder).sweeps}
+    for name, digest in told["records_sha256"].items():
+        assert digest == fingerprint(records.load_sweep(folder / name))
+        assert f"{name} {digest[:12]}" in page

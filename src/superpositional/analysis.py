@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from superpositional import inference
 from superpositional.inference import LEVEL, Estimate, ratio, student_interval
 from superpositional.records import Run, Sweep
 
@@ -239,7 +240,10 @@ def compare(sweep: Sweep, arm: str, measure: Measure, baseline: str | None = Non
     baseline = baseline or sweep.baseline(arm)
     sides = outcomes(sweep, arm, measure), outcomes(sweep, baseline, measure)
     values, reference = sides[0].values, sides[1].values
-    differences = {seed: values[seed] - reference[seed] for seed in values if seed in reference}
+    seeds = [seed for seed in values if seed in reference]
+    both = (np.array([side[seed] for seed in seeds]) for side in (values, reference))
+    # Rounding counts as in a verdict.
+    differences = dict(zip(seeds, inference.differences(*both, measure.scale)[0].tolist(), strict=True))
     compared = [run for run in sweep.runs if run.arm in (arm, baseline) and run.seed in differences]
     return Comparison(measure, *sides, differences, student_interval(differences.values()), mixed_versions(compared))
 
@@ -293,13 +297,15 @@ def relative(arm: np.ndarray, baseline: np.ndarray, level: float = LEVEL) -> Est
 
 
 def bounds(estimate: Estimate, unit: str = "") -> str:
-    """``−0.15 points [−0.47, +0.17]``; without an interval the mean alone, and it says so.
+    """``−0.15 points [−0.47, +0.17]``; without an interval the mean alone, and it says so; a bound: ``at least +40.62 %``.
 
     Two decimals, or as many, up to four, as give the interval's half-width, or where it has none the mean, two digits:
     −0.00 [−0.00, +0.00] says nothing. What is below a thousandth altogether has an exponent: ``−2.1e−6 [−4.2e−6, 0]``.
     """
     if estimate.mean is None:
-        return "–"
+        ends = {"at least": estimate.low, "at most": estimate.high}
+        known = [f"{words} {signed(end)} {unit}".rstrip() for words, end in ends.items() if end is not None]
+        return known[0] if known else "–"
     half = 0.0 if estimate.low is None else (estimate.high - estimate.low) / 2
     finest, size = half or abs(estimate.mean), max(abs(estimate.mean), half)
     decimals = 2 if finest == 0 else max(2, 1 - math.floor(math.log10(finest)))

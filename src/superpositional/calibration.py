@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from scipy import stats
 
 from superpositional import analysis, claims, figures, ink, tables, verdicts
 from superpositional.claims import Claim
-from superpositional.inference import clopper_pearson
+from superpositional.inference import clopper_pearson, false_equivalence
 from superpositional.records import Sweep, load_sweep, write_json
 from superpositional.verdicts import Verdict
 
@@ -75,6 +76,33 @@ def rate(false: int, of: int) -> str:
     """``0.0 % [0.0, 10.6]``, with its exact 95 % interval."""
     low, high = clopper_pearson(false, of)
     return f"{100 * false / of:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+# Shapes of differences beside a sweep's own, as their quantiles; all with an sd that is small beside the margin.
+_Q = (np.arange(20_000) + 0.5) / 20_000
+SHAPES = {"normal": stats.norm.ppf(_Q), "Student t, 3 degrees of freedom": stats.t(3).ppf(_Q)}
+SHAPES |= {"exponential": stats.expon.ppf(_Q), "log-normal": stats.lognorm(1).ppf(_Q)}
+SIZES = (6, 10, 15, 30)
+PLANTED = (
+    "How often equivalent is false where the true effect is as large as the margin, by the number of pairs; nominally in "
+    "5 % of cases. 20,000 draws each, less their mean; own: from {n} pairs that differ by one bit of one weight ({name}). "
+    "Where nearly all differences are 0 the mean rests on few pairs, which a small sample misses. "
+    "`superpositional calibrate outputs/published/{name}` makes it again."
+)
+
+
+def planted_rows(sweep: Sweep, declared: Sequence[Claim]) -> tables.Rows:
+    """How often an effect of exactly the margin is called equivalent, for several shapes and a sweep's own differences."""
+    shapes = [(name, values, 10 * float(values.std())) for name, values in SHAPES.items()]
+    own = []
+    for claim in declared:
+        each = verdicts.seen(sweep, claim)
+        zeros = f"{100 * np.mean(each == 0):.0f} % of them 0" if len(each) else ""
+        own.append((f"own, {claim.id} ({claim.metric}, {zeros})", each, claim.margin))
+    rows: tables.Rows = [("differences", *(f"{n} pairs" for n in SIZES))]
+    for name, values, margin in shapes + [each for each in own if len(each[1])]:
+        rows.append((name, *(f"{100 * false_equivalence(values, margin, n):.1f} %" for n in SIZES)))
+    return rows
 
 
 def groups(seeds: Sequence[int], size: int) -> list[tuple[int, ...]]:
@@ -142,7 +170,8 @@ def write_calibration(folder: str | Path, out: str | Path | None = None, *, size
         "or inferior is a false verdict, at a nominal rate of 5 %. Brackets: Clopper and Pearson, 95 %. All seeds together:"
     )
     bullets = "".join(f"- {text}\n" for text in [each.sentence for each in found] + [verdict.sentence for verdict in whole])
-    text = f"{head}\n\n{tables.markdown(rows)}\n{bullets}"
+    planted = PLANTED.format(n=len(sweep.seeds), name=sweep.name)
+    text = f"{head}\n\n{tables.markdown(rows)}\n{bullets}\n{planted}\n\n{tables.markdown(planted_rows(sweep, asked))}"
     out.mkdir(parents=True, exist_ok=True)
     (out / "calibration.md").write_text(text, encoding="utf-8", newline="\n")
     write_json(out / "calibration.json", {"sweep": sweep.name, "size": size, "claims": [_plain(each) for each in found]})

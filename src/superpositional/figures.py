@@ -120,8 +120,10 @@ def claims_forest(ax: Axes, table: Sequence[Verdict], note: str = "") -> Axes:
     reach = min(WIDEST_MARGINS, max(2.0, 1.15 * max(ends, default=0.0)))
     for row, verdict in enumerate(table):
         claim, effect = verdict.claim, verdict.effect
-        if effect.low is not None:
-            low, high = (float(np.clip(end / claim.margin, -reach, reach)) for end in (effect.low, effect.high))
+        if not effect.low is effect.high is None:
+            # A bound is open to the other side.
+            ends = (-np.inf if effect.low is None else effect.low, np.inf if effect.high is None else effect.high)
+            low, high = (float(np.clip(end / claim.margin, -reach, reach)) for end in ends)
             ax.plot([low, high], [row, row], color="black", linewidth=1.4, solid_capstyle="butt")
         if effect.mean is not None:
             face = "black" if verdict.verdict != NONE else "white"
@@ -130,7 +132,7 @@ def claims_forest(ax: Axes, table: Sequence[Verdict], note: str = "") -> Axes:
             _at_or_beyond(
                 ax, claim.published / claim.margin, row, reach, marker="D", color=PUBLISHED, markerfacecolor="white"
             )
-        words = f"{bounds(effect, claim.effect_unit)}, $n$ = {effect.n}: {verdict.words}" if effect.n else verdict.words
+        words = f"{bounds(effect, claim.effect_unit)}, $n$ = {verdict.n}: {verdict.words}" if effect.n else verdict.words
         _row_words(ax, row, words, above=9)
     _name_rows(ax, [label(verdict.claim.id) for verdict in table], top=-0.8)
     ax.set_xlim(-reach, reach)

@@ -5,10 +5,12 @@ training. What has no value is named with its reason. Read by ``verdicts``.
 """
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from superpositional import analysis, inference
 from superpositional.analysis import Measure, Outcomes, name_seeds
@@ -22,12 +24,19 @@ class Side:
 
     Of times to a target: ``missed`` runs stand with the length of training, and so do ``late`` ones, which reached it after
     another's end: up to there all runs were watched, so the mean of what each has by then is one of all (restricted).
+    ``diverged`` runs of any other metric have no value, and the worst rank.
     """
 
     values: Mapping[int, float]
     without: Mapping[str, tuple[int, ...]]
     missed: int = 0
     late: int = 0
+    diverged: tuple[int, ...] = ()
+
+    @property
+    def mostly_censored(self) -> bool:
+        """Whether more than a quarter of the runs are censored, where a restricted mean is no estimate of a time."""
+        return 4 * (self.missed + self.late) > len(self.values)
 
 
 def sides(sweep: Sweep, claim: Claim, arms: Sequence[str]) -> list[Side]:
@@ -38,9 +47,14 @@ def sides(sweep: Sweep, claim: Claim, arms: Sequence[str]) -> list[Side]:
     measure = Measure(claim.metric, claim.metric, claim.unit, "", "", claim.scale, requires)
     found = [analysis.outcomes(sweep, arm, measure) for arm in arms]
     if not claim.to_target:
-        return [Side(each.values, each.without) for each in found]
+        return [_ranked(each) for each in found]
     horizon = _horizon([run for run in sweep.runs if run.arm in arms and run.status == "done"], claim.metric)
     return [_censored(each, None if horizon is None else claim.scale * horizon) for each in found]
+
+
+def _ranked(found: Outcomes) -> Side:
+    rest = {reason: seeds for reason, seeds in found.without.items() if reason != "diverged"}
+    return Side(found.values, rest, diverged=found.without.get("diverged", ()))
 
 
 def _censored(found: Outcomes, horizon: float | None) -> Side:
@@ -129,14 +143,16 @@ def pairs(*sides: Side) -> list[np.ndarray]:
     return [np.array([side.values[seed] for seed in seeds]) for side in sides]
 
 
-def differences(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float]:
-    """a - b, and how far off each may be: summaries keep what torch measured, in single precision.
+def worst_ranks(arm: Side, baseline: Side, differences: np.ndarray, better: str) -> np.ndarray:
+    """Signed ranks of the differences (Wilcoxon 1945), those of pairs with a run that diverged among them.
 
-    Differences that are equal but for that are made so, lest the t test take rounding for their spread.
+    Such a run has no value but is worse than any that finished: it takes the worst rank (Lachin 1999, Controlled Clinical
+    Trials 20), as a run that never succeeds costs infinitely much in performance profiles (Dolan & Moré 2002; so AlgoPerf,
+    Dahl et al. 2023). A pair of which both diverged is a tie. `sign_flip` of these ranks is the exact signed-rank test.
     """
-    resolution = float(np.finfo(np.float32).eps / 2 * (np.abs(a) + np.abs(b)).max(initial=0.0))
-    differences = a - b
-    if differences.size and np.ptp(differences) <= 2 * resolution:
-        middle = np.median(differences)
-        differences = np.full(differences.size, middle if abs(middle) > resolution else 0.0)
-    return differences, resolution
+    worse = -math.inf if better == "higher" else math.inf
+    lost = [worse for seed in arm.diverged if seed in baseline.values]
+    lost += [-worse for seed in baseline.diverged if seed in arm.values]
+    lost += [0.0 for seed in arm.diverged if seed in baseline.diverged]
+    every = np.concatenate([differences, lost])
+    return stats.rankdata(np.abs(every)) * np.sign(every)

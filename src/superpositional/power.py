@@ -74,11 +74,11 @@ def rows(effects: Sequence[float], powers: Sequence[float], family: int | None, 
     table: Rows = [("claim", "family of", "sd of differences", "effect", *to_find, *to_exclude)]
     for spread in each:
         size = family or spread.family
-        alpha = ALPHA / size
+        alpha, least = ALPHA / size, verdicts.least_pairs(size)
         unit = f" {spread.unit}".rstrip()
         sd = f"{spread.sd:.3g}{unit} (n = {spread.n})" if spread.n else "1 sd"
         for effect in spread.effects:
-            find = [inference.pairs_to_detect(effect, spread.sd, alpha, power, LEAST_PAIRS) for power in powers]
+            find = [inference.pairs_to_detect(effect, spread.sd, alpha, power, least) for power in powers]
             exclude = [
                 inference.pairs_for_equivalence(effect, spread.sd, alpha=ALPHA, power=power, least=LEAST_PAIRS)
                 for power in powers

@@ -34,6 +34,7 @@ from superpositional import (
 from superpositional.dashboard import Dashboard
 from superpositional.findings import Findings, ReportError, check_begun, findings
 from superpositional.ledger import ledger
+from superpositional.published import fingerprint
 from superpositional.records import Sweep, load_sweep, write_json
 from superpositional.verdicts import Verdict
 
@@ -187,6 +188,7 @@ def _claims_json(sweep: Sweep, judged: list[Verdict], content: dict[str, Any] | 
     return {
         "sweep": sweep.name,
         "runs": analysis.progress(sweep),
+        "records_sha256": fingerprint(sweep),
         "declared": content,
         "declared_digest": claims.digest(content),
         "runs_before_declaration": verdicts.declared_after(sweep, claims.digest(content)),
@@ -266,7 +268,10 @@ def _page(said: Findings, drawn: dict[str, Any]) -> str:
     )
     head += page.link("dashboard.html", "The dashboard", "of every logged scalar, by arm and by what was swept.")
     environment = page.table(tables.environment_rows(sweep))
-    command = f"`superpositional sweep {sweep.name}` makes the records, `superpositional report` this page from them."
+    command = (
+        f"`superpositional sweep {sweep.name}` makes the records, `superpositional report` this page from them; "
+        "`superpositional.published.fingerprint(load_sweep(FOLDER))` hashes them again."
+    )
     along = ("fig1", "seed_bands", "fig2", "departures")
     sections = [
         (

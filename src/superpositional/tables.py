@@ -8,6 +8,7 @@ environment and what tuned them. Functions of what `analysis`, `curves` and `ver
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -16,6 +17,7 @@ from typing import Any
 from superpositional import analysis
 from superpositional.analysis import Comparison, Measure, Outcomes, number
 from superpositional.curves import Term
+from superpositional.published import fingerprint
 from superpositional.records import Sweep
 from superpositional.verdicts import Verdict
 
@@ -124,10 +126,17 @@ def arms_csv(arms: Mapping[Measure, list[Outcomes]], comparisons: Mapping[Measur
 
 
 def written(rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as CSV."""
+    """Rows as CSV, in which no cell is a formula to a spreadsheet."""
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(rows)
+    csv.writer(file, lineterminator="\n").writerows([[_inert(cell) for cell in row] for row in rows])
     return file.getvalue()
+
+
+def _inert(cell: Any) -> Any:
+    """The cell, behind an apostrophe if it is a text that a spreadsheet would run (OWASP, CSV injection)."""
+    formula = isinstance(cell, str) and re.match(r"\s*[=+@-]", cell)
+    number = formula and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell)
+    return f"'{cell}" if formula and not number else cell
 
 
 def tex(rows: Rows, caption: str, name: str) -> str:
@@ -138,7 +147,8 @@ def tex(rows: Rows, caption: str, name: str) -> str:
         r"\begin{table*}",
         r"\centering",
         rf"\caption{{{_escape(caption)}}}",
-        rf"\label{{tab:{name}}}",
+        # A label takes no escapes.
+        rf"\label{{tab:{re.sub(r'[^A-Za-z0-9._:-]+', '-', name)}}}",
         rf"\begin{{tabular}}{{{'l' * len(rows[0])}}}",
         r"\toprule",
         head,
@@ -152,7 +162,9 @@ def tex(rows: Rows, caption: str, name: str) -> str:
 
 
 def _escape(text: str) -> str:
-    return "".join(TEX.get(character, character) for character in text)
+    # A blank line would end a caption's paragraph, and a bracket behind \\ be its argument.
+    escaped = "".join(TEX.get(character, character) for character in " ".join(text.split()))
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
 
 
 # The term ----------------------------------------------------------------------------------------------------------
@@ -220,7 +232,7 @@ def claim_rows(verdicts: Sequence[Verdict]) -> Rows:
         "against",
         "metric",
     )
-    rows: Rows = [(*heads, "found with 80 % power", "pairs to decide")]
+    rows: Rows = [(*heads, "found with 80 % power", "pairs for the margin", "pairs for the effect seen")]
     for verdict in verdicts:
         claim, unit = verdict.claim, verdict.claim.effect_unit
         published = "–" if claim.published is None else f"{analysis.signed(claim.published, 2)} {unit}"
@@ -228,21 +240,22 @@ def claim_rows(verdicts: Sequence[Verdict]) -> Rows:
             published += " (inside)" if verdict.published_within else " (outside)"
         found = "–" if verdict.detectable is None else f"{verdict.detectable:.2g} {unit}"
         # Where there is a spread, no number of pairs is more than a million.
-        pairs = str(verdict.pairs) if verdict.pairs is not None else "> 1,000,000" if verdict.sd else "–"
+        none = "> 1,000,000" if verdict.decide else "–"
+        pairs = [none if count is None else f"{count:,}" for count in (verdict.pairs, verdict.pairs_seen)]
         rows.append(
             (
                 claim.id,
                 verdict.words,
                 verdict.answer,
-                analysis.bounds(verdict.effect, unit),
+                verdict.shown,
                 published,
                 f"± {claim.margin:g} {unit}",
-                f"{verdict.effect.n} of {verdict.planned}",
+                f"{verdict.n} of {verdict.planned}",
                 analysis.label(claim.arm),
                 analysis.label(claim.baseline),
                 claim.metric,
                 found,
-                pairs,
+                *pairs,
             )
         )
     return rows
@@ -264,16 +277,18 @@ def claims_csv(verdicts: Sequence[Verdict]) -> str:
         "planned",
     )
     tail = ("n", "effect", "low_95", "high_95", "low_90", "high_90", "p", "p_holm", "p_sign_flip", "verdict", "answer")
-    rows: list[tuple[Any, ...]] = [(*heads, *tail, "small", "detectable", "pairs", "refusals")]
+    last = ("small", "detectable", "pairs", "pairs_seen", "rare_failures", "smallest_margin", "diverged")
+    rows: list[tuple[Any, ...]] = [(*heads, *tail, *last, "refusals")]
     for verdict in verdicts:
         claim, effect = verdict.claim, verdict.effect
         rows.append(
             (
                 *(claim.id, claim.arm, claim.baseline, claim.metric, claim.compare, claim.effect_unit, claim.published),
                 *(claim.margin, claim.family, verdict.family_size, verdict.planned),
-                *(effect.n, effect.mean, effect.low, effect.high, *verdict.narrow, verdict.p, verdict.p_holm),
+                *(verdict.n, effect.mean, effect.low, effect.high, *verdict.narrow, verdict.p, verdict.p_holm),
                 *(verdict.sign_flip and verdict.sign_flip.p, verdict.verdict, verdict.answer),
-                *(verdict.small, verdict.detectable, verdict.pairs, "; ".join(verdict.refusals)),
+                *(getattr(verdict, name) for name in last[:-1]),
+                *(sum(verdict.diverged.values()), "; ".join(verdict.refusals)),
             )
         )
     return written(rows)
@@ -297,7 +312,7 @@ def attribution_rows(verdicts: Sequence[Verdict]) -> Rows:
                 (
                     verdict.claim.id,
                     analysis.label(verdict.claim.arm),
-                    analysis.bounds(verdict.effect, unit),
+                    verdict.shown,
                     analysis.label(each.arm),
                     analysis.bounds(each.control, unit),
                     analysis.bounds(each.beyond, unit),
@@ -344,7 +359,7 @@ def environment_rows(sweep: Sweep) -> Rows:
         for name, value in (stamp | record.get("versions", {})).items():
             if value is not None:
                 found.setdefault(name, Counter())[str(value)] += 1
-    rows: Rows = [("what", "value")]
+    rows: Rows = [("what", "value"), ("records judged, SHA-256", fingerprint(sweep))]
     for name, counts in found.items():
         several = [f"{value} ({number(count, 'run')})" for value, count in counts.items()]
         rows.append((name, next(iter(counts)) if len(counts) == 1 else ", ".join(several)))

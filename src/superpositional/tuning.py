@@ -4,8 +4,6 @@ From a `ledger` the sentences, the table and the rows of a search's report. Ever
 what was the best of many on these seeds looks better on them than it is. Read by `report`.
 """
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from superpositional import analysis
 from superpositional.ledger import COMPLETE, LOST
 from superpositional.records import STATUSES, Sweep
+from superpositional.tables import written
 
 
 def lead(sweep: Sweep, found: Mapping[str, Any]) -> str:
@@ -140,12 +139,10 @@ def sentence(found: Mapping[str, Any], arm: str) -> str:
 def trials_csv(found: Mapping[str, Any]) -> str:
     """One row per trial of every arm, with every digit; an empty cell is "no value"."""
     keys = list(dict.fromkeys(key for entry in found["arms"].values() for key in entry["space"]))
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     statuses = (*STATUSES, "missing")
     measured = ("n", "mean", "sd", "wall_seconds", "steps")
     seeds = [f"{found['metric']} seed {seed}" for seed in found["tuning_seeds"]]
-    writer.writerow(("arm", "trial", "number", "rank", "best", "outcome", *keys, *statuses, *measured, *seeds))
+    rows = [("arm", "trial", "number", "rank", "best", "outcome", *keys, *statuses, *measured, *seeds)]
     for arm, entry in found["arms"].items():
         for trial in entry["trials"]:
             first = (arm, trial["trial"], trial["number"], trial["rank"], trial["trial"] == entry["best"], trial["outcome"])
@@ -154,5 +151,5 @@ def trials_csv(found: Mapping[str, Any]) -> str:
                 *(trial["values"].get(key) for key in keys),
                 *(trial["statuses"][status] for status in statuses),
             ]
-            writer.writerow([*cells, *(trial[key] for key in measured), *trial["metric_by_seed"].values()])
-    return file.getvalue()
+            rows.append([*cells, *(trial[key] for key in measured), *trial["metric_by_seed"].values()])
+    return written(rows)

@@ -16,10 +16,12 @@ from superpositional.records import Sweep
 from superpositional.verdicts import Verdict
 
 RULE = (
-    f"A verdict is superior or inferior if there are at least {verdicts.LEAST_PAIRS} pairs and the paired t test, adjusted "
-    "after Holm over the claims of a family, rejects no effect at 5 %; else equivalent if the 90 % interval lies within ± "
-    "the margin (not corrected over the family); else inconclusive, which is not equal. Intervals shown are Student's "
-    "(ratios: Fieller's) at 95 %, of each claim alone."
+    f"A verdict takes at least {verdicts.LEAST_PAIRS} pairs. It is superior or inferior if the paired t test and the "
+    "sign-flip test, each adjusted after Holm over the claims of a family, both reject no effect at 5 %; undecided if only "
+    "one does; else equivalent if the 90 % interval lies within ± the margin (not corrected over the family; few "
+    f"pairs: below {verdicts.SURE_PAIRS}); else inconclusive, which is not equal. A run that diverged has the worst rank. "
+    "With more than a quarter of an arm's runs censored a time is a bound, and sign flips decide. Intervals shown are "
+    "Student's (ratios: Fieller's) at 95 %, of each claim alone."
 )
 
 
@@ -143,8 +145,8 @@ def claims_caption(sweep: Sweep, judged: list[Verdict], content: dict[str, Any] 
     families = Counter(verdict.claim.family for verdict in judged)
     parts.append(f"Families: {', '.join(f'{name} ({count})' for name, count in families.items())}.")
     parts.append(
-        "Found with 80 % power, and pairs that decide with that power if the effect is 0 or as large as the margin: from "
-        "the sd seen, at the family's strictest level."
+        "Found with 80 % power; pairs that decide with that power if the effect is 0 or as large as the margin, and that "
+        "find an effect as large as the one seen: from the sd seen, at the family's strictest level."
     )
     late = verdicts.declared_after(sweep, claims.digest(content))
     if late:

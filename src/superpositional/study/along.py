@@ -11,8 +11,9 @@ from typing import Any
 
 from superpositional.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, label
 from superpositional.backend_curves import Point, differences_along
+from superpositional.identity import PRESENTATION
 from superpositional.inference import clopper_pearson
-from superpositional.records import PRESENTATION, Run, Sweep
+from superpositional.records import Run, Sweep
 
 # What names a run and sets nothing.
 NAMES = (*PRESENTATION, "seed")

@@ -168,7 +168,7 @@ def cost(ax: Axes, table: Sequence[Verdict]) -> Axes:
     for row, verdict in enumerate(table):
         effect, claim = verdict.effect, verdict.claim
         ax.barh(row, 2 * claim.margin, left=-claim.margin, height=0.3, color="0.88", linewidth=0, zorder=0)
-        if effect.low is not None:
+        if None not in (effect.low, effect.high):
             ax.plot([effect.low, effect.high], [row, row], color="black", linewidth=1.4, solid_capstyle="butt")
         if effect.mean is not None:
             ax.plot(effect.mean, row, marker="o", color="black", markersize=4)
@@ -177,7 +177,7 @@ def cost(ax: Axes, table: Sequence[Verdict]) -> Axes:
     names = {"convergence/seconds_per_epoch": "an epoch", "convergence/seconds_to_target": "until 90 %"}
     ax.set_yticks(
         range(len(table)),
-        [f"{names.get(v.claim.metric, v.claim.metric)}, {label(v.claim.arm)}\n($n$ = {v.effect.n})" for v in table],
+        [f"{names.get(v.claim.metric, v.claim.metric)}, {label(v.claim.arm)}\n($n$ = {v.n})" for v in table],
     )
     ax.set_ylim(len(table) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)

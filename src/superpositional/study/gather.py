@@ -13,10 +13,11 @@ from typing import Any
 
 from superpositional import calibration, claims
 from superpositional.analysis import name_seeds
-from superpositional.calibration import Calibration
 from superpositional.findings import Findings, ReportError, findings
 from superpositional.ledger import ledger
+from superpositional.published import fingerprint
 from superpositional.records import Sweep, load_sweep
+from superpositional.tables import Rows
 from superpositional.verdicts import Verdict
 
 ORDER = (
@@ -59,18 +60,24 @@ class Study:
         return [(name, verdict) for name, verdict in self.verdicts if not verdict.claim.source]
 
     @cached_property
-    def calibrated(self) -> list[Calibration]:
-        """How often verdicts were false where there is nothing to find; nothing without the sweep that tells."""
+    def planted(self) -> tuple[str, Rows] | None:
+        """How often equivalent is false with the effect at the margin: a caption and a table; of the sweep that tells."""
         if CALIBRATION not in self.said:
-            return []
+            return None
         sweep = self.said[CALIBRATION].sweep
-        return calibration.calibrate(sweep, claims.of(sweep)[1])
+        caption = calibration.PLANTED.format(n=len(sweep.seeds), name=sweep.name)
+        return caption, calibration.planted_rows(sweep, claims.of(sweep)[1])
 
     @property
     def missing(self) -> list[str]:
         """Sweeps of ``ORDER`` that are not there."""
         there = {sweep.name for sweep in self.sweeps}
         return [name for name in ORDER if name not in there]
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """The SHA-256 of each sweep's records."""
+        return {sweep.name: fingerprint(sweep) for sweep in self.sweeps}
 
     @property
     def codes(self) -> Counter:

@@ -30,7 +30,8 @@ COLUMNS = 3
 FIG1, FIG2 = "paper_classification", "paper_gsm8k"
 AGAIN = (
     "`superpositional sweep NAME` makes the records of a sweep, `superpositional rerun outputs/published/NAME ARM SEED` "
-    "one run, held to its record bit for bit, and `superpositional report outputs/published` this page from the records."
+    "one run, held to its record bit for bit, and `superpositional report outputs/published` this page from the records; "
+    "`superpositional.published.fingerprint(load_sweep(FOLDER))` gives a sweep's SHA-256, which `claims.json` has in full."
 )
 
 
@@ -68,6 +69,10 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
         if len(rows) > 1:
             texts[f"tables/{name}.md"] = tables.markdown(rows)
             texts[f"tables/{name}.tex"] = tables.tex(_plainly(rows), f"{says} {wording.RULE}", f"study-{name}")
+    if study.planted is not None:
+        caption, rows = study.planted
+        texts["tables/planted.md"] = f"{caption}\n\n{tables.markdown(rows)}"
+        texts["tables/planted.tex"] = tables.tex(rows, caption.replace("`", ""), "study-planted")
     if study.verdicts:
         texts["tables/verdicts.csv"] = tables.claims_csv([verdict for _, verdict in study.verdicts])
     for name, text in texts.items():
@@ -83,7 +88,7 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
     before = json.loads(listing.read_text()).get("files", []) if listing.exists() else []
     for stale in set(before) - set(written):
         (out / stale).unlink(missing_ok=True)
-    write_json(listing, {"files": written, "verdicts": found})
+    write_json(listing, {"files": written, "records_sha256": study.fingerprints, "verdicts": found})
     blocks = {"study": _summary(study, own), "logbook": tables.markdown(words.logbook_rows(study))}
     blocks |= {name: words.block(said) for name, said in study.said.items()}
     text = "\n\n".join([blocks["study"].strip(), "\n".join(map(str, files))])
@@ -98,7 +103,7 @@ def _summary(study: Study, own: Rows) -> str:
     """What README says."""
     said = [words.paper(study)]
     said += [tables.markdown(own), words.PAIRS] if len(own) > 1 else []
-    said += [words.elsewhere(study), words.broken(study), words.calibrated(study), *words.limits(study), words.made(study)]
+    said += [words.elsewhere(study), words.broken(study), words.planted(study), *words.limits(study), words.made(study)]
     return "\n\n".join(part.strip() for part in said if part) + "\n"
 
 
@@ -236,7 +241,7 @@ def _section(study: Study, name: str, shown: dict[str, str]) -> str:
     own = [html for key, html in shown.items() if key == name or key.startswith(f"{name}_")]
     told += "".join(own) + page.table(said.rows)
     if name == CALIBRATION:
-        told += page.bullets([each.sentence for each in study.calibrated])
+        told += page.table(study.planted[1]) + page.paragraph(study.planted[0], "dim")
     for kind, (caption, rows) in said.captioned.items():
         if kind != "claims":
             told += page.table(rows) + page.paragraph(caption, "dim")

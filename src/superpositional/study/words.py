@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from superpositional import analysis, tables, tuning, wording
 from superpositional.analysis import as_given, bounds, label, number
-from superpositional.calibration import rate
 from superpositional.claims import DIVERGED
 from superpositional.findings import Findings
 from superpositional.inference import clopper_pearson
@@ -24,10 +23,12 @@ ANSWERS = (
     *("as claimed", "as claimed, but not in size", "not by as much as matters", "not as claimed"),
     *("undecided", "undecided, but not in size", NONE),
 )
-# Under a table with "about so many pairs".
+# Under the table of claims.
 PAIRS = (
-    "Pairs: how many decide in 80 of 100 cases if the effect is 0 or as large as the margin, from the spread seen here. "
-    "Outside: the published value lies outside the interval."
+    "At the margin: how many pairs decide in 80 of 100 cases if the effect is 0 or as large as the margin; the effect "
+    "seen: how many find it as often; both from the spread seen here. Outside: the published value lies outside the "
+    "interval. 90 %: the interval that decides what is equivalent. Few pairs: below 15, where an arm may fail in 18 % of "
+    "its runs or more without a failure among these."
 )
 
 
@@ -38,7 +39,8 @@ def paper(study: Study) -> str:
         return "None of the paper's claims was asked."
     kinds: dict[str, list[Verdict]] = {answer: [] for answer in ANSWERS}
     for _, verdict in judged:
-        kinds[verdict.answer].append(verdict)
+        # A claim that names a source and no verdict is answered by ours.
+        kinds.setdefault(verdict.words if verdict.answer == "–" else verdict.answer, []).append(verdict)
     counted = [
         f"{len(found)} {answer} ({', '.join(label(each.claim.id) for each in found)})"
         for answer, found in kinds.items()
@@ -59,12 +61,12 @@ def _grouped(study: Study, judged: Sequence[tuple[str, Verdict]]) -> list[str]:
     """``scope, test accuracy against adam, n = 15: sine all −0.15 points [−0.47, +0.17]; circuit all ...``, and so on."""
     groups: dict[str, list[str]] = {}
     for name, verdict in judged:
-        claim, effect = verdict.claim, verdict.effect
-        head = f"{name}, {METRICS.get(claim.metric, claim.metric)} against {label(claim.baseline)}, n = {effect.n}"
+        claim = verdict.claim
+        head = f"{name}, {METRICS.get(claim.metric, claim.metric)} against {label(claim.baseline)}, n = {verdict.n}"
         censored = f" ({verdict.censored}, which count as training's length)" if verdict.censored else ""
         small = ", smaller than matters" if verdict.small else ""
         groups.setdefault(head, []).append(
-            f"{label(claim.arm)} {bounds(effect, claim.effect_unit)}{censored}{small}"
+            f"{label(claim.arm)} {bounds(verdict.effect, claim.effect_unit)}{censored}{small}"
             f"{_against_first(study.said[name], verdict)}"
         )
     return [f"{head}: {'; '.join(told)}" for head, told in groups.items()]
@@ -100,7 +102,9 @@ def elsewhere(study: Study) -> str:
     if not judged:
         return ""
     counts = Counter(verdict.verdict for _, verdict in judged)
+    few = sum(verdict.words == "equivalent (few pairs)" for _, verdict in judged)
     kinds = [f"{counts[kind] or 'none'} {kind}" for kind in ("superior", "inferior", "equivalent", "inconclusive")]
+    kinds[2] += f" ({few} from few pairs)" if few else ""
     kinds += [f"{counts[NONE]} {NONE}"] if counts[NONE] else []
     asked = f"{number(len(judged), 'question')} {'was' if len(judged) == 1 else 'were'} asked"
     sweeps = ", ".join(dict.fromkeys(name for name, _ in judged))
@@ -126,10 +130,10 @@ def _beyond(judged: Sequence[Verdict]) -> str:
         each = [
             f"{label(one.arm)} {bounds(one.beyond, claim.effect_unit)}"
             for one in verdict.attribution
-            if one.beyond.low is not None and one.beyond.low < one.beyond.high
+            if None not in (one.beyond.low, one.beyond.high) and one.beyond.low < one.beyond.high
         ]
         if each and verdict.verdict in ("superior", "inferior"):
-            what = f"{METRICS.get(claim.metric, claim.metric)}, n = {verdict.effect.n}"
+            what = f"{METRICS.get(claim.metric, claim.metric)}, n = {verdict.n}"
             parts.append(f"{what}: {label(claim.arm)} beyond {', '.join(each)}")
     return "; ".join(parts)
 
@@ -176,17 +180,9 @@ def _broken(sweep: Sweep) -> list[str]:
     return told
 
 
-def calibrated(study: Study) -> str:
-    """How often the rule errs where there is nothing to find."""
-    if not study.calibrated:
-        return ""
-    said = " ".join(each.sentence for each in study.calibrated)
-    rest = [
-        f"{each.false} of {each.fallible}, {rate(each.false, each.fallible)}" for each in study.calibrated if each.fallible
-    ]
-    able = "Where all differences are 0 no false verdict was possible; of the other groups"
-    said += f" {able} {'; '.join(rest)}." if rest else ""
-    return f"How often verdicts are false, on arms that differ by one bit of one weight ({CALIBRATION}): {said}"
+def planted(study: Study) -> str:
+    """How often equivalent is false where the effect is as large as the margin."""
+    return "" if study.planted is None else f"{study.planted[0]}\n\n{tables.markdown(study.planted[1])}"
 
 
 def made(study: Study) -> str:
@@ -199,7 +195,8 @@ def made(study: Study) -> str:
     on = "; ".join(f"{name} ({count:,})" for name, count in processors.most_common())
     many = f"{number(len(runs), 'run')} of {number(len(study.sweeps), 'sweep')}"
     lacks = f" Not run yet: {', '.join(study.missing)}." if study.missing else ""
-    return f"{many}: {ended}. Code version: {code}. Processor: {on}.{lacks}"
+    records = ", ".join(f"{name} {digest[:12]}" for name, digest in study.fingerprints.items())
+    return f"{many}: {ended}. Code version: {code}. Processor: {on}. SHA-256 of the records judged: {records}.{lacks}"
 
 
 def _runs(study: Study) -> list[Run]:
@@ -217,7 +214,7 @@ def claim_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
             (
                 f"{claim.id}: {claim.says}",
                 value,
-                bounds(verdict.effect, unit) if verdict.effect.n else "–",
+                verdict.shown,
                 f"± {claim.margin:g} {unit}",
                 _n(verdict),
                 _said(verdict),
@@ -230,7 +227,8 @@ def claim_rows(judged: Sequence[tuple[str, Verdict]]) -> Rows:
 
 def _n(verdict: Verdict) -> str:
     """``30 of 30``, and how many runs stand with the end of training for a target that they never reached."""
-    return f"{verdict.effect.n} of {verdict.planned}" + (f", {verdict.censored}" if verdict.censored else "")
+    lost = "".join(f", {label(arm)} diverged {count}" for arm, count in verdict.diverged.items())
+    return f"{verdict.n} of {verdict.planned}{lost}" + (f", {verdict.censored}" if verdict.censored else "")
 
 
 def _said(verdict: Verdict) -> str:
@@ -238,6 +236,8 @@ def _said(verdict: Verdict) -> str:
     late = ", exploratory" if verdict.exploratory else ""
     if verdict.verdict == NONE:
         return f"{NONE}: {verdict.refusals[0]}{late}"
+    if disagree := next((caution for caution in verdict.cautions if "disagree" in caution), ""):
+        return f"{verdict.words}: {disagree}{late}"
     if verdict.verdict != "inconclusive":
         return f"{verdict.words}{late}"
     if verdict.claim.metric == DIVERGED:
@@ -245,10 +245,9 @@ def _said(verdict: Verdict) -> str:
         level, claim = (1 + NARROW) / 2, verdict.claim
         many = next(n for n in itertools.count(1) if claim.scale * clopper_pearson(0, n, level)[1] < claim.margin)
         return f"{verdict.words}; {many} pairs if no run of them diverges{late}"
-    if verdict.sd == 0:
-        return f"{verdict.words}; {LEAST_PAIRS} pairs if all are as alike{late}"
-    pairs = "more than a million" if verdict.pairs is None else f"about {verdict.pairs:,}"
-    return f"{verdict.words}; {pairs} pairs{late}"
+    if verdict.n < LEAST_PAIRS:
+        return f"{verdict.words}; it takes {LEAST_PAIRS} pairs{late}"
+    return "; ".join(filter(None, [verdict.words, verdict.decide])) + late
 
 
 def besides_rows(study: Study) -> Rows:
@@ -263,7 +262,7 @@ def besides_rows(study: Study) -> Rows:
                 label(claim.arm),
                 label(claim.baseline),
                 METRICS.get(claim.metric, claim.metric),
-                bounds(verdict.effect, unit) + beside if verdict.effect.n else "–",
+                verdict.shown + beside,
                 f"± {claim.margin:g} {unit}",
                 _n(verdict),
                 _said(verdict),
@@ -291,7 +290,10 @@ def _outcome(study: Study, sweep: Sweep) -> str:
     if sweep.search is not None:
         told = tuning.lead(*study.searches[sweep.name])
     elif sweep.name == CALIBRATION:
-        told = " ".join(each.sentence for each in study.calibrated)
+        own = [row for row in study.planted[1][1:] if row[0].startswith("own")]
+        shares = "; ".join(f"{row[0].removeprefix('own, ')} {', '.join(row[1:])}" for row in own)
+        sizes = ", ".join(study.planted[1][0][1:])
+        told = f"With an effect as large as the margin equivalent is false (nominal: 5 %), at {sizes}: {shares}."
     else:
         told = study.said[sweep.name].lead
         controls, lost = _beyond(study.said[sweep.name].judged), _broken(sweep)
