@@ -164,7 +164,7 @@ BAD_INPUT = [
     (["trainer.accelerator=abacus"], ["trainer: You selected an invalid accelerator name"]),
     (["hydra.run.dri=x"], ["dri"]),
     (["optimizer.lr=["], ["'optimizer.lr=[' is no override"]),
-    (["--muiltirun"], ["--muiltirun is no option"]),
+    (["--muiltirun"], ["--muiltirun is not an option"]),
     (["--config-dir", "nowhere"], ["--config-dir must be a folder, got 'nowhere'"]),
     (["--config-name", "nothing"], ["nothing"]),
     (["resume=nowhere"], ["resume must be a run's folder with checkpoints/last.ckpt in it, got 'nowhere'"]),

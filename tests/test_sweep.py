@@ -243,7 +243,9 @@ def test_an_edit_of_ones_own_code_runs_anew(door, workplace, monkeypatch) -> Non
     assert door("sweep", str(path), "seed=0")[0] == 0
     code, out, _ = door("sweep", str(path), "seed=0")
     assert (code, "1 of 1 runs are there already" in out) == (0, True)
-    module.write_text(module.read_text() + "# edited\n")
+    module.write_text("# edited\n" + module.read_text())
+    assert "1 of 1 runs are there already" in door("sweep", str(path), "seed=0")[1]
+    module.write_text(module.read_text() + "    rate = 2\n")
     code, out, _ = door("sweep", str(path), "seed=0")
     assert (code, "1 runs of another config or code version make room" in out) == (0, True)
 

@@ -22,7 +22,6 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from superpositional import claims
 from superpositional import config as configs
@@ -73,11 +72,11 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
     places = functools.cache(lambda: places_of(config))  # asked for by mistakes alone
     mistakes = [*_unknown_keys(config, baseline, places), *bad_scalars(config)]
     mistakes += _seed_followers(config)
-    mistakes += _bad_claims(config)
     try:
-        plain = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        raise configs.ConfigError([*mistakes, str(error).splitlines()[0]]) from None
+        plain = configs.resolved(config)
+    except configs.ConfigError as error:
+        raise configs.ConfigError([*mistakes, *error.mistakes]) from None
+    mistakes += _bad_claims(plain.get("claims"))
     unread = {} if circuit_is_read else _unread_circuit(cfg, plain, baseline)
     known = copy.deepcopy(plain)
     broken = set()
@@ -119,14 +118,24 @@ def check_hydra(cfg: DictConfig) -> None:
     if node.job.env_set:
         mistakes.append(f"hydra.job.env_set must stay empty, got {list(node.job.env_set)}; set variables in the shell")
     for key in ("job_logging", "hydra_logging"):
-        if node.runtime.choices[f"hydra/{key}"] != "none" or (node[key] or {}).get("handlers"):
+        # Whatever else stands there, Python's logging.config would call.
+        stated = {name: value for name, value in (node[key] or {}).items() if value is not None}
+        if node.runtime.choices[f"hydra/{key}"] != "none" or set(stated) - {"version", "disable_existing_loggers"}:
             mistakes.append(f"hydra/{key} must stay none: a run's output goes to the terminal or its run.log")
     for plugin in ("sweeper", "launcher"):
-        target = str(node[plugin].get("_target_"))
+        if not isinstance(node[plugin], DictConfig):
+            mistakes.append(f"hydra.{plugin} must be a Hydra plugin, got {node[plugin]!r}; choose hydra/{plugin}=...")
+            continue
         # Hydra would build them before anybody has looked at them.
+        try:
+            plain = configs.resolved(node[plugin])
+        except configs.ConfigError as error:
+            mistakes += [f"hydra.{plugin}: {mistake}" for mistake in error.mistakes]
+            continue
+        target = str(plain.get("_target_"))
         mistakes += [
             f"{path} may hold no _target_, got {inner['_target_']}; plugins take plain values"
-            for path, inner in configs.nodes(OmegaConf.to_container(node[plugin]), f"hydra.{plugin}")
+            for path, inner in configs.nodes(plain, f"hydra.{plugin}")
             if "_target_" in inner and path != f"hydra.{plugin}"
         ]
         if target.startswith("hydra_plugins.superpositional."):
@@ -189,10 +198,10 @@ def _seed_followers(config: DictConfig) -> Iterator[str]:
                 yield f"{name} must not follow the run's seed, got {value}; remove it: data, task, circuit have it anyway"
 
 
-def _bad_claims(config: DictConfig) -> list[str]:
+def _bad_claims(named: Any) -> list[str]:
     """What is wrong with the claims, whatever the arms are."""
     try:
-        claims.read(OmegaConf.to_container(config.claims, resolve=True) if config.get("claims") is not None else None)
+        claims.read(named)
     except claims.ClaimError as error:
         return str(error).splitlines()
     return []

@@ -17,6 +17,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
 
 from superpositional import identity
 from superpositional.places import ALLOW, directory, trusted
@@ -127,7 +129,6 @@ def composed(overrides: Sequence[str]) -> tuple[DictConfig, ConfigLoader]:
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from omegaconf.errors import OmegaConfBaseException
 
     GlobalHydra.instance().clear()
     try:
@@ -201,6 +202,24 @@ class Ours(abc.ABC):  # noqa: B024
         return inside(other.__module__, ("superpositional",))
 
 
+def targets(config: Mapping[str, Any], path: str = "") -> set[Callable[..., Any]]:
+    """Return all that a resolved config would have built, once it is known that each may be and that no other can follow.
+
+    Raises:
+        ConfigError: targets that may not be built, and interpolations, which would be resolved while objects are built.
+    """
+    mistakes, found = list(_interpolations(config, path)), set()
+    for place, node in nodes(dict(config), path):
+        if "_target_" in node:
+            try:
+                found.add(locate(node["_target_"], place))
+            except ConfigError as error:
+                mistakes += error.mistakes
+    if mistakes:
+        raise ConfigError(mistakes)
+    return found
+
+
 def inside(module: str, packages: Sequence[str]) -> bool:
     """Whether a dotted name is one of the packages or within one."""
     return any(module == package or module.startswith(f"{package}.") for package in packages)
@@ -257,18 +276,16 @@ def make(path: str, node: Mapping[str, Any]) -> Callable[..., Any]:
     """A node's class with its settings filled in, awaiting the rest. The only caller of Hydra's ``instantiate``."""
     from hydra.utils import instantiate
 
-    for place, inner in nodes(dict(node), path):
-        if "_target_" in inner:
-            locate(inner["_target_"], place)
+    targets(node, path)
     return instantiate({**node, "_partial_": True}, _convert_="all")
 
 
 def code(config: Mapping[str, Any]) -> identity.Code:
     """Return what computes a run of this config: what its targets import, but for those that only show it."""
-    told = {key: value for key, value in config.items() if key not in identity.PRESENTATION}
-    targets = {locate(node["_target_"], path) for path, node in nodes(told) if "_target_" in node}
+    targets(config)
+    found = {each.__module__ for each in targets({key: config[key] for key in config if key not in identity.PRESENTATION})}
     libraries = (*(name for name in PACKAGES if name != "superpositional"), "builtins")
-    return identity.code(sorted(each.__module__ for each in targets if not inside(each.__module__, libraries)))
+    return identity.code(sorted(name for name in found if not inside(name, libraries)))
 
 
 def quieten_lightning() -> None:
@@ -292,4 +309,42 @@ def own(cfg: DictConfig) -> DictConfig:
 
 def compose_job(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config of a run as plain values, without Hydra's own node."""
-    return OmegaConf.to_container(own(cfg), resolve=True)
+    return resolved(own(cfg))
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """Return a config's plain values.
+
+    Raises:
+        ConfigError: an interpolation that cannot be resolved, that reads an environment variable of somebody else's, or
+            that resolves to another one, which would be read only where objects are built.
+    """
+    # A record holds what this returns, and W&B what a record holds.
+    OmegaConf.register_new_resolver("oc.env", _variable, replace=True)
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError([in_short(error)]) from None
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+    if left := list(_interpolations(plain)):
+        raise ConfigError(left)
+    return plain
+
+
+def _variable(name: str, *default: Any) -> Any:
+    if not name.startswith("SUPERPOSITIONAL_"):
+        raise ValueError(
+            f"a config may read environment variables named SUPERPOSITIONAL_... alone, got {name}: records keep what is "
+            "read; write the value itself"
+        )
+    return oc.env(name, *default)
+
+
+def _interpolations(value: Any, path: str = "") -> Iterator[str]:
+    """What is to be said of values that still hold an interpolation."""
+    if isinstance(value, str) and "${" in value:
+        yield f"{path} must hold no interpolation of its own, got {value!r}; write what it stands for"
+    pairs = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in pairs:
+        yield from _interpolations(item, f"{path}[{key}]" if isinstance(value, list) else f"{path}.{key}".lstrip("."))

@@ -9,8 +9,6 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from omegaconf.errors import OmegaConfBaseException
-
 from superpositional import config as configs
 from superpositional.check import supplied
 
@@ -22,10 +20,7 @@ def further(overrides: Sequence[str]) -> str:
         ConfigError: choices that cannot be composed.
     """
     single = [text for text in overrides if not configs.parse_override(text).is_sweep_override()]
-    try:
-        config = configs.compose_job(configs.composed(single)[0])
-    except OmegaConfBaseException as error:
-        raise configs.ConfigError([str(error).splitlines()[0]]) from None
+    config = configs.compose_job(configs.composed(single)[0])
     lines = [
         textwrap.fill(line, 120, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
         for line in _unstated(config)

@@ -20,6 +20,7 @@ from superpositional import search as searches
 # What else lies in a sweep's folder; file systems hold 255 bytes, and what is set aside has longer names.
 RESERVED = ("lock", "report", "slurm", records.SUPERSEDED, "sweep.json", "ledger.json")
 LONGEST = 180
+WHOLE = "Hydra's own settings are the whole sweep's: give them on the command line or under hydra:"
 
 
 class ArmsSweeper(Sweeper):
@@ -68,7 +69,7 @@ class ArmsSweeper(Sweeper):
     def jobs(self, arguments: Sequence[str]) -> list[list[str]]:
         """The overrides of every run, seeds outermost; each ends with its ``arm`` and ``seed``."""
         mistakes = []
-        parsed = {}
+        parsed: dict[str, Override] = {}
         for text in [*(f"{key}={value}" for key, value in self.params.items()), *arguments]:
             parsed |= {_key(override): override for override in _parse(text, mistakes)}
         search = self._search(mistakes)
@@ -78,6 +79,7 @@ class ArmsSweeper(Sweeper):
                 mistakes.append(f"hydra.sweeper.arms.{name} must be a list of overrides, got {overrides!r}; put it in []")
                 continue
             keys = {_key(override) for text in overrides for override in _parse(text, mistakes)}
+            mistakes += [f"{key} is set by hydra.sweeper.arms.{name}; {WHOLE}" for key in sorted(keys) if is_hydras(key)]
             arms_keys |= keys
             if search:
                 mistakes += [
@@ -85,6 +87,7 @@ class ArmsSweeper(Sweeper):
                     for key in search.dimensions(name)
                     if key in keys
                 ]
+        mistakes += [f"{key} is set by hydra.sweeper.params; {WHOLE}" for key in self.params if is_hydras(key)]
         mistakes += [
             f"{key} is set by this sweep's arms; leave it out, or write a sweep of your own"
             for key in sorted(arms_keys & set(parsed))
@@ -138,6 +141,11 @@ def _beside(search: searches.Search, parsed: Mapping[str, Override], arms: Itera
             yield f"{key} is searched by this sweep; leave {override.input_line} out, or take {key} out of the search"
         elif override.is_sweep_override() and key != "seed":
             yield f"{key} cannot be swept beside a search; make an arm of each value, got {override.input_line}"
+
+
+def is_hydras(key: str) -> bool:
+    """Whether a setting is Hydra's own, which says where runs go and what is run beside them."""
+    return key.lstrip("+~").split(".")[0].split("/")[0].split("@")[0] == "hydra"
 
 
 def _key(override: Override) -> str:

@@ -50,8 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options, unknown = get_args_parser().parse_known_intermixed_args(given)
     try:
-        if unknown:
-            raise configs.ConfigError([f"{word} is no option; see superpositional train --help" for word in unknown])
+        wrong = [f"{word} is not an option; see superpositional train --help" for word in unknown]
+        # The first unpickles a file, the second replaces the folder in which what is checked here was looked up.
+        for option, cure in (("experimental_rerun", "superpositional rerun"), ("config_path", "--config-dir")):
+            if getattr(options, option) is not None:
+                wrong.append(f"--{option.replace('_', '-')} of Hydra's is not supported; use {cure}")
+        if wrong:
+            raise configs.ConfigError(wrong)
         overrides = _checked(options)
     except configs.ConfigError as error:
         refuse(error)
@@ -111,15 +116,21 @@ def _checked(options: Any) -> list[str]:
     name = options.config_name or "train"
     try:
         overrides = configs.lift(options.overrides, loader)
+        if options.shell_completion:
+            return overrides
+        _check_searchpath(options.config_dir, name, overrides)
         multirun = options.multirun or app.get_mode(config_name=name, overrides=overrides) == RunMode.MULTIRUN
         if options.help:
             # Hydra shows one config.
-            return [text for text in overrides if not configs.parse_override(text).is_sweep_override()]
-        if options.hydra_help or options.cfg or options.info or options.shell_completion:
-            return overrides
+            overrides = [text for text in overrides if not configs.parse_override(text).is_sweep_override()]
         # Of a sweep there is no single config to check; the launcher checks every job's.
+        multirun = multirun and not options.help
         cfg = loader.load_configuration(name, overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)
         check.check_hydra(cfg)
+        if options.resolve:
+            configs.compose_job(cfg)
+        if options.help or options.hydra_help or options.cfg or options.info:
+            return overrides
         if multirun:
             if cfg.resume is not None or any(text.lstrip("+").startswith("resume=") for text in overrides):
                 raise configs.ConfigError(["resume takes up one run; a sweep goes on by being called again"])
@@ -137,6 +148,18 @@ def _checked(options: Any) -> list[str]:
         raise configs.ConfigError([configs.in_short(error)]) from None
     finally:
         GlobalHydra.instance().clear()
+
+
+def _check_searchpath(folder: str | None, name: str, overrides: Sequence[str]) -> None:
+    """See that no config is looked for in a package of Python: Hydra would import it. Hydra reads no other two places."""
+    path = Path(folder or configs.directory("conf"), f"{name.removesuffix('.yaml')}.yaml")
+    stated = OmegaConf.select(OmegaConf.load(path), "hydra.searchpath") if path.is_file() else None
+    given = [str(each) for each in stated or ()]
+    given += [text for text in overrides if configs.parse_override(text).key_or_group.startswith("hydra.searchpath")]
+    if wrong := [text for text in given if "pkg:" in text or "${" in text]:
+        raise configs.ConfigError(
+            [f"hydra.searchpath must hold folders, got {text}; use --config-dir FOLDER" for text in wrong]
+        )
 
 
 def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
