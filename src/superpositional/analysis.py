@@ -126,7 +126,10 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The paired differences arm − baseline of one measure; ``sentence`` says them in full."""
+    """The paired differences arm − baseline of one measure; ``sentence`` says them in full.
+
+    ``rounded`` says that they are the same but for the rounding of the values, which is taken away.
+    """
 
     measure: Measure
     arm: Outcomes
@@ -134,6 +137,7 @@ class Comparison:
     differences: Mapping[int, float]
     estimate: Estimate
     mixed: tuple[str, ...]
+    rounded: bool = False
 
     @property
     def conditional(self) -> bool:
@@ -156,8 +160,13 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether every difference is exactly 0: an interval from 0 to 0 could be taken for a rounded one."""
+        """Whether every difference is 0: an interval from 0 to 0 could be taken for a rounded one."""
         return self.estimate.n > 1 and self.estimate.sd == 0 and self.estimate.mean == 0
+
+    @property
+    def zeros(self) -> str:
+        """``0 in every pair``, and whether that is exact."""
+        return f"0{' up to rounding' if self.rounded else ''} in every pair"
 
     @property
     def change(self) -> Estimate | None:
@@ -174,7 +183,7 @@ class Comparison:
         if estimate.low is None:
             return "No interval, so nothing is shown."
         if estimate.sd == 0:
-            each = "exactly 0" if estimate.mean == 0 else "the same"
+            each = "the same" if estimate.mean else "0 up to rounding" if self.rounded else "exactly 0"
             return f"All {estimate.n} differences are {each} (sd 0), so the interval has no width."
         if estimate.low <= 0 <= estimate.high:
             return "The interval contains 0 and by itself shows neither a difference nor equality."
@@ -195,7 +204,7 @@ class Comparison:
         result = "no pair to compare."
         if estimate.n:
             result = f"over the {self.counted}: " if notes else ""
-            shown = "0 in every pair" if self.same else bounds(estimate, self.measure.unit)
+            shown = self.zeros if self.same else bounds(estimate, self.measure.unit)
             result += f"mean paired difference {shown}"
             if self.change and not self.same:
                 result += f", {bounds(self.change, '%')} of the baseline's mean"
@@ -241,11 +250,13 @@ def compare(sweep: Sweep, arm: str, measure: Measure, baseline: str | None = Non
     sides = outcomes(sweep, arm, measure), outcomes(sweep, baseline, measure)
     values, reference = sides[0].values, sides[1].values
     seeds = [seed for seed in values if seed in reference]
-    both = (np.array([side[seed] for seed in seeds]) for side in (values, reference))
-    # Rounding counts as in a verdict.
-    differences = dict(zip(seeds, inference.differences(*both, measure.scale)[0].tolist(), strict=True))
+    a, b = (np.array([side[seed] for seed in seeds]) for side in (values, reference))
+    # What counts as rounding is what does in a verdict.
+    found = inference.differences(a, b, measure.scale)[0]
+    differences = dict(zip(seeds, found.tolist(), strict=True))
     compared = [run for run in sweep.runs if run.arm in (arm, baseline) and run.seed in differences]
-    return Comparison(measure, *sides, differences, student_interval(differences.values()), mixed_versions(compared))
+    rounded = not np.array_equal(found, a - b)
+    return Comparison(measure, *sides, differences, student_interval(found), mixed_versions(compared), rounded)
 
 
 def mixed_versions(runs: Iterable[Run]) -> tuple[str, ...]:

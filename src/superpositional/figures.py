@@ -76,7 +76,7 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "", ar
             face = "white" if comparison.conditional else look["color"]
             ax.plot(estimate.mean, row, marker=look["marker"], color=look["color"], markerfacecolor=face, markersize=5)
         words = bounds(estimate) if estimate.n else "no finished pair"
-        words = "0 in every pair" if comparison.same else words
+        words = comparison.zeros if comparison.same else words
         _row_words(ax, row, f"{words}, $n$ = {estimate.n}{'†' if comparison.conditional else ''}", above=7)
     _name_rows(ax, [label(comparison.arm.arm) for comparison in table], top=-0.75)
     # Zero and air around the outermost interval, the same on both sides so that the eye compares fairly.
@@ -133,6 +133,7 @@ def claims_forest(ax: Axes, table: Sequence[Verdict], note: str = "") -> Axes:
                 ax, claim.published / claim.margin, row, reach, marker="D", color=PUBLISHED, markerfacecolor="white"
             )
         words = f"{bounds(effect, claim.effect_unit)}, $n$ = {verdict.n}: {verdict.words}" if effect.n else verdict.words
+        words = words.replace(" (few pairs)", "*")
         _row_words(ax, row, words, above=9)
     _name_rows(ax, [label(verdict.claim.id) for verdict in table], top=-0.8)
     ax.set_xlim(-reach, reach)
@@ -140,6 +141,7 @@ def claims_forest(ax: Axes, table: Sequence[Verdict], note: str = "") -> Axes:
     said = "95 % interval" + (
         "; open diamond: as published" if any(verdict.claim.published is not None for verdict in table) else ""
     )
+    said += "; *: few pairs" if any("few pairs" in verdict.words for verdict in table) else ""
     ax.set_title("\n".join(filter(None, [note, said])), loc="right", multialignment="left")
     return ax
 

@@ -92,7 +92,7 @@ def _reached(epochs: Outcomes) -> str:
 def _difference(comparison: Comparison) -> str:
     estimate = comparison.estimate
     n, dagger = estimate.n, "†" if comparison.conditional else ""
-    shown = "0 in every pair" if comparison.same else analysis.bounds(estimate)
+    shown = comparison.zeros if comparison.same else analysis.bounds(estimate)
     return shown if n == comparison.arm.planned else f"{shown}{dagger} ({number(n, 'pair')})"
 
 
