@@ -462,19 +462,19 @@ def test_a_published_run_that_is_damaged_or_listed_twice_is_refused_by_its_line(
 
 
 def test_arms_that_saw_different_batches_are_refused_and_records_without_a_hash_are_not(paired_runs):
-    rewritten(paired_runs, "red", 1, batches="aaaa")
+    rewritten(paired_runs, "red", 1, batches={"0/0": "aaaa", "1/0": "cccc"})
     load_sweep(paired_runs)
-    rewritten(paired_runs, "blue", 1, batches="aaaa")
+    rewritten(paired_runs, "blue", 1, batches={"0/0": "aaaa"})
     load_sweep(paired_runs)
-    rewritten(paired_runs, "blue", 1, batches="bbbb")
-    with pytest.raises(records.Unreadable, match="the arms of seed 1 saw different batches: blue bbbb, red aaaa; "):
+    rewritten(paired_runs, "blue", 1, batches={"0/0": "bbbb"})
+    with pytest.raises(records.Unreadable, match="the arms of seed 1 saw different batches .epoch/batch 0/0.: blue bbbb, red aaaa; "):
         load_sweep(paired_runs)
 
 
 def test_arms_that_ask_for_other_data_or_longer_training_are_read_and_left_to_the_verdicts(paired_runs):
     rewritten(paired_runs, "blue", 1, steps=20, config={"data": {}, "trainer": {"max_epochs": 2}})
-    rewritten(paired_runs, "blue", 0, steps=20, batches="b", config={"data": {"length": 9}, "trainer": {}})
-    rewritten(paired_runs, "red", 0, batches="a")
+    rewritten(paired_runs, "blue", 0, steps=20, batches={"0/0": "b"}, config={"data": {"length": 9}, "trainer": {}})
+    rewritten(paired_runs, "red", 0, batches={"0/0": "a"})
     load_sweep(paired_runs)
     # A run that diverged has ended early.
     rewritten(paired_runs, "blue", 1, steps=3, status="diverged", config={"data": {}, "trainer": {}})

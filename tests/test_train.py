@@ -207,6 +207,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch, over
     resumed = run(config, tmp_path / "stopped", resume=True)
     assert resumed["status"] == "done"
     assert resumed["sessions"] == 2
+    assert resumed["batches"] == whole["batches"]
     assert resumed["started"] == stopped["started"]
     assert resumed["fit_seconds"] > stopped["fit_seconds"]
     a, b = final_weights(tmp_path / "whole"), final_weights(tmp_path / "stopped")

@@ -22,6 +22,7 @@ from omegaconf.resolvers import oc
 
 from superpositional import identity
 from superpositional.places import ALLOW, directory, trusted
+from superpositional.seeds import start
 
 PACKAGES = ("superpositional", "torch", "lightning", "torchmetrics")
 PLUGINS = ("hydra.launcher.", "hydra.sweeper.")
@@ -258,11 +259,15 @@ class Parts:
 
 
 def build(config: Mapping[str, Any]) -> Parts:
-    """Make the objects of a checked, resolved config."""
+    """Make the objects of a checked, resolved config, whatever global generators their constructors draw from."""
+    start(config["seed"], "init")
+    task = make("task", config["task"])(
+        net=make("net", config["net"]), optimizer=make("optimizer", config["optimizer"]), seed=config["seed"]
+    )
+    # Arms whose nets draw other numbers of random values must have the same data.
+    start(config["seed"], "data")
     return Parts(
-        task=make("task", config["task"])(
-            net=make("net", config["net"]), optimizer=make("optimizer", config["optimizer"]), seed=config["seed"]
-        ),
+        task=task,
         data=make("data", config["data"])(seed=config["seed"]),
         callbacks={
             name: make(f"callbacks.{name}", node)() for name, node in config["callbacks"].items() if node is not None

@@ -21,7 +21,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from superpositional import config as configs
-from superpositional import records
+from superpositional import records, seeds
 from superpositional.records import RUNNING
 
 # glibc's names for numbers of mallopt, and bytes for each.
@@ -68,7 +68,7 @@ def train(
         os._exit(1)
 
     with _quiet_lightning(), _memory_kept():
-        trainer, callbacks = _trainer(parts, folder, loggers, interactive=sys.stdout.isatty())
+        trainer, callbacks = _trainer(parts, folder, loggers, record["seed"], interactive=sys.stdout.isatty())
         measured["device"] = _device(trainer.strategy.root_device)
         measured["processes"] = trainer.num_devices
         status, error = "done", None
@@ -79,11 +79,11 @@ def train(
                 # What is there now stays: looking through all of it for garbage, which new objects set off, takes as long
                 # as many steps.
                 gc.freeze()
+                seeds.start(record["seed"], "data")
                 trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
                 measured["fit_seconds"] = more(measured["fit_seconds"], time.perf_counter() - started)
                 started = None
-                # The one use of the test set: the weights at the end of the completed schedule.
-                trainer.test(parts.task, parts.data, verbose=False)
+                _test(trainer, parts, record["seed"])
         except Diverged as divergence:
             status, error = "diverged", str(divergence)
         except SystemExit as end:
@@ -97,7 +97,7 @@ def train(
                 measured["fit_seconds"] = more(measured["fit_seconds"], time.perf_counter() - started)
             measured |= {
                 name: part.notes()
-                for name, part in (("data", parts.data), ("model", parts.task.net))
+                for name, part in (("data", parts.data), ("model", getattr(parts.task, "net", None)))
                 if hasattr(part, "notes")
             }
             _measure(trainer, callbacks, curves, measured)
@@ -137,15 +137,25 @@ def _memory_kept() -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = before
 
 
-def _trainer(parts: configs.Parts, folder: Path, loggers: Sequence[Any], *, interactive: bool) -> tuple[Any, list[Any]]:
+def _test(trainer: Any, parts: configs.Parts, seed: int) -> None:
+    """The one use of the test set: the weights at the end of the completed schedule."""
+    # A data module that splits its rows at random for each stage must find the same ones.
+    seeds.start(seed, "data")
+    trainer.test(parts.task, parts.data, verbose=False)
+
+
+def _trainer(
+    parts: configs.Parts, folder: Path, loggers: Sequence[Any], seed: int, *, interactive: bool
+) -> tuple[Any, list[Any]]:
     """The run's Trainer and what measures."""
     from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, RichProgressBar
 
     from superpositional.callbacks import Curves
     from superpositional.checkpoints import WholeCheckpoints
+    from superpositional.streams import Streams
 
     # Always there: it is what writes the curves and sees that a run diverges.
-    callbacks = [Curves(), *parts.callbacks.values()]
+    callbacks = [Streams(seed), Curves(), *parts.callbacks.values()]
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
             callback.dirpath = str(folder / records.CHECKPOINTS[0].parent)
@@ -178,9 +188,10 @@ def follow(folder: Path, checkpoint: Path | None) -> None:
     configs.quieten_lightning()
     parts = configs.build(config)
     with _quiet_lightning(), _memory_kept(), contextlib.suppress(Diverged):
-        trainer, _ = _trainer(parts, folder, [], interactive=False)
+        trainer, _ = _trainer(parts, folder, [], config["seed"], interactive=False)
+        seeds.start(config["seed"], "data")
         trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
-        trainer.test(parts.task, parts.data, verbose=False)
+        _test(trainer, parts, config["seed"])
     ranks.part()
 
 

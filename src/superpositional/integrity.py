@@ -97,8 +97,10 @@ def _unpaired(record: Mapping[str, Any], baseline: Mapping[str, Any]) -> Iterabl
     # Arms that train on other data or for longer on purpose differ there: the verdicts say that they cannot be compared.
     if _asked(record, "data") != _asked(baseline, "data"):
         return
-    if None not in (batches := [each.get("batches") for each in both]) and batches[0] != batches[1]:
-        yield "saw different batches", *batches
+    batches = [each.get("batches") or {} for each in both]
+    for name in sorted(batches[0].keys() & batches[1].keys()):
+        if batches[0][name] != batches[1][name]:
+            yield f"saw different batches (epoch/batch {name})", batches[0][name], batches[1][name]
     if _asked(record, "trainer") != _asked(baseline, "trainer") or {each["status"] for each in both} != {"done"}:
         return
     if None not in (steps := [each.get("steps") for each in both]) and steps[0] != steps[1]:

@@ -8,7 +8,6 @@ import datetime
 import hashlib
 import os
 import platform
-import re
 import time
 import traceback
 from collections.abc import Mapping

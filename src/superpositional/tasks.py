@@ -20,7 +20,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from superpositional.data import Loader
 from superpositional.schedules import QuantumWeightScheduler
-from superpositional.seeds import drawing_from, stream
+from superpositional.seeds import drawing_from, start, stream
 
 STAGES = ("train", "val", "test")
 
@@ -84,12 +84,7 @@ class SeededTask(LightningModule):
         """
         # Batches and ranks that share a step must not share masks.
         part = (batch_idx % self.trainer.accumulate_grad_batches, self.global_rank)
-        seed = stream(self.seed, "dropout", self.global_step, *(part if any(part) else ()))
-        # Not torch.manual_seed: for each kind of device that this process has not used it keeps the seed and a traceback,
-        # which is a tenth of a small model's step, and never forgets them.
-        torch.default_generator.manual_seed(seed)
-        if self.device.type != "cpu":
-            torch.get_device_module(self.device).manual_seed(seed)
+        start(self.seed, "dropout", self.global_step, *(part if any(part) else ()), device=self.device)
 
     def start_shots(self, stage: str, batch_idx: int) -> None:
         """Give this pass's shots their seed; to be called first in ``training_step`` and wherever else the net is.
