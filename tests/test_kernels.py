@@ -420,9 +420,7 @@ def test_the_sine_of_a_large_weight_keeps_its_digits(theta: float) -> None:
     parameter.grad = torch.ones(1)
     optimizer.step()
     true = abs(math.sin(math.pi * math.fmod(float(at.double()), 2)))
-    assert float(optimizer.statistics[0]["perturbation_norm"]) == pytest.approx(
-        true, abs=2 * EPS[torch.float32]
-    )
+    assert float(optimizer.statistics[0]["perturbation_norm"]) == pytest.approx(true, abs=2 * EPS[torch.float32])
 
 
 def test_a_step_marks_what_it_changed_for_autograd() -> None:
@@ -501,3 +499,121 @@ def test_what_kernels_cannot_take_they_are_not_given(tensor: Tensor) -> None:
     assert build.serves(torch.ones(2))
     assert not build.serves(tensor)
     assert not build.serves(torch.ones(2, dtype=torch.float64), torch.ones(2))
+
+
+# Odd tensors: pointers are passed for none of them -----------------------------------------------------------------
+
+ODD = """
+import itertools, sys, torch
+from superpositional import SuperpositionalAdamW
+
+def alter(weights, state, what):
+    first = state[weights[0]]
+    if what == "grown":  # a resized embedding
+        weights[0].data = torch.randn(60000, 5)
+    elif what == "grown with its gradient":
+        weights[0].data, weights[0].grad = torch.randn(60000, 5), torch.randn(60000, 5)
+    elif what == "stale gradient":
+        weights[0].data = torch.randn(60000, 5)
+        first.update(exp_avg=torch.zeros(60000, 5), exp_avg_sq=torch.zeros(60000, 5))
+    elif what == "smaller":
+        first.update(exp_avg=torch.zeros(2, 5), exp_avg_sq=torch.zeros(2, 5))
+    elif what == "steps":
+        first["step"] = torch.ones(2)
+    elif what == "no step":
+        first["step"] = torch.ones(0)
+    else:
+        name, made = what.split(": ")
+        first[name] = {
+            "one": torch.zeros(1),
+            "flat": torch.zeros(30),
+            "wide": torch.zeros(6, 5, dtype=torch.float64),
+            "half": torch.zeros(6, 5, dtype=torch.float16),
+            "expanded": torch.zeros(1, 5).expand(6, 5),
+            "meta": torch.zeros(6, 5, device="meta"),
+        }[made]
+
+whole = ["grown", "grown with its gradient", "stale gradient", "smaller", "steps", "no step"]
+moments = itertools.product(["exp_avg", "exp_avg_sq"], ["one", "flat", "wide", "half", "expanded", "meta"])
+for what in [*whole, *(f"{name}: {made}" for name, made in moments)]:
+    raised = {}
+    for kind in (torch.optim.AdamW, SuperpositionalAdamW):
+        for fused, weight in itertools.product([False, True], [0.5, 0.0]):
+            ours = kind is SuperpositionalAdamW
+            if fused and not ours:
+                continue  # writes where it should not
+            weights = [torch.nn.Parameter(torch.randn(6, 5)), torch.nn.Parameter(torch.randn(3))]
+            settings = {"scope": sys.argv[1], "stats_every": 1, "quantum_weight": weight} if ours else {}
+            optimizer = kind(weights, fused=fused, **settings)
+            for changed in (False, True):
+                for each in weights:
+                    each.grad = torch.randn_like(each)
+                if changed:
+                    alter(weights, optimizer.state, what)
+                try:
+                    optimizer.step()
+                except RuntimeError as error:
+                    raised[kind, fused, weight] = str(error)
+    # Fused, torch's own step writes out of bounds or ignores it, and ours must merely not do the former.
+    raises = {(kind, weight) for kind, fused, weight in raised if not fused}
+    assert len(raises) in (0, 4), (what, raised)
+    assert raises or what in ("exp_avg_sq: wide", "exp_avg_sq: half"), what
+print("no crash")
+"""
+
+
+@pytest.mark.parametrize("scope", ["model", "tensor", "all"])
+def test_state_and_gradients_of_other_sizes_raise_as_in_adamw_and_no_memory_is_written(scope: str) -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", ODD, scope], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "no crash\n"), done.stderr
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("scope", ["model", "tensor", "all"])
+def test_state_of_another_memory_format_gives_the_steps_and_statistics_of_the_weights_own(scope: str, fused: bool) -> None:
+    told, weights = [], []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        weight = torch.nn.Parameter(random(2, 3, 4, 4, dtype=torch.float32).contiguous(memory_format=layout))
+        weight.grad = random(2, 3, 4, 4, seed=1, dtype=torch.float32).contiguous(memory_format=layout)
+        before = SuperpositionalAdamW([weight], scope=scope, stats_every=1, fused=fused)
+        before.step()
+        loaded = torch.nn.Parameter(weight.detach().contiguous())
+        after = SuperpositionalAdamW([loaded], scope=scope, stats_every=1, fused=fused)
+        after.load_state_dict(before.state_dict())
+        loaded.grad = random(2, 3, 4, 4, seed=2, dtype=torch.float32)
+        after.step()
+        weights.append(loaded.detach())
+        told.append({name: float(value) for name, value in after.statistics[0].items()})
+    # The first step was torch's or a kernel's: a rounding of a weight and of each moment.
+    torch.testing.assert_close(*weights, rtol=0, atol=4 * EPS[torch.float32])
+    assert told[0] == pytest.approx(told[1], rel=1e-4)
+
+
+def test_negated_views_count_as_what_they_show() -> None:
+    weights = [torch.nn.Parameter(random(3, 4)) for _ in range(2)]
+    for weight, negated in zip(weights, (False, True), strict=True):
+        gradient = random(3, 4, seed=1)
+        weight.grad = torch._neg_view(-gradient) if negated else gradient
+        SuperpositionalAdamW([weight], scope="all").step()
+    # By a kernel, and by torch's code, whose roundings are its own.
+    torch.testing.assert_close(*weights, rtol=0, atol=4 * EPS[torch.float64])
+
+
+def test_shapes_that_do_not_fit_are_left_to_torchs_code() -> None:
+    # One series of coefficients broadcasts, as in torch's code; two for three rows are an error there.
+    one, x = random(1, 2, 3), random(3, 7)
+    # Values of up to 5: 16 roundings of them.
+    expected = series(one.expand(3, 2, 3).contiguous(), x, 0)
+    torch.testing.assert_close(series(one, x, 0), expected, rtol=0, atol=5 * 16 * EPS[torch.float64])
+    with pytest.raises(RuntimeError):
+        series(random(2, 2, 3), x, 0)
+    q, k = random(1, 2, 5, 4), random(1, 2, 3, 4)
+    with pytest.raises(RuntimeError):
+        quantum_attention(q, k, random(1, 2, 2, 4), random(2, 2, 3), 0, scale_in=1.0)
+    with pytest.raises(RuntimeError):
+        quantum_attention(q, k[:, :1, :, :2], k, random(2, 2, 3), 0, scale_in=1.0)
+    kept = torch.ones(1, 2, 5, 2, dtype=torch.bool)
+    with pytest.raises(RuntimeError):
+        quantum_attention(q, k, k, random(2, 2, 3), 0, scale_in=1.0, kept_BHNM=kept)
+    with pytest.raises((RuntimeError, ValueError, IndexError)):
+        compiled.coefficients(Ansatz(), "amplitude", random(1, 1, 1, 1))

@@ -61,7 +61,9 @@ def serves(q_BHNE: Tensor, k_BHME: Tensor, v_BHME: Tensor, mask: Tensor | None, 
     ``attention_reference`` takes all."""
     masks = () if mask is None else (mask,)
     return (
-        not any(each.requires_grad for each in masks)
+        q_BHNE.dim() == 4
+        and k_BHME.shape == v_BHME.shape == (*q_BHNE.shape[:2], *k_BHME.shape[2:3], q_BHNE.shape[3])
+        and not any(each.requires_grad for each in masks)
         and not torch.is_autocast_enabled("cpu")
         and min(q_BHNE.numel(), k_BHME.numel()) > 0
         and frequencies <= build.MOST
@@ -81,7 +83,7 @@ def quantum_attention(
     kept_BHNM: Tensor | None = None,
     keep_scale: float = 1.0,
 ) -> Tensor:
-    """``(B, H, N, E)``, of what it ``serves``; derivatives of any order, in reverse mode.
+    """``(B, H, N, E)``, by kernels of what they take; derivatives of any order, in reverse mode.
 
     Args:
         q_BHNE: queries; keys and values ``(B, H, M, E)``.
@@ -91,6 +93,12 @@ def quantum_attention(
         mask: added after Phi, broadcasts against ``(B, H, N, M)``. A row of nothing but -inf gives 0.
         kept_BHNM: bool, which weights dropout keeps; those are times ``keep_scale``.
     """
+    count, shape = coefficients_A2J.shape[-1], (*q_BHNE.shape[:3], k_BHME.shape[2])
+    fits = coefficients_A2J.shape in ((1, 2, count), (q_BHNE.shape[1], 2, count))
+    fits = fits and (kept_BHNM is None or (kept_BHNM.shape == shape and kept_BHNM.dtype is torch.bool and kept_BHNM.is_cpu))
+    if not (fits and serves(q_BHNE, k_BHME, v_BHME, mask, count) and build.serves(coefficients_A2J, q_BHNE)):
+        settings = {"scale_in": scale_in, "mask": mask, "kept_BHNM": kept_BHNM, "keep_scale": keep_scale}
+        return attention_reference(q_BHNE, k_BHME, v_BHME, coefficients_A2J, first, **settings)
     return _Attention.apply(q_BHNE, k_BHME, v_BHME, coefficients_A2J, first, scale_in, mask, kept_BHNM, keep_scale)
 
 
@@ -131,7 +139,7 @@ class _Attention(torch.autograd.Function):
         batch, heads, n, e = q_BHNE.shape
         m, count = k_BHME.shape[2], coefficients_A2J.shape[-1]
         q_TNE, k_TME, v_TME = (each.reshape(batch * heads, -1, e) for each in (q_BHNE, k_BHME, v_BHME))
-        above_TNE = grad_BHNE.reshape(batch * heads, n, e).contiguous()
+        above_TNE = grad_BHNE.resolve_neg().reshape(batch * heads, n, e).contiguous()
         settings = _Settings(coefficients_A2J, mask, kept_BHNM, (batch, heads, n, m))
         tile = _tile(q_BHNE, m, coefficients_A2J, first, scale_in, keep_scale)
         grads = [torch.empty_like(each, memory_format=torch.contiguous_format) for each in (q_TNE, k_TME, v_TME)]

@@ -72,8 +72,8 @@ class FewScalars:
             return None
         sampled = steps % group["stats_every"] == 0
         read = group["params"] if sampled else [parameter for parameter, _ in touched]
-        given = [each for parameter in read if parameter.grad is not None for each in (parameter, parameter.grad)]
-        return cls(optimizer, group, touched, circuit, sampled) if _served(given) else None
+        served = _served(optimizer, [parameter for parameter in read if parameter.grad is not None])
+        return cls(optimizer, group, touched, circuit, sampled) if served else None
 
     def enter_moments(self) -> None:
         """Nothing: it goes into the update."""
@@ -142,10 +142,7 @@ class OnePass:
         if not _plain(optimizer, group) or not group["decoupled_weight_decay"]:
             return False
         given = [parameter for parameter in group["params"] if parameter.grad is not None]
-        states = [state for parameter in given if (state := optimizer.state.get(parameter))]
-        kept = [value for state in states for key, value in state.items() if key != "step"]
-        countable = _countable([state["step"] for state in states])
-        return bool(given) and countable and _served([*given, *(parameter.grad for parameter in given), *kept])
+        return bool(given) and _served(optimizer, given)
 
     def step(self, optimizer: AdamW) -> dict[str, int | Tensor]:
         """Take it; returns its statistics."""
@@ -183,14 +180,9 @@ def adamw_of_torch(optimizer: AdamW, group: dict[str, Any]) -> bool:
         return False
     given = [parameter for parameter in group["params"] if parameter.grad is not None]
     states = [optimizer.state.get(parameter) for parameter in given]
-    if not given or not all(states) or not build.serves(given[0]):
-        return False
-    dtype = given[0].dtype
-    if not all(type(each) in build.PLAIN and each.is_cpu and each.dtype is dtype for each in given):
+    if not given or not all(states) or not _served(optimizer, given):
         return False
     steps = [state["step"] for state in states]
-    if not _countable(steps):
-        return False
     largest = [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else []
     beta1, beta2 = group["betas"]
     _count_up(steps)
@@ -216,8 +208,46 @@ def _plain(optimizer: AdamW, group: dict[str, Any]) -> bool:
     return not (scaled or tensors or group["capturable"] or group["differentiable"])
 
 
-def _served(tensors: Sequence[Tensor]) -> bool:
-    return build.serves(*tensors) and all(tensor.is_contiguous() for tensor in tensors)
+def _served(optimizer: AdamW, parameters: Sequence[Tensor]) -> bool:
+    """Whether pointers to these parameters, their gradients and their state lead where the kernels expect.
+
+    Torch's own code takes all that is odd: it raises, or computes.
+    """
+    tensors, counts = [], []
+    for parameter in parameters:
+        own = _own(optimizer, parameter)
+        if any(not isinstance(each, Tensor) or each.shape != parameter.shape for each in own.values()):
+            return False
+        tensors += (parameter, *own.values())
+        counts += [state["step"]] if (state := optimizer.state.get(parameter)) else []
+    return _countable(counts) and build.serves(*tensors) and all(tensor.is_contiguous() for tensor in tensors)
+
+
+def check_fused(optimizer: AdamW, group: dict[str, Any]) -> None:
+    """Check a group for torch's fused step, which on the CPU writes wherever the sizes of a parameter lead it.
+
+    Raises:
+        RuntimeError: naming each gradient and moment whose shape is not its parameter's, or whose memory is not dense.
+    """
+    mistakes = []
+    for parameter in group["params"] if group["fused"] else ():
+        for name, each in _own(optimizer, parameter).items() if parameter.grad is not None and parameter.is_cpu else ():
+            dense = isinstance(each, Tensor) and (each.is_contiguous() or torch.empty_like(each).stride() == each.stride())
+            if not dense or each.shape != parameter.shape:
+                mistakes.append(
+                    f"{name} must be dense and of its parameter's shape {tuple(parameter.shape)} for fused=True, got "
+                    f"{tuple(each.shape) if isinstance(each, Tensor) else each!r}; clear old gradients, and load the "
+                    "checkpoint of this model"
+                )
+    if mistakes:
+        raise RuntimeError("\n".join(mistakes))
+
+
+def _own(optimizer: AdamW, parameter: Tensor) -> dict[str, Any]:
+    """A parameter's gradient and what it has of AdamW's moments."""
+    state = optimizer.state.get(parameter, {})
+    moments = {name: state[name] for name in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if name in state}
+    return {"grad": parameter.grad, **moments}
 
 
 def _group(group: dict[str, Any], threads: int) -> build.Group:
@@ -244,8 +274,10 @@ def _parameters(optimizer: AdamW, group: dict[str, Any], parameters: Sequence[Te
     return (build.Parameter * len(found))(*found)
 
 
-def _countable(counts: Sequence[Tensor]) -> bool:
-    return all(count.is_cpu and count.dtype in build.NAMES and count.dtype is counts[0].dtype for count in counts)
+def _countable(counts: Sequence[Any]) -> bool:
+    return all(type(count) is Tensor and count.is_cpu and count.numel() == 1 for count in counts) and all(
+        count.dtype in build.NAMES and count.dtype is counts[0].dtype for count in counts
+    )
 
 
 def _count_up(counts: Sequence[Tensor]) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.optimizer import ParamsT
 
-from superpositional.fused import FewScalars, OnePass, adamw_of_torch
+from superpositional.fused import FewScalars, OnePass, adamw_of_torch, check_fused
 from superpositional.modulations import DRAWN, Drawn
 from superpositional.perturbation import CircuitPerturbation, draws_by_step, perturbation_from
 from superpositional.scope import SCOPES, leading, scalars, scoped
@@ -178,6 +178,11 @@ class SuperpositionalAdamW(AdamW):
             _check(group)
         _check_size(state["param_groups"])
         super().__setstate__(state)
+        for parameter, own in self.state.items():
+            for name, each in own.items() if isinstance(parameter, Tensor) else ():
+                # Of weights in another memory format: torch's fused step pairs numbers by their place in memory.
+                if isinstance(each, Tensor) and each.shape == parameter.shape and each.stride() != parameter.stride():
+                    own[name] = torch.empty_like(parameter, dtype=each.dtype, requires_grad=False).copy_(each)
         self.statistics = [{"step": max(self._counts(group), default=0)} for group in self.param_groups]
 
     def _counts(self, group: dict[str, Any]) -> Iterator[int]:
@@ -212,6 +217,8 @@ class SuperpositionalAdamW(AdamW):
 
     def _step_of(self, groups: list[dict[str, Any]], terms: dict[int, Term | FewScalars]) -> None:
         """torch's own step of these groups, between the terms' parts before and after it."""
+        for group in groups:
+            check_fused(self, group)
         steps = self._hide_step_counts(groups)
         for term in terms.values():
             term.enter_moments()
@@ -268,10 +275,10 @@ class SuperpositionalAdamW(AdamW):
         """
         if torch.compiler.is_compiling():
             return counted
-        step = self.state[parameter].get("step") if parameter in self.state else 0
+        step = self.state.get(parameter, {}).get("step", 0)
         if isinstance(step, Tensor) and not step.is_cpu and not draws_by_step(group["perturbation"]):
             return counted
-        return int(step or 0)
+        return int(step.item() if isinstance(step, Tensor) else step)
 
     def _hide_step_counts(self, groups: list[dict[str, Any]]) -> list[tuple[Tensor, Tensor]]:
         """Make torch's step skip the bias correction of the groups that want none.

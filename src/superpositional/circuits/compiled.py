@@ -44,7 +44,7 @@ def fits(ansatz: Ansatz, qubits: int = QUBITS) -> bool:
 
 def coefficients(ansatz: Ansatz, readout: str, angles_ALRQ: Tensor) -> Tensor:
     """Fourier coefficients ``(A, 2, J)`` of Phi = sum_k psi_k at these angles, differentiable any number of times."""
-    if fits(ansatz) and build.serves(angles_ALRQ):
+    if fits(ansatz) and angles_ALRQ.shape[1:] == ansatz.angles_shape and build.serves(angles_ALRQ):
         return _Coefficients.apply(angles_ALRQ, ansatz, readout)
     return coefficients_reference(ansatz, readout, angles_ALRQ)
 
@@ -78,7 +78,7 @@ class _Coefficients(torch.autograd.Function):
             found = coefficients_reference(ansatz, readout, angles_ALRQ)
             return *torch.autograd.grad(found, angles_ALRQ, grad_A2J, create_graph=True), None, None
         made, weight_S, basis_KC = _fixed(ansatz, readout)
-        wide_ALRQ, above_AC = angles_ALRQ.double().contiguous(), grad_A2J.double().contiguous()
+        wide_ALRQ, above_AC = angles_ALRQ.double().contiguous(), grad_A2J.double().resolve_neg().contiguous()
         grad_ALRQ = torch.zeros_like(wide_ALRQ)
         given = wide_ALRQ.data_ptr(), len(angles_ALRQ), weight_S.data_ptr(), is_amplitude(readout), basis_KC.data_ptr()
         nodes = build.kernel("nodes", torch.float64)

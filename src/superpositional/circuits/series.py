@@ -168,7 +168,11 @@ class _Projection(torch.autograd.Function):
 
 
 def _kernels_serve(coefficients_H2J: Tensor, *others_HT: Tensor) -> bool:
-    fits = coefficients_H2J.shape[-1] <= build.MOST and others_HT[0].numel() > 0
+    first = others_HT[0]
+    fits = (
+        coefficients_H2J.shape == (len(first), 2, coefficients_H2J.shape[-1]) and coefficients_H2J.shape[-1] <= build.MOST
+    )
+    fits = fits and first.dim() == 2 and first.numel() > 0 and all(each.shape == first.shape for each in others_HT)
     return fits and build.serves(coefficients_H2J, *others_HT)
 
 

@@ -96,12 +96,13 @@ RETURNED = {"displacement": DOUBLE, "term_before": INDEX, "term_after": INDEX}
 
 
 def serves(*tensors: Tensor) -> bool:
-    """Whether kernels can take these: real tensors on the CPU, of one dtype out of ``NAMES``, in plain eager execution."""
+    """Whether kernels can take these: real tensors on the CPU, of one dtype out of ``NAMES``, whose memory holds their
+    values (torch negates some on reading), in plain eager execution."""
     dtype = tensors[0].dtype
     if dtype not in NAMES or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
     for each in tensors:  # plainly, because an optimizer asks at every step
-        if type(each) not in PLAIN or not each.is_cpu or each.dtype is not dtype:
+        if type(each) not in PLAIN or not each.is_cpu or each.dtype is not dtype or each.is_neg() or each._is_zerotensor():
             return False
     return library() is not None
 
