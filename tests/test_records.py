@@ -467,7 +467,9 @@ def test_arms_that_saw_different_batches_are_refused_and_records_without_a_hash_
     rewritten(paired_runs, "blue", 1, batches={"0/0": "aaaa"})
     load_sweep(paired_runs)
     rewritten(paired_runs, "blue", 1, batches={"0/0": "bbbb"})
-    with pytest.raises(records.Unreadable, match="the arms of seed 1 saw different batches .epoch/batch 0/0.: blue bbbb, red aaaa; "):
+    with pytest.raises(
+        records.Unreadable, match=r"the arms of seed 1 saw different batches .epoch/batch 0/0.: blue bbbb, red aaaa; "
+    ):
         load_sweep(paired_runs)
 
 
@@ -487,3 +489,19 @@ def test_the_fingerprint_is_of_every_record_and_the_same_once_published(paired_r
     assert fingerprint(load_sweep(tmp_path / "published" / "colours")) == fingerprint(whole)
     rewritten(paired_runs, "blue", 1, summary={"test/accuracy": 0.5000001})
     assert fingerprint(load_sweep(paired_runs)) != fingerprint(whole)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "edited"])
+def test_curves_that_are_not_those_of_the_record_are_refused(paired_runs, damage):
+    path = paired_runs / "blue" / "seed-1" / "curves.csv"
+    rewritten(paired_runs, "blue", 1, curves=records.vouch(path))
+    load_sweep(paired_runs)
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "cut": content[:-20], "edited": content.replace(b"0", b"1", 1)}[damage])
+    with pytest.raises(
+        records.Unreadable, match=r"seed-1/curves\.csv is not what its record was written with: \d+ bytes for"
+    ):
+        load_sweep(paired_runs)

@@ -355,3 +355,77 @@ def test_the_config_key_schedule_reaches_the_optimizer(tmp_path) -> None:
     (state,) = torch.load(tmp_path / CHECKPOINTS[0], weights_only=True)["optimizer_states"]
     assert state["param_groups"][0]["quantum_weight"] == 0
     assert state["state"][0]["step"] == 6
+
+
+def stopped_at(folder: Path, monkeypatch, callback: Callback, **changes: Any) -> dict[str, Any]:
+    """A run of four epochs that this callback ends; its config."""
+    config = composed("++trainer.max_epochs=4") | changes
+    build = configs.build
+    monkeypatch.setattr(configs, "build", lambda config: with_callback(build(config), callback))
+    assert run(config, folder)["status"] == "interrupted"
+    monkeypatch.setattr(configs, "build", build)
+    return config
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 5_000, 50_000, -1000, -1])
+def test_a_torn_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, monkeypatch, capsys, kept) -> None:
+    """Torn anywhere: early, torch raises another error than late."""
+    config = stopped_at(tmp_path, monkeypatch, Stop())
+    last, previous = (tmp_path / name for name in CHECKPOINTS)
+    last.write_bytes(last.read_bytes()[:kept])
+    record = run(config, tmp_path, resume=True)
+    assert (record["status"], record["sessions"]) == ("done", 2)
+    assert (
+        f"{last} cannot be read and is now last.ckpt.broken; the run goes on from {previous.name}"
+        in capsys.readouterr().out
+    )
+    whole = run(config, tmp_path / "whole")
+    assert curves(tmp_path) == curves(tmp_path / "whole")
+    assert record["summary"]["test/loss"] == whole["summary"]["test/loss"]
+
+
+class StopInTest(Callback):
+    def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_resumed_run_with_nothing_left_to_train_has_all_that_an_undisturbed_one_has(tmp_path, monkeypatch) -> None:
+    config = stopped_at(tmp_path / "run", monkeypatch, StopInTest())
+    resumed, whole = run(config, tmp_path / "run", resume=True), run(config, tmp_path / "whole")
+    assert resumed["status"] == "done"
+    assert resumed["skipped_steps"] == whole["skipped_steps"] == 0
+    assert set(resumed) == set(whole)
+    assert curves(tmp_path / "run") == curves(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "edited"])
+def test_curves_that_are_not_those_of_the_record_are_told_before_a_run_is_resumed(
+    door, workplace, monkeypatch, damage
+) -> None:
+    folder = workplace / "run"
+    stopped_at(folder, monkeypatch, Stop())
+    path = folder / "curves.csv"
+    text = path.read_text()
+    path.unlink() if damage == "missing" else path.write_text("" if damage == "empty" else text.replace("1", "2", 1))
+    code, _, err = door("train", f"resume={folder}")
+    assert code == 2
+    assert "curves.csv is not what its record was written with" in err
+    path.write_text(text)
+    assert door("train", f"resume={folder}")[0] == 0
+
+
+@pytest.mark.parametrize("kept", [None, 0, 3])
+def test_a_killed_run_whose_curves_are_lost_starts_anew_and_says_so(tmp_path, capsys, kept) -> None:
+    config = composed("++trainer.max_epochs=4")
+    worker = multiprocessing.get_context("spawn").Process(target=run_and_die, args=(config, tmp_path / "killed"))
+    worker.start()
+    worker.join()
+    path = tmp_path / "killed" / "curves.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.unlink() if kept is None else path.write_text("".join(lines[:kept]))
+    assert run(config, tmp_path / "killed", resume=True)["status"] == "done"
+    assert "so the run starts from nothing; " in capsys.readouterr().out
+    (aside,) = (tmp_path / "killed").glob("without-curves-*")
+    assert (aside / "last.ckpt").is_file()
+    run(config, tmp_path / "whole")
+    assert curves(tmp_path / "killed") == curves(tmp_path / "whole")

@@ -95,7 +95,8 @@ class Curves(Callback):
     def _count(self, *_: Any) -> None:
         self.taken += 1
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Also where a resumed run had nothing left to train.
         self.skipped = trainer.global_step - self.taken
 
     def notes(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ system: a process killed meanwhile leaves a torn one. Ours is written beside its
 stays until then. Read by run.
 """
 
+import errno
 import os
 import pickle
 from pathlib import Path
@@ -87,9 +88,9 @@ def newest(folder: Path) -> tuple[tuple[Path, int] | None, list[Path]]:
         try:
             # Mapped, not read: a large model's is as large as the memory may be.
             return (path, torch.load(path, weights_only=True, map_location="cpu", mmap=True)["global_step"]), broken
-        # What torch says of a file that is empty, torn, or something else.
-        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-            if "memory" in str(error):
+        # What torch says of a file that is empty, torn (early: an invalid place in it), or something else.
+        except (RuntimeError, EOFError, LookupError, TypeError, ValueError, OSError, pickle.UnpicklingError) as error:
+            if "memory" in str(error) or (isinstance(error, OSError) and error.errno != errno.EINVAL):
                 raise
             path.rename(path.with_name(f"{path.name}.broken"))
             broken.append(path)

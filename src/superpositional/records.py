@@ -21,6 +21,7 @@ on any laptop.
 """
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -134,6 +135,26 @@ def truncate_curves(path: Path, step: int) -> None:
     # A crash may have torn the last line.
     kept = [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) <= step]
     replace_file(path, "".join([header, *kept]))
+
+
+def last_step(path: Path) -> int:
+    """Return the last step of which a ``curves.csv`` has a whole row; 0 where it has none."""
+    lines = path.read_text().splitlines(keepends=True)[1:] if path.is_file() else []
+    return max((int(line.split(",", 1)[0]) for line in lines if line.endswith("\n")), default=0)
+
+
+def vouch(path: Path) -> dict[str, Any]:
+    """Return the length and hash of a run's curves, as its record keeps them."""
+    content = path.read_bytes() if path.is_file() else b""
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def unlike_its_record(path: Path, record: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with curves that are not those a record was written with; None for older records."""
+    kept, found = record.get("curves"), vouch(path)
+    if kept is None or kept == found:
+        return None
+    return f"{path} is not what its record was written with: {found['bytes']} bytes for {kept['bytes']}, or other ones"
 
 
 def replace_file(path: Path, text: str) -> None:
@@ -310,7 +331,10 @@ def _refuse(mistakes: Iterable[str]) -> None:
 
 
 def _run_in(folder: Path) -> Run:
-    return _run(read_json(folder / "record.json"), read_curves(folder / "curves.csv"))
+    record, path = read_json(folder / "record.json"), folder / "curves.csv"
+    if wrong := unlike_its_record(path, record):
+        raise Unreadable(f"{wrong}; restore it, or move {folder} away and run it again")
+    return _run(record, read_curves(path))
 
 
 def _run(record: dict[str, Any], curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> Run:

@@ -57,6 +57,14 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: identity.Code, r
     for path in broken:
         since = "starts from nothing" if found is None else f"goes on from {found[0].name}"
         say(f"{path} cannot be read and is now {path.name}.broken; the run {since}")
+    if found is not None and (last := records.last_step(folder / "curves.csv")) < found[1]:
+        aside = folder / f"without-curves-{time.time_ns()}"
+        found[0].parent.rename(aside)
+        say(
+            f"curves.csv ends at step {last} and {found[0].name} is of step {found[1]}, so the run starts from nothing; "
+            f"the checkpoints are in {aside.name}"
+        )
+        found = None
     resume = found is not None
     torch.set_num_threads(config["threads"])
     # Compiled here if they have not been on this machine, so that no training waits for it.
@@ -103,6 +111,7 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: identity.Code, r
         }
         if torch.cuda.is_available():
             record["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
+        record["curves"] = records.vouch(folder / "curves.csv")
         # Before anything else that could fail: the files on disk are the source of truth.
         records.write_record(folder, record)
         (folder / RUNNING).unlink()

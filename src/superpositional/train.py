@@ -179,6 +179,8 @@ def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
             mistakes.append(f"resume={folder}: nothing tells by which code that run was made; start it anew")
         elif record.get("status") == "done":
             mistakes.append(f"resume={folder}: that run is done; start another to train longer")
+        elif wrong := records.unlike_its_record(folder / "curves.csv", record):
+            mistakes.append(f"resume={folder}: {wrong}; restore it, or start the run anew")
         elif record["identity"] != identity.identity(config, configs.code(config).version):
             mistakes.append(f"resume={folder}: the code or its config.yaml has changed since; start the run anew")
     if mistakes:
