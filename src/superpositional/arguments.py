@@ -93,14 +93,13 @@ def parser() -> argparse.ArgumentParser:
     )
     calibrate = commands.add_parser(
         "calibrate",
-        help="how often verdicts are false where there is nothing to find",
-        description="Cut the seeds of a sweep whose arms differ by nothing (sweeps/calibration.yaml: Adam and the placebo) "
-        "into disjoint groups, judge its claims in each, and give the share of superior and inferior with its interval: "
-        "the rate of false verdicts, as far as the arms really differ by nothing.",
+        help="how often 'equivalent' is false where the effect is as large as the margin",
+        description="Move the differences of a sweep whose arms differ by nothing (sweeps/calibration.yaml: Adam and the "
+        "placebo) to the margin, draw them again, and count how often the rule says equivalent; beside them normal, "
+        "heavy-tailed and skewed ones.",
         epilog="example: superpositional sweep calibration; superpositional calibrate calibration",
     )
     calibrate.add_argument("sweep", help="a sweep's name under outputs/, or its folder")
-    calibrate.add_argument("--size", type=int, default=6, metavar="N", help="pairs in a group (default: %(default)s)")
     calibrate.add_argument("--claims", metavar="NAME", help="judge these instead of the sweep's own")
     calibrate.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: the sweep's report/)")
     plan = commands.add_parser(

@@ -173,7 +173,7 @@ def _calibrate(options: argparse.Namespace) -> None:
     from superpositional.calibration import write_calibration
 
     try:
-        text = write_calibration(_folder(options.sweep), options.out, size=options.size, declared=options.claims)
+        text = write_calibration(_folder(options.sweep), options.out, declared=options.claims)
     except (FileNotFoundError, ValueError) as error:
         sys.stderr.write(f"superpositional: {error}\n")
         sys.exit(2)

@@ -4,10 +4,10 @@ Runs of one seed share all randomness but the arm, so the data are d_s = arm_s �
 here rests on their mean, their sd s and t = mean(d) / (s / √n) with n − 1 degrees of freedom (Student 1908):
 
     is there a difference?         `student_interval`, `paired_t`; `sign_flip` where no shape is to be assumed
-    is it too small to matter?     `equivalence`; neither p being small is the third answer, that nothing is shown
-    by what factor?                `ratio`, `ratio_equivalence`
+    is it too small to matter?     a 90 % interval within the margin; `false_equivalence` tells how often that errs
+    by what factor?                `ratio`
     over a family of questions?    `holm`
-    what could n pairs show?       `power_t`, `detectable`, `pairs_to_detect`, and the same for `equivalence`
+    what could n pairs show?       `power_t`, `detectable`, `pairs_to_detect`, and the same for equivalence
     what of runs that miss?        `clopper_pearson` for their share, `censored` for their times
 
 Pure functions over numbers. A level is that of an interval (0.95), an alpha that of a test (0.05). `analysis` takes its
@@ -152,20 +152,8 @@ def differences(a: np.ndarray, b: np.ndarray, scale: float = 1.0) -> tuple[np.nd
     return found, resolution
 
 
-def equivalence(differences: Iterable[float], margin: float) -> float:
-    """The p of two one-sided paired t tests that the mean lies within ±margin (Schuirmann 1987; Lakens 2017).
-
-    p < 0.05 iff the 90 % Student interval lies strictly within ±margin. Equal differences (sd 0) give 0 or 1: that they
-    all lie within it, or do not, is then all that is known.
-    """
-    array = _finite(differences, least=2)
-    _check(margin=margin)
-    scale = np.abs(array).max()
-    return max(_p_above_zero(array + margin, scale), _p_above_zero(margin - array, scale))
-
-
 def false_equivalence(differences: Iterable[float], margin: float, n: int, draws: int = 20_000) -> float:
-    """Return how often `equivalence` of n pairs is found at 5 % where the true mean is the margin: nominally 5 %.
+    """Return how often equivalence of n pairs is found at 5 % where the true mean is the margin: nominally 5 %.
 
     The differences, less their mean, are drawn with replacement and moved to ±margin; the worse of both sides, by Monte
     Carlo with a fixed seed (standard error 0.3 points or less).
@@ -228,18 +216,6 @@ def ratio(arm: Iterable[float], baseline: Iterable[float], level: float = LEVEL)
     return Ratio(value, float(value + (-v_eb - root) / leading), float(value + (-v_eb + root) / leading))
 
 
-def ratio_equivalence(arm: Iterable[float], baseline: Iterable[float], margin: float) -> float:
-    """The p of two one-sided t tests that mean(arm) / mean(baseline) lies within 1 ± margin (after Schuirmann 1987).
-
-    They are of arm − (1 + margin) · baseline < 0 and arm − (1 − margin) · baseline > 0, so p < 0.05 iff the 90 % Fieller
-    interval lies strictly within. For measures above 0, such as times: with a negative baseline p is never small.
-    """
-    arm, baseline = _pairs(arm, baseline, least=2)
-    _check(margin=margin)
-    scale = max(np.abs(arm).max(), np.abs(baseline).max())
-    return max(_p_above_zero((1 + margin) * baseline - arm, scale), _p_above_zero(arm - (1 - margin) * baseline, scale))
-
-
 def power_t(effect: float, sd: float, n: int, alpha: float = 0.05) -> float:
     """The probability that the two-sided paired t test of n normal differences of mean ``effect`` rejects at alpha.
 
@@ -281,7 +257,7 @@ def pairs_to_detect(effect: float, sd: float, alpha: float = 0.05, power: float 
 
 
 def power_equivalence(margin: float, sd: float, n: int, effect: float = 0.0, alpha: float = 0.05) -> float:
-    """The exact probability that `equivalence` of n normal differences of mean ``effect`` gives p < alpha.
+    """The exact probability that the two one-sided t tests of n normal differences of mean ``effect`` give p < alpha.
 
     Given the sample sd s the mean must lie within ±(margin − t_{1−α, n−1} · s / √n); that normal probability is integrated
     over the distribution of s, (n − 1) s² / sd² ~ χ²_{n−1} (Owen 1965; Phillips 1990).
@@ -380,14 +356,6 @@ def _moments(array: np.ndarray, scale: float | None = None) -> tuple[float, floa
         first = float(array[0])
         return (first if abs(first) > EQUAL * scale else 0.0), 0.0
     return float(array.mean()), float(array.std(ddof=1))
-
-
-def _p_above_zero(array: np.ndarray, scale: float) -> float:
-    """The one-sided p of the t test for a mean above 0."""
-    mean, sd = _moments(array, scale)
-    if sd == 0:
-        return 0.0 if mean > 0 else 1.0
-    return float(stats.t.sf(mean / (sd / math.sqrt(array.size)), array.size - 1))
 
 
 def _largest_sd(n: int) -> float:

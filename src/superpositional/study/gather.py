@@ -65,8 +65,7 @@ class Study:
         if CALIBRATION not in self.said:
             return None
         sweep = self.said[CALIBRATION].sweep
-        caption = calibration.PLANTED.format(n=len(sweep.seeds), name=sweep.name)
-        return caption, calibration.planted_rows(sweep, claims.of(sweep)[1])
+        return calibration.planted(sweep, claims.of(sweep)[1])
 
     @property
     def missing(self) -> list[str]:
