@@ -14,8 +14,9 @@ CURE = "move the run's folder away and run it again, or get the published file a
 SHARE = re.compile(r"(^|/)(accuracy|exact_match\w*)(/|$)")
 TIME = re.compile(r"_to_target$|(^|/)seconds")
 TEXTS = ("sweep", "arm", "status")
-COUNTS = ("steps", "steps_per_epoch", "sessions", "wall_seconds", "load")
-MAPPINGS = ("config", "seeds", "versions", "git", "data", "model", "evaluation")
+OPTIONAL_TEXTS = ("code", "family", "execution", "device", "machine", "processor", "kernels", "claims", "digest")
+COUNTS = ("steps", "sessions", "wall_seconds", "load")
+MAPPINGS = ("config", "seeds", "batches", "sources", "versions", "git", "data", "model", "evaluation")
 
 
 def of_plan(where: str, plan: Mapping[str, Any]) -> Iterator[str]:
@@ -40,7 +41,7 @@ def of_record(where: str, record: Mapping[str, Any], schema: int, statuses: Sequ
     where = f"{where}: arm {record.get('arm')}, seed {record.get('seed')}"
     if record.get("schema", schema) != schema:
         yield f"{where}: schema must be {schema}, got {record['schema']!r}; read it with the version that wrote it"
-    for key in TEXTS:
+    for key in (*TEXTS, *(key for key in OPTIONAL_TEXTS if record.get(key) is not None)):
         if not isinstance(record.get(key), str):
             yield f"{where}: {key} must be a text, got {record.get(key)!r}; {CURE}"
     if isinstance(record.get("status"), str) and record["status"] not in statuses:
@@ -50,6 +51,10 @@ def of_record(where: str, record: Mapping[str, Any], schema: int, statuses: Sequ
     for key in COUNTS:
         if record.get(key) is not None and not (_number(record[key]) and record[key] >= 0):
             yield f"{where}: {key} must be a finite number >= 0, got {record[key]!r}; {CURE}"
+    if record.get("steps_per_epoch") is not None and not (
+        _number(record["steps_per_epoch"]) and record["steps_per_epoch"] > 0
+    ):
+        yield f"{where}: steps_per_epoch must be a finite number > 0, got {record['steps_per_epoch']!r}; {CURE}"
     for key in MAPPINGS:
         if not isinstance(record.get(key), (Mapping, type(None))):
             yield f"{where}: {key} must be an object, got {record[key]!r}; {CURE}"

@@ -350,7 +350,7 @@ def _published_run(where: str, text: str, plan: Mapping[str, Any]) -> Run:
         for name, (grid, values) in line["curves"].items():
             steps = np.array(plan["steps"][grid])
             array = np.array([math.nan if value is None else value for value in values], dtype=None if values else float)
-            if array.dtype.kind not in "fi" or array.shape != steps.shape:
+            if array.dtype.kind not in "fi" or steps.dtype.kind not in "fi" or array.shape != steps.shape:
                 raise ValueError(f"{name} must be {len(steps)} numbers")
             curves[name] = steps, array.astype(float)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
