@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -483,6 +484,133 @@ def test_what_is_made_is_made_once(tmp_path: Path) -> None:
     assert told(**given).stdout.strip().endswith("| True")
     assert told(**given).stdout.strip().endswith("| True")
     assert (tmp_path / "log").read_text() == "made\n"
+
+
+class Cache:
+    """A cache folder with a planted library in the place of ours, and a compiler that makes an empty one in no time."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # A name of its own, for a library of a name that has been loaded is not loaded again.
+        compiler, self.trace, self.version = folder / "cxx", folder / "loaded", folder.name
+        compiler.write_text(
+            f"#!/bin/sh\n[ $1 = --version ] && echo {self.version} && exit\nwhile [ $1 != -o ]; do shift; done\n"
+            'exec cc -shared -fPIC -o "$2" -x c /dev/null\n'
+        )
+        compiler.chmod(0o755)
+        monkeypatch.setenv("CXX", str(compiler))
+        monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(folder / "cache"))
+        self.cache, self.folder = folder / "cache", folder / "cache" / "kernels"
+        with monkeypatch.context() as without_loading:
+            without_loading.setattr(build.ctypes, "CDLL", str)
+            assert self.load() == (True, self.version)
+        (self.library,) = self.folder.glob("*.so")
+        run = f'void __attribute__((constructor)) run(void) {{ fclose(fopen("{self.trace}", "w")); }}'
+        (folder / "planted.c").write_text(f"#include <stdio.h>\n{run}\n")
+        self.library.unlink()
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", self.library, folder / "planted.c"], check=True)
+
+    @property
+    def refused(self) -> tuple[bool, str]:
+        why = "the cache must belong to this user, and others must not write it; chmod go-w it"
+        return False, f"torch's ({self.version} failed: {why})"
+
+    def load(self) -> tuple[bool, str]:
+        """What a new process would do."""
+        library, said = build._built.__wrapped__()
+        return library is not None, said
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    return Cache(tmp_path, monkeypatch)
+
+
+def test_a_library_of_the_users_own_is_loaded(kept: Cache) -> None:
+    assert kept.load() == (True, kept.version)
+    assert kept.trace.exists()
+
+
+@pytest.mark.parametrize("place", ["cache", "folder"])
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777], ids=oct)
+def test_no_library_is_loaded_from_a_folder_that_others_can_write(kept: Cache, place: str, mode: int) -> None:
+    getattr(kept, place).chmod(mode)
+    assert kept.load() == kept.refused
+    assert not kept.trace.exists()
+
+
+def test_a_library_that_others_can_write_is_compiled_anew(kept: Cache) -> None:
+    kept.library.chmod(0o777)
+    assert kept.load() == (True, kept.version)
+    assert not kept.trace.exists()
+    assert not kept.library.stat().st_mode & 0o022
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("place", ["library", "folder", "cache"])
+def test_what_belongs_to_another_user_is_not_loaded(kept: Cache, place: str) -> None:
+    os.chown(getattr(kept, place), 12345, 12345)
+    assert kept.load() == ((True, kept.version) if place == "library" else kept.refused)
+    assert not kept.trace.exists()
+
+
+@pytest.mark.parametrize("place", ["library", "folder"])
+def test_symbolic_links_in_the_cache_are_not_followed(kept: Cache, place: str) -> None:
+    at = getattr(kept, place)
+    at.rename(kept.cache.parent / "elsewhere")
+    at.symlink_to(kept.cache.parent / "elsewhere")
+    kept.load()
+    assert not kept.trace.exists()
+
+
+def test_what_is_created_in_the_cache_no_one_else_can_write(kept: Cache) -> None:
+    shutil.rmtree(kept.cache)
+    before = os.umask(0)
+    try:
+        assert kept.load() == (True, kept.version)
+    finally:
+        os.umask(before)
+    assert not any(path.stat().st_mode & 0o022 for path in (kept.cache, *kept.cache.rglob("*")))
+
+
+def test_the_default_cache_of_an_older_version_is_closed_to_others_and_used(kept: Cache, monkeypatch) -> None:
+    monkeypatch.delenv("SUPERPOSITIONAL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept.cache))
+    for folder in (kept.cache / "superpositional", kept.cache / "superpositional" / "kernels"):
+        folder.mkdir()
+        folder.chmod(0o775)
+    assert kept.load() == (True, kept.version)
+    assert not any(path.stat().st_mode & 0o022 for path in kept.cache.rglob("*"))
+
+
+HOMELESS = """
+import pathlib, torch
+from superpositional import SuperpositionalAdamW
+from superpositional.kernels import build
+
+def nowhere():
+    raise RuntimeError("Could not determine home directory.")
+
+pathlib.Path.home = nowhere
+for scope in ("model", "tensor", "all"):
+    weight = torch.nn.Parameter(torch.ones(5))
+    weight.grad = torch.ones(5)
+    SuperpositionalAdamW([weight], scope=scope).step()
+print(build.told())
+"""
+
+
+def test_steps_need_no_home_folder(tmp_path: Path) -> None:
+    def outcome(**given: str) -> str:
+        absent = ("SUPERPOSITIONAL_CACHE", "XDG_CACHE_HOME", "HOME")
+        environment = {name: value for name, value in os.environ.items() if name not in absent} | given
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", HOMELESS], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    assert outcome() == "torch's (the user has no home folder; set SUPERPOSITIONAL_CACHE)"
+    assert not outcome(SUPERPOSITIONAL_CACHE=str(tmp_path / "cache")).startswith("torch's")
 
 
 @pytest.mark.parametrize(

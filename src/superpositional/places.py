@@ -27,9 +27,23 @@ def directory(name: str) -> Path:
 
 def cache() -> Path:
     """Our folder for what is made once: ``$SUPERPOSITIONAL_CACHE``, else in the user's cache folder."""
-    own = os.environ.get("SUPERPOSITIONAL_CACHE")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(own) if own else home / "superpositional"
+    if own := os.environ.get("SUPERPOSITIONAL_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "superpositional"
+
+
+def cache_folder(name: str) -> Path:
+    """A folder in the cache. What is created for it, no other user can write.
+
+    Raises:
+        RuntimeError: the user has no home folder, and no cache is set.
+        OSError: it cannot be created.
+    """
+    folder = cache() / name
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    for each in (folder.parent, folder):
+        each.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def trusted() -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from superpositional.places import cache
+from superpositional.places import cache, cache_folder
 from superpositional.records import replace_file
 
 
@@ -38,7 +38,7 @@ def kept(
         pass  # not there, or not whole
     found = _plain(answer())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        cache_folder(path.parent.name)
         replace_file(path, json.dumps({"question": json.loads(text), "answer": found}, indent=1))
     except OSError as error:
         return found, _problem(f" {path.parent}", error.strerror)

@@ -3,6 +3,9 @@
 The sources beside this file become one library in the user's cache (``places.cache``), named by its sources, the compiler,
 the flags and the processor: some 8 seconds once on a machine, nothing afterwards. It is loaded by ctypes, takes pointers,
 and shares torch's OpenMP threads. ``SUPERPOSITIONAL_KERNELS=off`` does without, ``CXX`` names the compiler.
+
+A library runs code when it is loaded, so it is loaded only if the user owns it and no one else can write it or the folders
+it lies in, from the cache on. They are opened once, checked, and used as opened: nothing can be exchanged in between.
 """
 
 import ctypes
@@ -11,14 +14,16 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from superpositional.places import cache
+from superpositional.places import cache_folder
 
 SOURCES = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
@@ -150,14 +155,15 @@ def _built() -> tuple[ctypes.CDLL | None, str]:
     compiler = shutil.which(chosen) if chosen else next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         return None, f"torch's (no C++ compiler: {chosen or ', '.join(COMPILERS)})"
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
-    sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp"))
-    named = [*(path.read_text() for path in sources), version, *FLAGS, _processor()]
-    path = cache() / "kernels" / f"{hashlib.sha256('|'.join(named).encode()).hexdigest()[:16]}.so"
+    version = "C++ compiler"
     try:
-        if not path.exists():
-            _compile(compiler, path)
-        return ctypes.CDLL(str(path)), version
+        version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
+        sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp"))
+        named = [*(path.read_text() for path in sources), version, *FLAGS, _processor()]
+        name = f"{hashlib.sha256('|'.join(named).encode()).hexdigest()[:16]}.so"
+        return _loaded(compiler, cache_folder("kernels"), name), version
+    except RuntimeError:
+        return None, "torch's (the user has no home folder; set SUPERPOSITIONAL_CACHE)"
     except (OSError, subprocess.CalledProcessError) as error:
         # Without where anything lies: records keep this.
         why = (getattr(error, "stderr", None) or getattr(error, "strerror", None) or type(error).__name__).strip()
@@ -165,13 +171,55 @@ def _built() -> tuple[ctypes.CDLL | None, str]:
         return None, f"torch's ({version} failed: {lines[0].replace(f'{SOURCES}{os.sep}', '')})"
 
 
-def _compile(compiler: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
+def _loaded(compiler: str, path: Path, name: str) -> ctypes.CDLL:
+    """The library of that name in that folder, compiled where there is none that may be loaded."""
+    with ExitStack() as opened:
+
+        def descriptor(target: str | Path, flags: int, within: int | None = None) -> int:
+            found = os.open(target, flags | os.O_CLOEXEC, dir_fd=within)
+            opened.callback(os.close, found)
+            return found
+
+        cache = descriptor(path.parent, os.O_DIRECTORY)
+        folder = descriptor(path.name, os.O_DIRECTORY | os.O_NOFOLLOW, cache)
+        for each in (cache, folder):
+            # Older versions created the default cache with the user's umask.
+            if "SUPERPOSITIONAL_CACHE" not in os.environ and os.fstat(each).st_uid == os.geteuid():
+                os.fchmod(each, stat.S_IMODE(os.fstat(each).st_mode) & ~0o022)
+            if not _private(each):
+                raise PermissionError(1, "the cache must belong to this user, and others must not write it; chmod go-w it")
+        try:
+            library = descriptor(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, folder)
+        except OSError:
+            library = None
+        if library is None or not _private(library) or not stat.S_ISREG(os.fstat(library).st_mode):
+            _compile(compiler, folder, name)
+            library = descriptor(name, os.O_RDONLY | os.O_NOFOLLOW, folder)
+        # By the folder that was checked. Not by the library's descriptor: a process loads no two libraries of one name.
+        by_descriptor = Path(f"/proc/self/fd/{folder}", name)
+        return ctypes.CDLL(str(by_descriptor if by_descriptor.exists() else path / name))
+
+
+def _private(descriptor: int) -> bool:
+    """Whether the user owns it and no one else can write it."""
+    found = os.fstat(descriptor)
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def _compile(compiler: str, folder: int, name: str) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        made = Path(place) / name
         subprocess.run([compiler, *FLAGS, "-o", made, SOURCES / "kernels.cpp"], capture_output=True, text=True, check=True)
-        # Any number of processes may make it at once.
-        os.replace(made, path)
+        # Any number of processes may make it at once, each under a name of its own.
+        temporary = f".{name}.{Path(place).name}"
+        new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700, dir_fd=folder)
+        try:
+            with open(new, "wb") as file:
+                file.write(made.read_bytes())
+            os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError:
+            os.unlink(temporary, dir_fd=folder)
+            raise
 
 
 def _processor() -> str:
