@@ -239,7 +239,7 @@ def seen(sweep: Sweep, claim: Claim) -> np.ndarray:
     """A claim's paired differences in its own unit; none where they tell nothing."""
     both = sides(sweep, claim, (claim.arm, claim.baseline))
     a, b = pairs(*both)
-    if any(telltale(claim, *both)) or len(a) < 2 or _unit(claim, b) <= 0:
+    if any(telltale(claim, *both)) or len(a) < 2 or _unit(claim, b) <= 0 or any(side.mostly_censored for side in both):
         return np.zeros(0)
     return differences(a, b, claim.scale)[0] / _unit(claim, b)
 
