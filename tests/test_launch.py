@@ -537,7 +537,7 @@ def test_own_code_that_is_edited_while_a_sweep_runs_makes_no_run_of_it(door, wor
     process = call("mine.yaml", *SHORT, "--jobs", "1", cwd=workplace)
     folder = workplace / "outputs" / "mine" / "adam"
     assert wait_for(lambda: (folder / "seed-0/running.json").exists(), process)
-    (workplace / "probes.py").write_text(PROBES + "\n# edited\n")
+    (workplace / "probes.py").write_text(PROBES + "\nEDITED = True\n")
     (workplace / "go").touch()
     assert process.wait(timeout=120) == 1
     assert read_record(folder / "seed-0")["status"] == "done"

@@ -5,6 +5,7 @@ On the CPU with gloo, through the run's own doors; the optimizer alone is held t
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import wait_for
 
 from superpositional import records
 from superpositional.records import CHECKPOINTS
@@ -158,3 +160,20 @@ def test_shards_and_a_tracer_do_not_go_together_and_it_is_said_at_once(rows) -> 
     assert (
         "callbacks.tracer needs whole weights, and trainer.strategy shards them; set callbacks.tracer=null" in done.stderr
     )
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("to", ["the first process", "all"])
+def test_a_signal_ends_a_run_of_two_processes_as_interrupted(tmp_path, sent, to) -> None:
+    """Lightning answers SIGTERM by a broadcast in its handler, which waited for the other process for good."""
+    words = ["logger=none", "hydra.run.dir=run", "++trainer.max_epochs=1000"]
+    words += ["trainer.accelerator=cpu", "trainer.devices=2"]
+    command = [sys.executable, "-m", "superpositional.train", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    assert wait_for(lambda: records.has_checkpoint(tmp_path / "run"), process)
+    (os.killpg if to == "all" else os.kill)(process.pid, sent)
+    assert process.wait(60) == 128 + sent
+    assert records.read_record(tmp_path / "run")["status"] == "interrupted"
+    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+        os.killpg(process.pid, 0)

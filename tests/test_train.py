@@ -5,12 +5,15 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import wait_for
 from hydra import compose, initialize_config_dir
 from lightning.pytorch import Callback, Trainer
 from omegaconf import OmegaConf
@@ -429,3 +432,20 @@ def test_a_killed_run_whose_curves_are_lost_starts_anew_and_says_so(tmp_path, ca
     assert (aside / "last.ckpt").is_file()
     run(config, tmp_path / "whole")
     assert curves(tmp_path / "killed") == curves(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_run_as_interrupted_and_it_can_be_resumed(door, workplace, sent, code) -> None:
+    words = ["logger=none", "hydra.run.dir=run", "++trainer.max_epochs=1000", "data.n_train=200"]
+    command = [sys.executable, "-m", "superpositional.train", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert wait_for(lambda: records.has_checkpoint(workplace / "run"), process)
+    process.send_signal(sent)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    record = records.read_record(workplace / "run")
+    assert (record["status"], record["error"]) == ("interrupted", HOW)
+    assert f"interrupted in {record['wall_seconds']:.1f} s: {HOW}" in out
+
+
+HOW = "`superpositional train resume=<this folder>` goes on if there is a checkpoint"

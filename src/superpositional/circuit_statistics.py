@@ -166,7 +166,7 @@ class CircuitStatistics(Callback):
             return
         if self.places and trainer.global_step == self.measured_step:
             by_attention = sum(module.statistics.get("executions", 0) for module in self.attentions.values())
-            by_optimizer = sum(group["statistics"].get("circuits", 0) for _, group, _ in _perturbations(trainer))
+            by_optimizer = sum(_circuits(group, trainer) for _, group, _ in _perturbations(trainer))
             self.row["circuit/executions"] = by_attention + by_optimizer
             self.row |= self._of_backends(trainer)
         row = {name: value for name, value in self.row.items() if math.isfinite(value)}
@@ -185,7 +185,7 @@ class CircuitStatistics(Callback):
             if not isinstance(perturbation.backend, Exact):
                 blocks = in_blocks(group, [leading(parameter, count) for parameter, count in scoped(groups, group)])
                 jobs += len(perturbation.widths([sum(view.numel() for view in block) for block in blocks]))
-                shots += group["statistics"].get("circuits", 0) * (getattr(perturbation.backend, "shots", None) or 0)
+                shots += _circuits(group, trainer) * (getattr(perturbation.backend, "shots", None) or 0)
         return {name: value for name, value in (("circuit/shots", shots), ("circuit/jobs", jobs)) if value}
 
     def state_dict(self) -> dict[str, Any]:
@@ -219,6 +219,13 @@ class CircuitStatistics(Callback):
 
 def _groups(trainer: Trainer) -> list[dict[str, Any]]:
     return [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+
+
+def _circuits(group: dict[str, Any], trainer: Trainer) -> int:
+    """How many circuits the last step simulated for a group."""
+    (optimizer,) = (each for each in trainer.optimizers if any(own is group for own in each.param_groups))
+    (index,) = (index for index, own in enumerate(optimizer.param_groups) if own is group)
+    return optimizer.statistics[index].get("circuits", 0)
 
 
 def _perturbations(trainer: Trainer) -> Iterator[tuple[str, dict[str, Any], CircuitPerturbation]]:

@@ -150,6 +150,7 @@ def _trainer(
     """The run's Trainer and what measures."""
     from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, RichProgressBar
 
+    from superpositional import ranks
     from superpositional.callbacks import Curves
     from superpositional.checkpoints import WholeCheckpoints
     from superpositional.streams import Streams
@@ -173,6 +174,7 @@ def _trainer(
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         **own,
     )
+    ranks.leave_sigterm_alone(trainer)
     return trainer, callbacks
 
 

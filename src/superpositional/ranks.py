@@ -6,6 +6,7 @@ alone keeps the record. They meet as Lightning has it (DDP, FSDP2). Read by run.
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,30 @@ from typing import Any
 MEETING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 # How long the first may take to see by itself that another is gone.
 GRACE_SECONDS = 30.0
+
+
+def interrupt_on_sigterm() -> list[int]:
+    """Let SIGTERM end this process's run as Ctrl-C does; return a list that holds the signal once it has come.
+
+    Nothing in a thread beside the main one, which alone may set handlers.
+    """
+    told: list[int] = []
+
+    def interrupt(number: int, _: Any) -> None:
+        # Once is enough: another SIGTERM must not disturb the writing of the record.
+        if not told:
+            told.append(number)
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
+    return told
+
+
+def leave_sigterm_alone(trainer: Any) -> None:
+    """Keep Lightning from answering SIGTERM by a broadcast, for which a run of several processes would wait forever."""
+    # It has no public switch; other handlers of Lightning's, and those that stand already, are called as before.
+    trainer._signal_connector._sigterm_notifier_fn = lambda *_: None
 
 
 @contextlib.contextmanager

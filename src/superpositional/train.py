@@ -5,6 +5,7 @@ trains; with ``--multirun`` the launcher starts the runs.
 """
 
 import contextlib
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from superpositional import check, identity, locks, records, settings
+from superpositional import check, identity, locks, ranks, records, settings
 from superpositional import config as configs
 from superpositional.run import run, say
 
@@ -42,7 +43,8 @@ def job(cfg: DictConfig) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Both doors: the console script's ``train`` and ``sweep``, and ``python -m superpositional.train``.
 
-    Exits with 2 on bad input, before anything is written, with 1 if a run did not end as ``done``, and with 130 on Ctrl-C.
+    Exits with 2 on bad input, before anything is written, with 1 if a run failed or diverged, and with 130 on Ctrl-C or 143
+    on SIGTERM.
     """
     import hydra
     from hydra._internal.utils import get_args_parser
@@ -65,8 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kept.remove(text)
     sys.argv = [sys.argv[0], *kept, *overrides]
     outcome: list[dict[str, Any]] = []
+    told: list[int] = []
 
     def task(cfg: DictConfig) -> None:
+        nonlocal told
+        told = ranks.interrupt_on_sigterm()
         outcome.append(job(cfg))
 
     start = hydra.main(version_base="1.3", config_path=str(configs.directory("conf")), config_name="train")(task)
@@ -80,7 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 refuse(error)
         return
     start()
-    if any(record["status"] != "done" for record in outcome):
+    ended = {record["status"] for record in outcome}
+    if "interrupted" in ended:
+        # As a shell reports a signal.
+        sys.exit(128 + (told or [signal.SIGINT])[0])
+    if ended - {"done"}:
         sys.exit(1)
 
 

@@ -15,7 +15,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from superpositional import locks
+from superpositional import locks, ranks
 from superpositional.jobs import Job
 
 # Of libraries with threads of their own beside torch's, which the run sets: runs side by side must not fight for cores.
@@ -64,15 +64,7 @@ def close(job: Job, process: BaseProcess, *, stopped: bool = False) -> dict[str,
 def _live(job: Job, environment: dict[str, str], resume: bool) -> None:
     """A worker's whole life: one run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    told = []
-
-    def interrupt(*_: Any) -> None:
-        # Once is enough: another SIGTERM must not disturb the writing of the record.
-        if not told:
-            told.append(True)
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
+    ranks.interrupt_on_sigterm()
     # Slurm's notice before the end goes to every process of the job; the task answers it, by a SIGTERM to this one.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR2})
