@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "superpositional"
 # Lower rooms first: a room may import those before it.
 LEFT = [
-    "seeds", "records", "places", "claims", "ledger", "kernels", "circuits", "backends", "modulations", "perturbation",
+    "seeds", "integrity", "records", "places", "claims", "ledger", "kernels", "circuits", "backends", "modulations",
+    "perturbation",
     "scope", "term", "fused", "optimizer_reference", "optimizer", "tracer", "schedules", "controls", "attention_core",
     "attention_inputs", "attention_nodes", "attention", "attention_controls", "nets", "data", "tasks", "checkpoints",
     "callbacks", "convergence", "stopwatch", "circuit_errors", "circuit_statistics", "llm", "config", "hints", "locks",
@@ -31,8 +32,9 @@ LLM = ["answers", "word_problems", "hub", "chat", "gsm8k", "models", "fine_tunin
 KERNELS = ["build"]
 TRACKING = ["arrivals", "artifacts", "server", "run", "segments", "replay", "sync", "workspaces"]
 RIGHT = [
-    "records", "places", "claims", "ledger", "published", "inference", "analysis", "comparable", "pairing",
-    "verdicts", "curves", "ink", "figures", "backend_curves", "search_figures", "tuning", "tables", "questions", "page",
+    "integrity", "records", "places", "claims", "ledger", "published", "inference", "analysis", "comparable", "pairing",
+    "verdict_data", "verdicts", "curves", "ink", "figures", "backend_curves", "search_figures", "tables", "tuning",
+    "questions", "page",
     "wording", "dashboard", "dashboard_data", "dashboard_page", "power", "calibration", "findings", "report", "study",
     "rerun", "arguments", "cli",
 ]  # fmt: skip
