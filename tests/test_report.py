@@ -357,3 +357,17 @@ def test_claims_about_an_arm_that_is_not_there_are_refused_before_anything_is_wr
     with pytest.raises(ReportError, match=r"claims.M1.arm must be an arm of the sweep, adam, x; got 'y'"):
         write_report(tmp_path / "sweep", declared=declared)
     assert not (tmp_path / "sweep" / "report").exists()
+
+
+def test_records_that_cannot_be_end_the_command_with_every_mistake_and_write_nothing(door, workplace):
+    folder = workplace / "outputs" / "mine"
+    write_sweep(folder, {"adam": [0.5, 0.17], "x": [0.6, 0.7]})
+    for run, old, new in (("adam/seed-1", ": 0.17", ": 1.7"), ("x/seed-0", '"schema": 1', '"schema": 7')):
+        path = folder / run / "record.json"
+        path.write_text(path.read_text().replace(old, new))
+    code, out, err = door("report", "mine")
+    assert (code, out) == (2, "")
+    first, second = err.splitlines()
+    assert "adam/seed-1/record.json: arm adam, seed 1: test/accuracy must lie in [0, 1], got 1.7; " in first
+    assert "x/seed-0/record.json: arm x, seed 0: schema must be 1, got 7; " in second
+    assert not (workplace / "outputs" / "mine" / "report").exists()

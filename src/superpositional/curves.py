@@ -219,7 +219,8 @@ def running(sweep: Sweep, along: Along) -> int:
 def _points(run: Run, along: Along, window: int) -> dict[float, float]:
     steps, values = run.curves.get(along.metric, ((), ()))
     if along.by == "epoch":
-        per_epoch = run.record["steps_per_epoch"]
+        if (per_epoch := run.record.get("steps_per_epoch")) is None:
+            return {}
         return {round(int(s) / per_epoch, 6): float(v) for s, v in zip(steps, values, strict=True) if math.isfinite(v)}
     steps, values = np.asarray(steps), np.asarray(values, dtype=float)
     steps, values = steps[np.isfinite(values)], values[np.isfinite(values)]

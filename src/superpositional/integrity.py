@@ -7,33 +7,56 @@ Each check yields a line for each mistake: the file, the run, the value, what is
 import datetime
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 CURE = "move the run's folder away and run it again, or get the published file again"
+PLAN_CURE = "restore the file, or start the sweep again"
 SHARE = re.compile(r"(^|/)(accuracy|exact_match\w*)(/|$)")
 TIME = re.compile(r"_to_target$|(^|/)seconds")
-TEXTS = ("sweep", "arm", "status")
-OPTIONAL_TEXTS = ("code", "family", "execution", "device", "machine", "processor", "kernels", "claims", "digest")
-COUNTS = ("steps", "sessions", "wall_seconds", "load")
-MAPPINGS = ("config", "seeds", "batches", "sources", "versions", "git", "data", "model", "evaluation")
+NEEDED = ("sweep", "arm", "status", "seed", "summary")
+
+
+def _is(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _instant(value: Any) -> bool:
+    try:
+        return bool(datetime.datetime.fromisoformat(value))
+    except (TypeError, ValueError):
+        return False
+
+
+# What a record's fields must be, where they are there.
+FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("sweep arm status code family execution device machine processor kernels claims digest", _is(str), "a text"),
+    ("seed", lambda value: type(value) is int, "a whole number"),
+    ("steps sessions wall_seconds load", lambda value: _number(value) and value >= 0, "a finite number >= 0"),
+    ("steps_per_epoch", lambda value: _number(value) and value > 0, "a finite number > 0"),
+    ("config seeds batches sources versions git data model evaluation summary", _is(Mapping), "an object"),
+    ("started", _instant, "a date and time (ISO 8601)"),
+)
 
 
 def of_plan(where: str, plan: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with ``sweep.json``."""
-    cure = "restore the file, or start the sweep again"
     if not isinstance(plan.get("sweep"), str):
-        yield f"{where}: sweep must be a text, got {plan.get('sweep')!r}; {cure}"
+        yield f"{where}: sweep must be a text, got {plan.get('sweep')!r}; {PLAN_CURE}"
     for key, kind, name in (("arms", str, "a list of texts"), ("seeds", int, "a list of whole numbers")):
         values = plan.get(key)
         fits = isinstance(values, list) and values and all(type(value) is kind for value in values)
         if not fits:
-            yield f"{where}: {key} must be {name}, got {values!r}; {cure}"
+            yield f"{where}: {key} must be {name}, got {values!r}; {PLAN_CURE}"
         elif twice := sorted({value for value in values if values.count(value) > 1}):
             yield f"{where}: {key} must differ from each other, got {twice[0]!r} twice; remove one"
     for key in ("families", "baselines", "claims", "tuned", "search", "set_aside", "common", "common_of_arms"):
         if not isinstance(plan.get(key), (Mapping, type(None))):
-            yield f"{where}: {key} must be an object, got {plan[key]!r}; {cure}"
+            yield f"{where}: {key} must be an object, got {plan[key]!r}; {PLAN_CURE}"
 
 
 def of_record(where: str, record: Mapping[str, Any], schema: int, statuses: Sequence[str]) -> Iterator[str]:
@@ -41,36 +64,20 @@ def of_record(where: str, record: Mapping[str, Any], schema: int, statuses: Sequ
     where = f"{where}: arm {record.get('arm')}, seed {record.get('seed')}"
     if record.get("schema", schema) != schema:
         yield f"{where}: schema must be {schema}, got {record['schema']!r}; read it with the version that wrote it"
-    for key in (*TEXTS, *(key for key in OPTIONAL_TEXTS if record.get(key) is not None)):
-        if not isinstance(record.get(key), str):
-            yield f"{where}: {key} must be a text, got {record.get(key)!r}; {CURE}"
+    for names, fits, allowed in FIELDS:
+        for key in names.split():
+            value = record.get(key)
+            if (value is not None or key in NEEDED) and not fits(value):
+                yield f"{where}: {key} must be {allowed}, got {value!r}; {CURE}"
     if isinstance(record.get("status"), str) and record["status"] not in statuses:
         yield f"{where}: status must be one of {', '.join(statuses)}, got {record['status']!r}; {CURE}"
-    if type(record.get("seed")) is not int:
-        yield f"{where}: seed must be a whole number, got {record.get('seed')!r}; {CURE}"
-    for key in COUNTS:
-        if record.get(key) is not None and not (_number(record[key]) and record[key] >= 0):
-            yield f"{where}: {key} must be a finite number >= 0, got {record[key]!r}; {CURE}"
-    if record.get("steps_per_epoch") is not None and not (
-        _number(record["steps_per_epoch"]) and record["steps_per_epoch"] > 0
-    ):
-        yield f"{where}: steps_per_epoch must be a finite number > 0, got {record['steps_per_epoch']!r}; {CURE}"
-    for key in MAPPINGS:
-        if not isinstance(record.get(key), (Mapping, type(None))):
-            yield f"{where}: {key} must be an object, got {record[key]!r}; {CURE}"
-    if record.get("started") is not None and not _instant(record["started"]):
-        yield f"{where}: started must be a date and time (ISO 8601), got {record['started']!r}; {CURE}"
-    if not isinstance(record.get("summary"), Mapping):
-        yield f"{where}: summary must be an object, got {record.get('summary')!r}; {CURE}"
-        return
-    for name, value in record["summary"].items():
-        if value is None:
-            continue
-        if not _number(value):
+    summary = record.get("summary")
+    for name, value in summary.items() if isinstance(summary, Mapping) else ():
+        if value is not None and not _number(value):
             yield f"{where}: {name} must be a finite number or null, got {value!r}; {CURE}"
-        elif SHARE.search(name) and not 0 <= value <= 1:
+        elif value is not None and SHARE.search(name) and not 0 <= value <= 1:
             yield f"{where}: {name} must lie in [0, 1], got {value!r}; log it as a share of 1"
-        elif TIME.search(name) and value < 0:
+        elif value is not None and TIME.search(name) and value < 0:
             yield f"{where}: {name} must be >= 0, got {value!r}; {CURE}"
 
 
@@ -116,14 +123,3 @@ def _asked(record: Mapping[str, Any], node: str) -> Any:
     found = (record.get("config") or {}).get(node)
     # Where the rows lie is no matter.
     return {key: value for key, value in found.items() if key != "path"} if isinstance(found, Mapping) else found
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _instant(value: Any) -> bool:
-    try:
-        return bool(datetime.datetime.fromisoformat(value))
-    except (TypeError, ValueError):
-        return False
