@@ -415,7 +415,8 @@ def test_a_term_whose_scalars_have_gradient_0_is_a_warning_that_names_them(tmp_p
 
 def test_a_term_whose_scalars_have_no_gradient_at_all_is_a_warning_too(tmp_path):
     callback = PerturbationStatistics()
-    fit(tmp_path, callback, net=IdleNet, epochs=1)
+    with pytest.warns(UserWarning, match="no scalar in scope had a gradient"):
+        fit(tmp_path, callback, net=IdleNet, epochs=1)
     with pytest.warns(UserWarning, match=r"never met a gradient: net\.idle\[0:4\]"):
         callback.summary({}, STEPS_PER_EPOCH)
 

@@ -798,3 +798,137 @@ def test_an_eager_step_and_an_eager_resumption_follow_a_compiled_step(quantum_we
     train(resumed, others, 2, start=3)
     assert_same_bits(weights, others)
     assert optimizer.statistics[0]["step"] == resumed.statistics[0]["step"] == 5
+
+
+# What reaches nothing ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frozen", ["requires_grad", "no gradient"])
+def test_one_warning_says_that_the_term_touches_nothing_and_names_the_cure(frozen: str) -> None:
+    """A frozen embedding, or a PEFT model whose first tensors are the frozen base."""
+    weights = parameters()
+    optimizer = SuperpositionalAdamW(weights)
+    if frozen == "requires_grad":
+        weights[0].requires_grad_(False)
+    message = "no scalar in scope had a gradient, so this step was AdamW's alone, with scope='model' and n_qubits=4; "
+    message += "choose scope='tensor' or 'all', or pass the optimizer only the parameters that are trained"
+    weights[1].grad = torch.ones_like(weights[1])
+    with pytest.warns(UserWarning, match=re.escape(message)) as warned:
+        optimizer.step()
+    assert len(warned) == 1
+    # Once: warnings are errors here.
+    optimizer.step()
+    assert optimizer.statistics[0] == {"step": 2}
+
+
+def test_steps_that_leave_nothing_out_warn_of_nothing() -> None:
+    weights = parameters()
+    set_gradients(weights, 0)
+    weights[0].grad = None
+    for settings in ({"quantum_weight": 0}, {"scope": "tensor"}, {"scope": "all"}):
+        SuperpositionalAdamW(weights, **settings).step()
+    # A gradient of 0 is one, the second group is out of scope, and without any gradient there is no step.
+    weights[0].grad = torch.zeros_like(weights[0])
+    SuperpositionalAdamW(weights).step()
+    SuperpositionalAdamW([{"params": weights[:1]}, {"params": weights[1:]}]).step()
+    for weight in weights:
+        weight.grad = None
+    SuperpositionalAdamW(weights).step()
+
+
+# As torch.optim.AdamW takes them -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["model", "tensor", "all"])
+def test_lazy_parameters_are_taken_before_they_have_a_shape(scope: str) -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.LazyLinear(3), torch.nn.Linear(3, 2))
+    other = copy.deepcopy(net)
+    optimizer = SuperpositionalAdamW(net.parameters(), scope=scope)
+    set_gradients(list(net[1].parameters()), 0)
+    if scope != "model":
+        optimizer.step()  # those without a shape have no gradient either
+        set_gradients(list(other[1].parameters()), 0)
+    x = torch.ones(2, 4)
+    for each in (net, other):
+        torch.manual_seed(1)
+        each(x)
+    made = SuperpositionalAdamW(other.parameters(), scope=scope)
+    if scope != "model":
+        made.step()
+    for each, own in ((net, optimizer), (other, made)):
+        for _ in range(2):
+            own.zero_grad()
+            each(x).square().sum().backward()
+            own.step()
+    assert_same_bits(list(net.parameters()), list(other.parameters()))
+
+
+def test_differentiable_is_refused_by_name() -> None:
+    message = "differentiable must be false, got True: the step goes without autograd; use torch.optim.AdamW"
+    with pytest.raises(ValueError, match=message):
+        SuperpositionalAdamW(parameters(), differentiable=True)
+    SuperpositionalAdamW(parameters(), differentiable=False)
+
+
+@pytest.mark.parametrize("inject", ["update", "moments"])
+@pytest.mark.parametrize("scope", ["model", "tensor", "all"])
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_lr_and_quantum_weight_may_be_tensors_of_one_element(shape: tuple, fused: bool, scope: str, inject: str) -> None:
+    weights, others = parameters(), parameters()
+    weights.append(Parameter(torch.tensor(0.3, dtype=torch.float64)))
+    others.append(Parameter(torch.tensor(0.3, dtype=torch.float64)))
+    settings = {"scope": scope, "inject": inject, "fused": fused, "stats_every": 1}
+    given = {
+        "lr": torch.full(shape, 0.01, dtype=torch.float64),
+        "quantum_weight": torch.full(shape, 0.5, dtype=torch.float64),
+    }
+    optimizer = SuperpositionalAdamW(weights, **given, **settings)
+    train(optimizer, weights, 3)
+    plain = SuperpositionalAdamW(others, lr=0.01, quantum_weight=0.5, **settings)
+    train(plain, others, 3)
+    # A tensor is multiplied in another order than a number, and by torch's code.
+    torch.testing.assert_close(weights, others, rtol=1e-13, atol=1e-14)
+    assert float(optimizer.statistics[0]["ratio"]) == pytest.approx(float(plain.statistics[0]["ratio"]), rel=1e-6)
+
+
+def test_the_schedulers_of_quantum_weight_are_torchs_to_others(tmp_path) -> None:
+    weights = parameters()
+    optimizer = SuperpositionalAdamW(weights, quantum_weight=0.5)
+    keys = set(optimizer.param_groups[0])
+    schedule = QuantumWeightScheduler(optimizer, WarmupDecay(warmup_steps=2))
+    assert isinstance(schedule, torch.optim.lr_scheduler.LRScheduler)
+    assert set(optimizer.param_groups[0]) == keys
+    assert schedule.get_last_lr() == [1e-3]
+    # As older versions saved it.
+    schedule.load_state_dict({"last_step": 1, "initial": [0.4]})
+    assert (schedule.last_epoch, schedule.get_last_weight()) == (1, [0.2])
+    assert schedule.state_dict() == {"last_step": 1, "initial": [0.4]}
+
+
+@pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")  # Lightning's own
+def test_lightning_takes_the_scheduler_of_quantum_weight_beside_one_of_lr(tmp_path) -> None:
+    from lightning.pytorch import LightningModule, Trainer
+
+    class Module(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 2)
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            return self.layer(batch).square().mean()
+
+        def configure_optimizers(self):
+            optimizer = SuperpositionalAdamW(self.parameters(), lr=0.1, quantum_weight=0.5)
+            lr = torch.optim.lr_scheduler.LambdaLR(optimizer, WarmupDecay(total_steps=4))
+            schedule = QuantumWeightScheduler(optimizer, WarmupDecay(total_steps=4))
+            return [optimizer], [{"scheduler": each, "interval": "step"} for each in (lr, schedule)]
+
+    trainer = Trainer(
+        max_steps=3, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu", default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(Module(), torch.utils.data.DataLoader(torch.ones(3, 3)))
+    (group,) = trainer.optimizers[0].param_groups
+    assert (group["lr"], group["quantum_weight"]) == (pytest.approx(0.025), pytest.approx(0.125))

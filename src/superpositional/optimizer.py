@@ -12,6 +12,7 @@ by tasks; ``SuperpositionalAdamWReference`` in ``optimizer_reference`` is the sa
 import inspect
 import math
 import numbers
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from superpositional.fused import FewScalars, OnePass, adamw_of_torch, check_fus
 from superpositional.modulations import DRAWN, Drawn
 from superpositional.perturbation import CircuitPerturbation, draws_by_step, perturbation_from
 from superpositional.scope import SCOPES, leading, scalars, scoped
-from superpositional.term import Term, whole
+from superpositional.term import Term, as_scalar, whole
 
 INJECTIONS = ("update", "moments")
 
@@ -53,7 +54,7 @@ class SuperpositionalAdamW(AdamW):
     Args:
         params: parameters, named parameters or groups, as for any torch optimizer.
         lr, betas, eps, weight_decay, amsgrad, maximize, foreach, capturable, fused: as in AdamW. (The paper's
-            classification uses ``weight_decay=0``, its LLM runs 0.01.)
+            classification uses ``weight_decay=0``, its LLM runs 0.01.) ``differentiable`` must be False.
         quantum_weight: lambda of eq. (1), >= 0. A 0-dim tensor on the parameters' device may be changed between steps
             under ``capturable`` or ``torch.compile``.
         n_qubits: how many scalars make a register, and how many of the first are touched (see ``scope``). None: those of
@@ -91,6 +92,8 @@ class SuperpositionalAdamW(AdamW):
         ValueError: naming every argument that is out of range, with its cure.
     """
 
+    _warned = False
+
     def __init__(
         self,
         params: ParamsT,
@@ -110,6 +113,7 @@ class SuperpositionalAdamW(AdamW):
         maximize: bool = False,
         foreach: bool | None = None,
         capturable: bool = False,
+        differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
         perturbation = _object(perturbation)
@@ -124,7 +128,8 @@ class SuperpositionalAdamW(AdamW):
             "bias_correction": bias_correction,
             "stats_every": stats_every,
         }
-        _check({"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, **ours})
+        theirs = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "differentiable": differentiable}
+        _check(theirs | ours)
         self._ours = ours
         self.statistics: list[dict[str, int | Tensor]] = []
         super().__init__(
@@ -208,12 +213,33 @@ class SuperpositionalAdamW(AdamW):
         for index, term in enumerate(terms):
             if isinstance(term, OnePass):
                 self.statistics[index].update(term.step(self))
+        if not self._warned and all(term is None for term in terms) and not torch.compiler.is_compiling():
+            self._warn_if_nothing_is_touched()
         # torch's step is for the other groups.
         rest = [index for index, term in enumerate(terms) if not isinstance(term, OnePass)]
         if rest:
             kept = {index: terms[index] for index in rest if terms[index] is not None}
             self._step_of([self.param_groups[index] for index in rest], kept)
         return loss
+
+    def _warn_if_nothing_is_touched(self) -> None:
+        """Warn, once, where gradients came and none of them to a scalar in scope."""
+        groups = self.param_groups
+        on = [group for group in groups if isinstance(group["quantum_weight"], Tensor) or group["quantum_weight"] != 0]
+        in_scope = [parameter for group in on for parameter, _ in scoped(groups, group)]
+        touched = any(parameter.grad is not None for parameter in in_scope)
+        if (
+            in_scope
+            and not touched
+            and any(parameter.grad is not None for group in groups for parameter in group["params"])
+        ):
+            self._warned = True
+            warnings.warn(
+                f"no scalar in scope had a gradient, so this step was AdamW's alone, with scope={on[0]['scope']!r} and "
+                f"n_qubits={on[0]['n_qubits']}; choose scope='tensor' or 'all', or pass the optimizer only the parameters "
+                "that are trained",
+                stacklevel=4,
+            )
 
     def _step_of(self, groups: list[dict[str, Any]], terms: dict[int, Term | FewScalars]) -> None:
         """torch's own step of these groups, between the terms' parts before and after it."""
@@ -303,7 +329,7 @@ class SuperpositionalAdamW(AdamW):
         Worked out from the state after the step: keeping the weights from before it would cost a copy of the model and
         2.6-3.4 times a fused step.
         """
-        (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
+        (beta1, beta2), lr, decay = group["betas"], as_scalar(group["lr"]), group["weight_decay"]
         for parameter in group["params"]:
             if parameter.grad is None:
                 continue
@@ -336,6 +362,8 @@ def _check_size(groups: list[dict[str, Any]]) -> None:
                 "perturbation must be 'sine' where parameters are sharded, got one that reads whole registers, which would "
                 "lie on several ranks; keep the parameters whole, or use perturbation='sine'"
             )
+    if any(torch.nn.parameter.is_lazy(parameter) for group in groups for parameter in group["params"]):
+        return
     total = sum(scalars(parameter) for group in groups for parameter in group["params"])
     for group in groups:
         if group["n_qubits"] > total and (isinstance(group["quantum_weight"], Tensor) or group["quantum_weight"] != 0):
@@ -404,6 +432,11 @@ def _check(group: dict[str, Any]) -> None:
             mistakes.append(
                 "capturable must be false with perturbation='random_sign', got true: a graph would replay one draw"
             )
+    if group.get("differentiable"):
+        mistakes.append(
+            f"differentiable must be false, got {group['differentiable']!r}: the step goes without autograd; "
+            "use torch.optim.AdamW to differentiate through steps"
+        )
     if not isinstance(group["bias_correction"], bool):
         mistakes.append(f"bias_correction must be true or false, got {group['bias_correction']!r}")
     if mistakes:

@@ -11,10 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 
-class QuantumWeightScheduler:
+class QuantumWeightScheduler(LRScheduler):
     """``quantum_weight = initial * multiplier(step)`` for every group that has one.
+
+    A scheduler as Lightning and others take it, beside one of ``lr``, which it leaves alone: torch's constructor, which
+    would write ``initial_lr`` into groups and wrap the optimizer's step, is not called.
 
     Args:
         optimizer: a ``SuperpositionalAdamW``; its groups' ``quantum_weight`` at this moment are the initial values. A
@@ -35,7 +39,18 @@ class QuantumWeightScheduler:
         self.last_step = 0
         self._set()
 
-    def step(self) -> None:
+    @property
+    def last_epoch(self) -> int:
+        """``last_step``, under torch's name for it."""
+        return self.last_step
+
+    def get_last_lr(self) -> list[Any]:
+        """The groups' learning rates, which this scheduler leaves alone."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    get_lr = get_last_lr
+
+    def step(self, epoch: None = None) -> None:
         """Set the weights for the next optimizer step; call it after each ``optimizer.step()``."""
         self.last_step += 1
         self._set()

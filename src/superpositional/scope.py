@@ -20,7 +20,9 @@ SCOPES = ("model", "tensor", "all")
 
 
 def scalars(tensor: Tensor) -> int:
-    """Number of real scalars; a complex number is two of them, as it is for torch's own Adam."""
+    """Number of real scalars; a complex number is two of them, as it is for torch's own Adam. A lazy parameter has none."""
+    if torch.nn.parameter.is_lazy(tensor):
+        return 0
     return tensor.numel() * (2 if tensor.is_complex() else 1)
 
 

@@ -45,10 +45,11 @@ class Term:
 
     def weighted(self) -> list[Tensor]:
         """``quantum_weight * s * g``, of the gradients as they stand."""
-        weighted = torch._foreach_mul(torch._foreach_mul(self.modulation, self.grads), self.group["quantum_weight"])
-        if isinstance(self.group["quantum_weight"], Tensor):
+        weight = as_scalar(self.group["quantum_weight"])
+        weighted = torch._foreach_mul(torch._foreach_mul(self.modulation, self.grads), weight)
+        if isinstance(weight, Tensor):
             # As for a float 0: the term is absent, not multiplied by 0.
-            return [torch.where(self.group["quantum_weight"] == 0, 0.0, term) for term in weighted]
+            return [torch.where(weight == 0, 0.0, term) for term in weighted]
         return list(weighted)
 
     def enter_moments(self) -> None:
@@ -78,7 +79,7 @@ class Term:
             self.extra = self.weighted()
             if group["maximize"]:
                 torch._foreach_neg_(self.extra)
-            deltas = torch._foreach_mul(self.extra, group["lr"])
+            deltas = torch._foreach_mul(self.extra, as_scalar(group["lr"]))
             if overflow is not None:
                 deltas = [torch.where(overflow.reshape(()) == 0, delta, 0.0) for delta in deltas]
             comparison = self.compare(displacements, torch._foreach_neg(deltas)) if self.sampled else {}
@@ -128,6 +129,11 @@ def in_blocks(group: dict[str, Any], views: list[list[Tensor]]) -> list[list[Ten
     """The views of each parameter in scope, put into the blocks that registers run through: the group, or each tensor."""
     blocks = views if group["scope"] == "tensor" else [[view for each in views for view in each]]
     return [block for block in blocks if block]
+
+
+def as_scalar(value: float | Tensor) -> float | Tensor:
+    """A setting of a group, whose tensors may have any shape of one element, as AdamW's lr."""
+    return value.reshape(()) if isinstance(value, Tensor) else value
 
 
 def whole(tensor: Tensor) -> list[Tensor]:
