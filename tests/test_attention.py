@@ -21,6 +21,7 @@ from torch.func import functional_call
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from superpositional.attention import QuantumAttention
+from superpositional.attention_controls import ClassicalTwin, ConstantTerm, FrozenCircuit, NoTerm
 from superpositional.attention_inputs import EVALUATORS, SCORES
 from superpositional.circuits import Ansatz, qiskit_backend, simulators
 from superpositional.circuits import statevector as statevector_module
@@ -1017,10 +1018,19 @@ def test_inputs_that_do_not_fit_are_an_error_that_names_their_shapes(shapes: tup
         build()(query, key, value)
 
 
-def test_a_nested_tensor_is_an_error_with_its_cure() -> None:
-    nested = torch.nested.nested_tensor([torch.zeros(2, D), torch.zeros(3, D)], layout=torch.jagged)
-    with pytest.raises(ValueError, match=r"takes no nested tensors; give nn.TransformerEncoder enable_nested_tensor=False"):
-        QuantumAttention(D, H)(nested, nested, nested)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("layout", [torch.jagged, torch.strided])
+def test_a_nested_tensor_gives_what_its_sequences_give_alone(layout: torch.layout) -> None:
+    attention = QuantumAttention(D, H, dtype=torch.float64)
+    rows = [torch.randn(n, D, dtype=torch.float64) for n in (2, 3)]
+    nested = torch.nested.nested_tensor(rows, layout=layout)
+    found = attention(nested, nested, nested)[0]
+    assert found.layout == layout
+    for row, each in zip(rows, found.unbind(), strict=True):
+        # Some 100 roundings of numbers of order 1: padded, sums go over more terms.
+        torch.testing.assert_close(each, attention(row, row, row)[0], rtol=0, atol=100 * 2.0**-52)
+    with pytest.raises(ValueError, match="nested tensors must be query, key and value in one, without masks"):
+        attention(nested, nested, nested, need_weights=True)
 
 
 def test_frozen_angles_cost_no_circuit_in_the_gradient() -> None:
@@ -1034,3 +1044,55 @@ def test_its_repr_says_which_circuit_reading_and_evaluator_it_has() -> None:
     text = repr(build(readout="z", evaluator="aer", score="scaled"))
     for part in (repr(SMALL), "readout='z'", "evaluator='aer'", "score='scaled'", "embed_dim=8", "num_heads=2"):
         assert part in text
+
+
+# As torch's own modules --------------------------------------------------------------------------------------------
+
+
+KINDS = [QuantumAttention, FrozenCircuit, NoTerm, ConstantTerm, ClassicalTwin]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("settings", [{}, {"bias": False}, {"shared_angles": True}], ids=str)
+def test_parameters_reset_under_a_seed_are_those_of_a_new_module(kind, settings: dict) -> None:
+    torch.manual_seed(3)
+    fresh = kind(8, 2, **settings)
+    after = torch.rand(1)
+    for start in ("meta", "cpu"):
+        module = kind(8, 2, **settings, device=start).to_empty(device="cpu")
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.fill_(torch.nan)
+        torch.manual_seed(3)
+        for each in module.modules():
+            if hasattr(each, "reset_parameters"):
+                each.reset_parameters()
+        assert torch.equal(torch.rand(1), after)
+        assert module.state_dict().keys() == fresh.state_dict().keys()
+        assert all(torch.equal(value, module.state_dict()[name]) for name, value in fresh.state_dict().items())
+
+
+def test_a_projection_reset_alone_is_drawn_again() -> None:
+    module = QuantumAttention(8, 2)
+    module.reset_parameters()
+    with torch.no_grad():
+        module.out_proj.weight.fill_(torch.nan)
+        module.out_proj.bias.fill_(torch.nan)
+    module.out_proj.reset_parameters()
+    assert module.out_proj.weight.abs().max() <= 8**-0.5
+    assert not module.out_proj.bias.any()
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_an_encoder_given_quantum_attention_afterwards_evaluates_padded_batches() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+    encoder = torch.nn.TransformerEncoder(layer, 2)
+    for each in encoder.layers:
+        each.self_attn = QuantumAttention(8, 2)
+    x, padding = torch.randn(2, 5, 8), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    expected = encoder.train()(x, src_key_padding_mask=padding)
+    with torch.no_grad():
+        found = encoder.eval()(x, src_key_padding_mask=padding)
+    # Some 100 roundings of numbers of order 1, by another path.
+    torch.testing.assert_close(found[~padding], expected[~padding], rtol=0, atol=100 * 2.0**-23)

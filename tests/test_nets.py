@@ -241,3 +241,18 @@ def test_a_wrong_setting_is_an_error_that_names_value_and_cure(changes, message)
 def test_all_mistakes_are_reported_at_once():
     with pytest.raises(ValueError, match=r"^n_classes must .*\nnum_layers must .*\ndropout must .*$"):
         build(n_classes=0, num_layers=-2, dropout=2)
+
+
+@pytest.mark.parametrize("shared", [None, False, True])
+def test_parameters_reset_under_a_seed_are_those_of_a_new_net(shared: bool | None) -> None:
+    sizes = {"vocabulary_size": 20, "n_classes": 3, "max_length": 5, "embed_dim": 8, "num_heads": 2, "feedforward_dim": 16}
+    own = {} if shared is None else {"attention": functools.partial(QuantumAttention, shared_angles=shared)}
+    torch.manual_seed(3)
+    fresh = SequenceTransformer(**sizes, **own)
+    with torch.device("meta"):
+        net = SequenceTransformer(**sizes, **own)
+    net.to_empty(device="cpu")
+    torch.manual_seed(3)
+    net.reset_parameters()
+    assert net.state_dict().keys() == fresh.state_dict().keys()
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in fresh.state_dict().items())

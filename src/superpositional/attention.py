@@ -31,6 +31,21 @@ from superpositional.circuits.simulators import evaluate
 from superpositional.circuits.statevector import require_memory
 
 
+class OutputProjection(nn.Linear):
+    """The last linear map of attention, whose bias starts at 0 as in ``nn.MultiheadAttention``."""
+
+    drawn = -1
+
+    def reset_parameters(self) -> None:
+        """Draw the weights, unless the attention that it is part of has just done so: ``reset_parameters`` of every module
+        of a model meets both."""
+        if self.drawn == self.weight._version:
+            return
+        super().reset_parameters()
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
 class QuantumAttention(nn.Module):
     """Multi-head attention with a quantum term in its scores (Pamuk et al. 2025, eqs. 3 to 5).
 
@@ -113,16 +128,31 @@ class QuantumAttention(nn.Module):
         # In the order in which MultiheadAttention draws, so that the same seed gives the same weights.
         self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim, **made))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim, **made)) if bias else None
-        self.out_proj = nn.Linear(embed_dim, embed_dim, bias=bias, **made)
+        self.out_proj = OutputProjection(embed_dim, embed_dim, bias=bias, **made)
         nn.init.xavier_uniform_(self.in_proj_weight)
-        if bias:
-            nn.init.zeros_(self.out_proj.bias)
         self.make_term(nn.init.uniform_(torch.empty(self.sets, *ansatz.angles_shape, **made), -math.pi, math.pi))
 
     def make_term(self, angles_ALRQ: Tensor) -> None:
         """Give Phi its parameters, from the angles drawn for it."""
         require_memory(self.ansatz, self.circuits, angles_ALRQ.dtype, gradients=True)
         self.angles = nn.Parameter(angles_ALRQ)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw all parameters as the constructor does: under one seed, the same values."""
+        self.prepared = self.measured_coefficients = self.measured_gradient = self.node_error_AK = None
+        self.out_proj.drawn = -1
+        self.out_proj.reset_parameters()
+        self.out_proj.drawn = self.out_proj.weight._version if not self.out_proj.weight.is_meta else -1
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        if self.in_proj_bias is not None:
+            nn.init.zeros_(self.in_proj_bias)
+        angles_ALRQ = self.in_proj_weight.new_empty(self.sets, *self.ansatz.angles_shape)
+        self.reset_term(nn.init.uniform_(angles_ALRQ, -math.pi, math.pi))
+
+    def reset_term(self, angles_ALRQ: Tensor) -> None:
+        """Give Phi's parameters the values that ``make_term`` gives them."""
+        self.angles.copy_(angles_ALRQ)
 
     def extra_repr(self) -> str:
         return (
@@ -153,6 +183,8 @@ class QuantumAttention(nn.Module):
         Returns:
             The output, of the query's shape, and the weights ``(B, N, M)``, ``(B, H, N, M)``, or None.
         """
+        if query.is_nested and query is key is value and attn_mask is key_padding_mask is None and not need_weights:
+            return self._of_nested(query, is_causal), None
         check_inputs(query, key, value, self.embed_dim, batch_first=self.batch_first)
         batched = query.dim() == 3
         if not batched:
@@ -170,6 +202,15 @@ class QuantumAttention(nn.Module):
         if not batched:
             return output.squeeze(0), None if weights is None else weights.squeeze(0)
         return output if self.batch_first else output.transpose(0, 1), weights
+
+    def _of_nested(self, nested: Tensor, is_causal: bool) -> Tensor:
+        """Sequences of their own lengths, which an ``nn.TransformerEncoder`` gives that was made with another attention."""
+        padded_BND = nested.to_padded_tensor(0.0)
+        lengths_B = torch.tensor([len(each) for each in nested.unbind()], device=padded_BND.device)
+        padding_BN = torch.arange(padded_BND.shape[1], device=padded_BND.device) >= lengths_B[:, None]
+        output_BND, _ = self(padded_BND, padded_BND, padded_BND, key_padding_mask=padding_BN, is_causal=is_causal)
+        rows = [each[:n] for each, n in zip(output_BND, lengths_B.tolist(), strict=True)]
+        return torch.nested.as_nested_tensor(rows, layout=nested.layout)
 
     def _attend(
         self, q_BHNE: Tensor, k_BHME: Tensor, v_BHME: Tensor, mask: Tensor | None, need_weights: bool

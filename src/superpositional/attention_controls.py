@@ -51,6 +51,9 @@ class NoTerm(QuantumAttention):
         if self.evaluator != "fourier":
             raise ValueError(f"evaluator must be fourier, got {self.evaluator!r}; {type(self).__name__} runs no circuit")
 
+    def reset_term(self, angles_ALRQ: Tensor) -> None:
+        """Nothing: Phi has no parameters."""
+
     def coefficients(self) -> Tensor:
         count = len(series.doubled_frequencies(self.ansatz, self.readout))
         return wide(self.in_proj_weight.new_zeros(self.sets, 2, count))
@@ -75,6 +78,9 @@ class ConstantTerm(NoTerm):
     def make_term(self, angles_ALRQ: Tensor) -> None:
         super().make_term(angles_ALRQ)
         self.constant = nn.Parameter(torch.ones_like(angles_ALRQ[:, 0, 0, 0]))
+
+    def reset_term(self, angles_ALRQ: Tensor) -> None:
+        self.constant.fill_(1)
 
     def phi(self, raw_BHNM: Tensor) -> Tensor:
         phi_BHNM = super().phi(raw_BHNM)
@@ -101,11 +107,18 @@ class ClassicalTwin(NoTerm):
     def make_term(self, angles_ALRQ: Tensor) -> None:
         super().make_term(angles_ALRQ)
         self.rank = generic_rank(self.ansatz, self.readout)
-        with torch.no_grad():
-            start_AC = self.fitted_at(angles_ALRQ).coefficients_A2J.mT.flatten(1).to(angles_ALRQ.dtype)
+        self.coefficients_free = nn.Parameter(self._start(angles_ALRQ))
+
+    def reset_term(self, angles_ALRQ: Tensor) -> None:
+        self.coefficients_free.copy_(self._start(angles_ALRQ))
+
+    @torch.no_grad()
+    def _start(self, angles_ALRQ: Tensor) -> Tensor:
+        """The free coefficients of the circuit at these angles."""
+        start_AC = self.fitted_at(angles_ALRQ).coefficients_A2J.mT.flatten(1).to(angles_ALRQ.dtype)
         # Column by column: a list as an index is a tensor on the host.
         columns = [start_AC[:, place] for place in self.free]
-        self.coefficients_free = nn.Parameter(torch.stack(columns, 1) if columns else start_AC[:, :0])
+        return torch.stack(columns, 1) if columns else start_AC[:, :0]
 
     @property
     def free(self) -> tuple[int, ...]:

@@ -83,7 +83,9 @@ def _bad_nodes(settings: dict[str, Any], circuits: bool, module: str) -> list[st
 def check_inputs(query: Tensor, key: Tensor, value: Tensor, embed_dim: int, *, batch_first: bool) -> None:
     """Raises ValueError where queries, keys and values do not fit together."""
     if query.is_nested:
-        raise ValueError("QuantumAttention takes no nested tensors; give nn.TransformerEncoder enable_nested_tensor=False")
+        raise ValueError(
+            "nested tensors must be query, key and value in one, without masks and need_weights, got others; pad them"
+        )
     fit = query.dim() == key.dim() == value.dim() in (2, 3)
     fit = fit and query.shape[-1] == key.shape[-1] == value.shape[-1] == embed_dim
     if fit and query.dim() == 3:

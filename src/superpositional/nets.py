@@ -7,7 +7,9 @@ by tasks.
 Shapes: B batch, N tokens, D embed, C classes.
 """
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +95,32 @@ class SequenceTransformer(nn.Module):
             if getattr(chosen, "shared_angles", False):
                 for name in chosen.state_dict().keys() - drawn.keys():
                     setattr(chosen, name, getattr(self.layers[0].self_attn, name))
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw all parameters as the constructor does: under one seed, the same values."""
+        copies = iter([copy.deepcopy(layer.self_attn) for layer in self.layers])
+
+        def attention(*_: Any, **__: Any) -> nn.Module:
+            drawn = next(copies)
+            if hasattr(drawn, "reset_parameters"):
+                drawn.reset_parameters()
+            return drawn
+
+        first = self.layers[0]
+        with self.embedding.weight.device:
+            fresh = SequenceTransformer(
+                vocabulary_size=self.embedding.num_embeddings,
+                n_classes=self.head.out_features,
+                max_length=self.max_length,
+                embed_dim=self.embedding.embedding_dim,
+                num_heads=first.self_attn.num_heads,
+                feedforward_dim=first.linear1.out_features,
+                num_layers=len(self.layers),
+                attention=attention,
+            )
+        for name, parameter in self.named_parameters():
+            parameter.copy_(fresh.get_parameter(name))
 
     def forward(self, tokens_BN: Tensor) -> Tensor:
         n_tokens = tokens_BN.shape[1]
