@@ -11,6 +11,7 @@ import itertools
 import math
 import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from superpositional.backends import (
     Primitive,
     Shots,
     backend_from,
+    base,
     estimate,
 )
 from superpositional.backends.base import weights
@@ -563,3 +565,24 @@ def test_a_circuit_wider_than_the_device_is_refused() -> None:
 def test_what_stands_for_no_backend_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"backend must be one of superpositional.backends \(exact, shots, .*got"):
         backend_from(value)
+
+
+@pytest.mark.parametrize(
+    ("made", "advice"),
+    [
+        (lambda: Noisy("FakeManilaV2"), "device=FakeManilaV2 .*: pip install '.\\[ibm\\]'; or choose device=generic"),
+        (
+            lambda: IBM(local="FakeManilaV2"),
+            "backend=ibm needs qiskit-ibm-runtime, which is not installed: pip install '.\\[ibm",
+        ),
+    ],
+)
+def test_without_its_extra_a_device_names_what_to_install_and_another_choice(made, advice: str, monkeypatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=advice):
+        made()
+
+
+def test_extras_are_named_as_a_checkout_installs_them() -> None:
+    source = Path(base.__file__).parent.parent
+    assert not [path for path in source.rglob("*.py") if "superpositional[" in path.read_text()]

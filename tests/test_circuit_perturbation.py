@@ -2,6 +2,7 @@
 
 import io
 import math
+import pickle
 import re
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from superpositional import SuperpositionalAdamW
-from superpositional.backends import Shots
+from superpositional.backends import Depolarizing, Primitive, Shots
 from superpositional.circuits import Ansatz
 from superpositional.circuits.simulators import evaluate
 from superpositional.perturbation import PERTURBATIONS, CircuitPerturbation, perturbation_from, sine
@@ -435,3 +436,54 @@ def test_a_compiled_step_is_the_eager_one(ansatz: Ansatz) -> None:
     # As in test_optimizer: without bias correction the rounding of lr to float32 is left, in 2 steps of up to 3.2 lr.
     tolerance = 2 * 3.2e-2 * 2**-23
     assert all(torch.allclose(ours, theirs, rtol=0, atol=tolerance) for ours, theirs in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Ansatz(3, 1, rotations=("rx", "ry")),
+        CircuitPerturbation(Ansatz(3, 1), angles="random", seed=2, backend=Shots(100)),
+        Depolarizing(0.01, 0.02, shots=10),
+        Primitive(shots=10),
+        {"perturbation": CircuitPerturbation(), "ansatz": Ansatz()},
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_hyper_parameters_load_with_weights_only(value) -> None:
+    file = io.BytesIO()
+    torch.save({"hyper_parameters": {"value": value}}, file)
+    file.seek(0)
+    assert torch.load(file, weights_only=True)["hyper_parameters"]["value"] == value
+
+
+def test_what_a_file_holds_is_checked_as_arguments_are() -> None:
+    bad = CircuitPerturbation()
+    vars(bad)["angles"] = "other"
+    file = io.BytesIO()
+    torch.save(bad, file)
+    file.seek(0)
+    with pytest.raises((ValueError, pickle.UnpicklingError), match="angles must be zero or random, got 'other'"):
+        torch.load(file, weights_only=True)
+
+
+def test_a_primitive_on_a_device_perturbs_and_its_checkpoint_is_plain() -> None:
+    made = {"target_class": "qiskit_aer.AerSimulator", "options": {"seed_simulator": 1}}
+    backend = Primitive("qiskit.primitives.BackendSamplerV2", options={"backend": made}, shots=50, seed_option=None)
+    parameter = nn.Parameter(weights(4))
+    parameter.grad = torch.ones_like(parameter)
+    circuit = CircuitPerturbation(Ansatz(2, 1), backend=backend, seed=0)
+    optimizer = SuperpositionalAdamW([parameter], scope="all", perturbation=circuit)
+    optimizer.step()
+    assert optimizer.statistics[0]["circuits"] == 2
+    assert perturbation_from(optimizer.state_dict()["param_groups"][0]["perturbation"]) == circuit
+
+
+def test_a_device_as_an_object_is_refused_with_the_way_to_write_it() -> None:
+    from qiskit_aer import AerSimulator
+
+    backend = Primitive("qiskit.primitives.BackendSamplerV2", options={"backend": AerSimulator()}, seed_option=None)
+    with pytest.raises(ValueError, match=r"must hold plain values here, got .*write a device among its options as"):
+        CircuitPerturbation(backend=backend)
+    for name, message in (("qiskit.QuantumCircuit", "must be a qiskit.providers.BackendV2"), ("os.system", "is outside")):
+        with pytest.raises(ValueError, match=message):
+            Primitive("qiskit.primitives.BackendSamplerV2", options={"backend": {"target_class": name}})

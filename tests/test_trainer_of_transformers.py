@@ -15,7 +15,7 @@ from superpositional.circuits import Ansatz
 from superpositional.perturbation import CircuitPerturbation
 from superpositional.schedules import WarmupDecay
 
-pytest.importorskip("transformers", reason="transformers is not installed; pip install 'superpositional[llm]'")
+pytest.importorskip("transformers", reason="transformers is not installed; pip install '.[llm]'")
 
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 

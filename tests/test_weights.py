@@ -183,7 +183,7 @@ def test_a_missing_extra_is_named_with_the_command_that_brings_it(monkeypatch, m
         "peft": lambda: CausalLM(model="tiny", lora={"r": 2}),
         "huggingface_hub": lambda: hub.snapshot("a/b", None, "model", hub.SMALL_FILES, cure=""),
     }
-    message = rf"needs {missing}, which is not installed; pip install 'superpositional\[llm\]'"
+    message = rf"needs {missing}, which is not installed; pip install '\.\[llm\]'"
     with pytest.raises(SourceError, match=message):
         calls[missing]()
 

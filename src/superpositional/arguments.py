@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         description="Bring a sweep's report up to date, dashboard.html with it, and put the same panels, verdicts and "
         "differences on Weights & Biases: a workspace, one more for each series of a swept setting, and a report. Those of "
         "an earlier call are replaced, edits made on W&B with them. Without a key or a network, what would be sent is "
-        "written to files. Needs wandb-workspaces: pip install 'superpositional[dashboard]'.",
+        "written to files. Needs wandb-workspaces: pip install '.[dashboard]'.",
         epilog="example: superpositional sync outputs/scope; superpositional dashboard scope --entity of-the-team. Exits "
         "with 1 if it was to send and could not.",
     )

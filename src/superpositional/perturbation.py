@@ -78,7 +78,7 @@ class CircuitPerturbation:
             )
         elif not isinstance(self.backend, Exact) and self.simulator != "auto":
             mistakes.append(f"simulator={self.simulator} is exact, got backend={self.backend.name}; choose simulator=auto")
-        elif not mistakes and (wrong := self.backend.refusal(self.ansatz, "z")) is not None:
+        elif not mistakes and (wrong := self.backend.refusal(self.ansatz, "z") or self.backend.not_plain()) is not None:
             mistakes.append(wrong)
         if self.angles not in ("zero", "random"):
             mistakes.append(f"angles must be zero or random, got {self.angles!r}")
@@ -88,6 +88,10 @@ class CircuitPerturbation:
             raise ValueError("\n".join(mistakes))
         if isinstance(self.backend, Exact) and self.resolved != "closed_form":
             require_memory(self.ansatz, 1, torch.float64)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.__post_init__()  # a file may hold anything
 
     @property
     def resolved(self) -> str:
@@ -200,6 +204,9 @@ class CircuitPerturbation:
             z_BQ = evaluate(ansatz, angle_BQ, _fixed_angles(self, angle_BQ)[..., :width], "z", simulator=simulator)
             parts.append(-z_BQ.to(theta_BQ.dtype))
         return torch.cat(parts)
+
+
+torch.serialization.add_safe_globals([CircuitPerturbation, Drawn])
 
 
 @lru_cache(maxsize=16)

@@ -99,7 +99,7 @@ class SlurmLauncher(Launcher):
             try:
                 import submitit  # noqa: F401
             except ModuleNotFoundError:
-                wrong.append("hydra/launcher=slurm needs submitit; pip install 'superpositional[slurm]'")
+                wrong.append("hydra/launcher=slurm needs submitit; pip install '.[slurm]'")
         return wrong
 
     def slots(self, planned: Sequence[Job]) -> int:

@@ -9,11 +9,14 @@ attention (``fitting``). Read by perturbation and attention.
 Importing this package brings torch, and Qiskit only with the devices that use it.
 """
 
+from torch.serialization import add_safe_globals
+
 from superpositional.backends.base import Backend, BackendError, Capabilities, Estimate, backend_from
 from superpositional.backends.devices import Aer, Noisy
 from superpositional.backends.gradients import estimate
 from superpositional.backends.primitives import IBM, Primitive
 from superpositional.backends.simulated import Depolarizing, Exact, Shots
+from superpositional.circuits.ansatz import Ansatz
 
 BACKENDS: dict[str, type[Backend]] = {
     "exact": Exact,
@@ -24,6 +27,9 @@ BACKENDS: dict[str, type[Backend]] = {
     "ibm": IBM,
     "primitive": Primitive,
 }
+
+# Plain values, so that checkpoints whose hyper-parameters hold them load with weights_only.
+add_safe_globals([Ansatz, *BACKENDS.values()])
 
 __all__ = [
     "BACKENDS", "IBM", "Aer", "Backend", "BackendError", "Capabilities", "Depolarizing", "Estimate", "Exact", "Noisy",

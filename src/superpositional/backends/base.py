@@ -93,6 +93,17 @@ class Backend(abc.ABC):
         """The arguments as plain values: ``backend_from(plain)`` is this again."""
         return {"backend": self.name, **json.loads(json.dumps(dataclasses.asdict(self)))}
 
+    def not_plain(self) -> str | None:
+        """Why param groups and checkpoints cannot hold it."""
+        try:
+            self.plain()
+        except TypeError:
+            return (
+                f"backend={self.name} must hold plain values here, got {self!r}; write a device among its options as "
+                "{'target_class': 'qiskit_aer.AerSimulator', 'options': {}}"
+            )
+        return None
+
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.plain() == other.plain()
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 METHODS = ("automatic", "statevector", "density_matrix", "matrix_product_state", "stabilizer", "tensor_network")
 GENERIC = "generic"
 RUNTIME = "qiskit_ibm_runtime"
-INSTALL = "pip install 'superpositional[ibm]'"
+INSTALL = "pip install '.[ibm]'"
 # A projector is a sum of 2**Q Paulis.
 PROJECTED = 10
 
@@ -318,7 +318,8 @@ def bad_snapshot(key: str, name: Any) -> str | None:
     if not isinstance(name, str):
         return f"{key} must be the name of a device, got {name!r}; try {GENERIC} or FakeManilaV2"
     if importlib.util.find_spec(RUNTIME) is None:
-        return f"{key}={name} comes with qiskit-ibm-runtime, which is not installed: {INSTALL}; or choose backend=noisy"
+        other = f"device={GENERIC}" if key == "device" else "backend=noisy"
+        return f"{key}={name} comes with qiskit-ibm-runtime, which is not installed: {INSTALL}; or choose {other}"
     provider = importlib.import_module(f"{RUNTIME}.fake_provider")
     known = sorted(each for each in dir(provider) if each.startswith("Fake") and each.endswith("V2"))
     if name not in (*known, *(each for each in dir(provider) if each.startswith("Fake") and "Provider" not in each)):

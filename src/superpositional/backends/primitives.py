@@ -51,7 +51,8 @@ class Primitive(Device):
     Args:
         target_class: as ``qiskit.primitives.StatevectorSampler``. Of other packages than Qiskit's only those that
             SUPERPOSITIONAL_ALLOW names.
-        options: what its constructor gets.
+        options: what its constructor gets. A device among it is written ``{target_class: qiskit_aer.AerSimulator, options:
+            {}}``, a class of ``qiskit.providers.BackendV2`` and what its constructor gets.
         shots: how often each circuit is measured.
         seed_option: the argument of its constructor that takes a seed; None if it takes none, as a real device.
         retries, backoff: as for ``Aer``.
@@ -77,10 +78,12 @@ class Primitive(Device):
             mistakes.append(f"options must be a mapping, got {self.options!r}")
         if self.seed_option is not None and not isinstance(self.seed_option, str):
             mistakes.append(f"seed_option must be the name of an argument or None, got {self.seed_option!r}")
-        try:
-            _primitive(self.target_class)
-        except ValueError as error:
-            mistakes.append(str(error))
+        devices = [each for each in dict(self.options).values() if _is_device(each)] if not any(mistakes) else []
+        for check, name in ((_primitive, self.target_class), *((_device, each["target_class"]) for each in devices)):
+            try:
+                check(name)
+            except ValueError as error:
+                mistakes.append(str(error))
         refuse(mistakes)
 
     @property
@@ -100,7 +103,11 @@ class Primitive(Device):
 
         made = _primitive(self.target_class)
         seeds = {self.seed_option: qiskit_backend.dice(made, seed)} if self.takes_seeds else {}
-        return by_primitive(made(**self.options, **seeds), ansatz, values_UP, readout, total=total, shots=self.shots)
+        options = {
+            key: _device(each["target_class"])(**each.get("options", {})) if _is_device(each) else each
+            for key, each in self.options.items()
+        }
+        return by_primitive(made(**options, **seeds), ansatz, values_UP, readout, total=total, shots=self.shots)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,6 +228,30 @@ def _primitive(name: str) -> type:
     """
     from superpositional.circuits.qiskit_backend import is_primitive
 
+    found = _class(name)
+    if not is_primitive(found):
+        raise ValueError(f"target_class={name} offers neither BaseSamplerV2 nor BaseEstimatorV2 of qiskit.primitives")
+    return found
+
+
+def _is_device(option: Any) -> bool:
+    """Whether an option's value says how a device is made."""
+    return isinstance(option, Mapping) and "target_class" in option
+
+
+@lru_cache(maxsize=8)
+def _device(name: str) -> type:
+    """The class of a device; raises as ``_primitive``."""
+    from qiskit.providers import BackendV2
+
+    found = _class(name)
+    if not (isinstance(found, type) and issubclass(found, BackendV2)):
+        raise ValueError(f"target_class={name} of an option must be a qiskit.providers.BackendV2, a device")
+    return found
+
+
+def _class(name: str) -> Any:
+    """What has that name in a package that may be used."""
     module, _, attribute = str(name).rpartition(".")
     if module.split(".")[0] not in (*PACKAGES, *trusted()):
         raise ValueError(
@@ -230,8 +261,6 @@ def _primitive(name: str) -> type:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"target_class={name} cannot be imported; is it on PYTHONPATH? {error}") from None
-    if not is_primitive(found):
-        raise ValueError(f"target_class={name} offers neither BaseSamplerV2 nor BaseEstimatorV2 of qiskit.primitives")
     return found
 
 

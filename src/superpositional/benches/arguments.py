@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
         "subjects:\n" + "\n".join(listed),
         epilog="examples:\n  superpositional bench circuits\n  superpositional bench --json > bench.json\n"
         "  superpositional bench sweep optimizer=adam logger=none --runs 4 --repeats 3\n"
-        "PennyLane and Qiskit Machine Learning as further peers: pip install 'superpositional[bench]'.\n"
+        "PennyLane and Qiskit Machine Learning as further peers: pip install '.[bench]'.\n"
         "Ctrl-C keeps what was measured.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -9,6 +9,12 @@ other; a circuit of one scalar is a short Fourier series (``series``). Read by p
 Importing this package is light: torch and Qiskit come with the modules that use them.
 """
 
+import sys
+
 from superpositional.circuits.ansatz import Ansatz
+
+# So that checkpoints whose hyper-parameters hold one load with weights_only; torch is not imported for it.
+if "torch" in sys.modules:
+    sys.modules["torch"].serialization.add_safe_globals([Ansatz])
 
 __all__ = ["Ansatz"]

@@ -67,7 +67,7 @@ def needs(module: str) -> None:
         SourceError: it is not.
     """
     if importlib.util.find_spec(module) is None:
-        raise SourceError(f"fine-tuning needs {module}, which is not installed; pip install 'superpositional[llm]'")
+        raise SourceError(f"fine-tuning needs {module}, which is not installed; pip install '.[llm]'")
 
 
 @functools.cache

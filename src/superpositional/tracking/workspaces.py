@@ -35,7 +35,7 @@ READING = (
     "On W&B a line is the mean of all runs of an arm, whatever their end, and a band its standard error, for W&B has no t "
     "interval. The verdicts and the table of differences are computed from the records, over finished pairs."
 )
-INSTALL = "pip install 'superpositional[dashboard]'"
+INSTALL = "pip install '.[dashboard]'"
 
 
 class WorkspaceError(ValueError):
