@@ -337,7 +337,9 @@ def test_a_ratios_sd_and_detectable_effect_are_in_percent_of_the_baselines_mean(
     verdict = only(made_up(pair(differences, base)), compare="ratio", margin=5)
     assert verdict.sd == pytest.approx(100 * differences.std(ddof=1) / base.mean(), rel=1e-9)
     assert verdict.detectable == pytest.approx(inference.detectable(verdict.sd, 10), rel=1e-9)
-    assert verdicts.spread(made_up(pair(differences, base)), a_claim(compare="ratio")) == (verdict.sd, 10)
+    spread, n = verdicts.spread(made_up(pair(differences, base)), a_claim(compare="ratio"))
+    # Divided by the mean before and after the sd is taken.
+    assert (spread, n) == (pytest.approx(verdict.sd, rel=1e-12), 10)
 
 
 def test_more_than_a_million_pairs_are_no_number() -> None:
