@@ -25,6 +25,7 @@ ALONE = 2**15
 # Of optimizer.h: so many scalars share a sum in single precision, and what is summed up of each.
 CHUNK = 4096
 NUMBERS = 5
+MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
 
 class FewScalars:
@@ -72,7 +73,7 @@ class FewScalars:
             return None
         sampled = steps % group["stats_every"] == 0
         read = group["params"] if sampled else [parameter for parameter, _ in touched]
-        served = _served(optimizer, [parameter for parameter in read if parameter.grad is not None])
+        served = _served(optimizer, [parameter for parameter in read if parameter.grad is not None], state=sampled)
         return cls(optimizer, group, touched, circuit, sampled) if served else None
 
     def enter_moments(self) -> None:
@@ -208,18 +209,22 @@ def _plain(optimizer: AdamW, group: dict[str, Any]) -> bool:
     return not (scaled or tensors or group["capturable"] or group["differentiable"])
 
 
-def _served(optimizer: AdamW, parameters: Sequence[Tensor]) -> bool:
-    """Whether pointers to these parameters, their gradients and their state lead where the kernels expect.
+def _served(optimizer: AdamW, parameters: Sequence[Tensor], *, state: bool = True) -> bool:
+    """Whether pointers to these parameters, their gradients and, if wanted, their state lead where the kernels expect.
 
     Torch's own code takes all that is odd: it raises, or computes.
     """
     tensors, counts = [], []
-    for parameter in parameters:
-        own = _own(optimizer, parameter)
-        if any(not isinstance(each, Tensor) or each.shape != parameter.shape for each in own.values()):
-            return False
-        tensors += (parameter, *own.values())
-        counts += [state["step"]] if (state := optimizer.state.get(parameter)) else []
+    for parameter in parameters:  # plainly, because an optimizer asks at every step
+        shape, own = parameter.shape, [parameter.grad]
+        if state and (kept := optimizer.state.get(parameter)):
+            own += [kept[name] for name in MOMENTS if name in kept]
+            counts.append(kept.get("step"))
+        for each in own:
+            if not isinstance(each, Tensor) or each.shape != shape:
+                return False
+        tensors.append(parameter)
+        tensors += own
     return _countable(counts) and build.serves(*tensors) and all(tensor.is_contiguous() for tensor in tensors)
 
 
@@ -246,8 +251,7 @@ def check_fused(optimizer: AdamW, group: dict[str, Any]) -> None:
 def _own(optimizer: AdamW, parameter: Tensor) -> dict[str, Any]:
     """A parameter's gradient and what it has of AdamW's moments."""
     state = optimizer.state.get(parameter, {})
-    moments = {name: state[name] for name in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if name in state}
-    return {"grad": parameter.grad, **moments}
+    return {"grad": parameter.grad, **{name: state[name] for name in MOMENTS if name in state}}
 
 
 def _group(group: dict[str, Any], threads: int) -> build.Group:

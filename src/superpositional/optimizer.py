@@ -243,8 +243,6 @@ class SuperpositionalAdamW(AdamW):
 
     def _step_of(self, groups: list[dict[str, Any]], terms: dict[int, Term | FewScalars]) -> None:
         """torch's own step of these groups, between the terms' parts before and after it."""
-        for group in groups:
-            check_fused(self, group)
         steps = self._hide_step_counts(groups)
         for term in terms.values():
             term.enter_moments()
@@ -255,6 +253,8 @@ class SuperpositionalAdamW(AdamW):
         try:
             # Swapped, so that torch's step sees none but these.
             self.param_groups = [group for group in groups if not adamw_of_torch(self, group)]
+            for group in self.param_groups:
+                check_fused(self, group)
             if self.param_groups:
                 adamw_step(self)
             taken = True
