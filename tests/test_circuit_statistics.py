@@ -358,7 +358,8 @@ def test_a_resumed_runs_record_has_the_circuits_of_an_uninterrupted_one(door, wo
     whole, cut = read_record(workplace / "whole"), workplace / "cut"
     shutil.copy(workplace / "whole" / "config.yaml", cut)
     (cut / "record.json").unlink()
-    (cut / "running.json").write_text(json.dumps({**whole, "status": None, "sessions": 1, "fit_seconds": None}))
+    left = {name: value for name, value in whole.items() if name != "curves"}
+    (cut / "running.json").write_text(json.dumps({**left, "status": None, "sessions": 1, "fit_seconds": None}))
     code, _, err = door("train", "resume=cut")
     assert code == 0, err
     resumed = read_record(cut)

@@ -21,7 +21,7 @@ from wandb_server import KEY, Server, serving
 
 from superpositional import config as configs
 from superpositional import records
-from superpositional.run import run
+from superpositional.run import opening, run
 from superpositional.tracking import run as tracking
 from superpositional.tracking import segments
 from superpositional.tracking import server as asking
@@ -421,3 +421,74 @@ def test_a_second_run_of_a_process_is_refused_while_one_is_open(tmp_path, monkey
 def test_what_is_out_of_range_is_refused(settings, message) -> None:
     with pytest.raises(ValueError, match=message):
         tracking.WandbTracking(**settings)
+
+
+EMPTY = (
+    "WANDB_SILENT",
+    "WANDB_MODE",
+    "WANDB_PROJECT",
+    "WANDB_TAGS",
+    "WANDB_BASE_URL",
+    "WANDB_INIT_TIMEOUT",
+    "WANDB_ENTITY",
+)
+
+
+def test_an_empty_variable_is_one_that_is_not_set(tmp_path, monkeypatch, capfd) -> None:
+    """As compose files leave those that nobody has set."""
+    for name in EMPTY:
+        monkeypatch.setenv(name, "")
+    record = run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run")
+    assert record["status"] == "done"
+    assert record["config"]["logger"]["project"] == "superpositional"
+    assert "W&B offline (no key is set" in capfd.readouterr().out
+    assert told_by(tmp_path / "run").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WANDB_SILENT", "maybe"),
+        ("WANDB_MODE", "shared"),
+        ("WANDB_MODE", "odd"),
+        ("WANDB_BASE_URL", "nonsense"),
+        ("WANDB_INIT_TIMEOUT", "soon"),
+        ("WANDB_CONSOLE", "bad"),
+    ],
+)
+def test_a_variable_that_wandb_refuses_is_named_and_the_run_is_offline(tmp_path, monkeypatch, capfd, name, value) -> None:
+    monkeypatch.setenv(name, value)
+    record = run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run")
+    assert record["status"] == "done"
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("W&B offline")]
+    assert name in line
+    assert repr(value) in line
+    assert "unset it" in line
+    assert told_by(tmp_path / "run").exit_code == 0
+
+
+def test_many_runs_hear_of_a_refused_variable_once(monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "maybe")
+    node = {"_target_": "superpositional.tracking.run.WandbTracking", "mode": "auto"}
+    environment, line = tracking.settle([node, node])
+    assert environment == {"WANDB_MODE": "offline"}
+    assert "WANDB_SILENT='maybe' is refused" in line
+    assert "WANDB_SILENT" not in os.environ
+
+
+@pytest.mark.parametrize("arm", [None, "adam"])
+def test_the_variables_that_name_a_run_count(tmp_path, monkeypatch, arm) -> None:
+    names = {"PROJECT": "ours", "TAGS": "a,b", "NAME": "first", "RUN_GROUP": "tries", "JOB_TYPE": "try", "NOTES": "why"}
+    for name, value in names.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    config = composed("logger=wandb", "trainer=smoke")
+    assert config["logger"]["project"] == "ours"
+    assert composed("logger=wandb", "logger.project=theirs")["logger"]["project"] == "theirs"
+    record = opening(config | {"arm": arm}, configs.code(config))
+    mirrored = tracking.start(tmp_path, record, "one", "offline", project="ours", entity=None, tags=["c"])
+    mirrored.finish()
+    assert set(mirrored.tags) == {"a", "b", "c"}
+    assert mirrored.notes == "why"
+    found = mirrored.name, mirrored.group, mirrored.job_type
+    # A sweep's runs are named by it.
+    assert found == (("first", "tries", "try") if arm is None else ("train/adam/seed-0", "train", "adam"))

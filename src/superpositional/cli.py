@@ -243,7 +243,7 @@ def _dashboard(options: argparse.Namespace) -> None:
         if board is None:
             raise ReportError(f"{report.name} is a search, which compares no arms; give a sweep")
         where = {"project": options.project or board.project, "entity": options.entity or board.entity}
-        mode = os.environ.get("WANDB_MODE", "online")
+        mode = os.environ.get("WANDB_MODE") or "online"
         kept = "--dry-run" if options.dry_run else f"WANDB_MODE={mode}" if mode != "online" else ""
         if not kept:
             try:

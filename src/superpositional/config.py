@@ -8,6 +8,7 @@ stranger's config cannot run code (``locate``). Read by check, train and sweep.
 import abc
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -338,12 +339,13 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 
 def _variable(name: str, *default: Any) -> Any:
-    if not name.startswith("SUPERPOSITIONAL_"):
+    if not (name.startswith("SUPERPOSITIONAL_") or name == "WANDB_PROJECT"):
         raise ValueError(
             f"a config may read environment variables named SUPERPOSITIONAL_... alone, got {name}: records keep what is "
             "read; write the value itself"
         )
-    return oc.env(name, *default)
+    # Compose files leave variables empty that nobody has set.
+    return default[0] if default and not os.environ.get(name) else oc.env(name, *default)
 
 
 def _interpolations(value: Any, path: str = "") -> Iterator[str]:

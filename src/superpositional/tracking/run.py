@@ -18,7 +18,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 
-from superpositional.tracking.server import address, reachable
+from superpositional.tracking.server import address, heed, reachable
 
 MODES = ("auto", "online", "offline")
 EVERY = 2  # seconds from one handing over of rows to the next
@@ -61,12 +61,9 @@ class WandbTracking:
         system_metrics: bool = False,
         finish_within: float = 60,
     ) -> None:
-        environment = os.environ.get("WANDB_MODE", "offline")
         wrong = []
         if mode not in MODES:
             wrong.append(f"mode must be one of {', '.join(MODES)}, got {mode!r}; logger=none leaves W&B out")
-        if environment not in ("online", "offline", "disabled"):
-            wrong.append(f"WANDB_MODE must be online, offline or disabled, got {environment!r}; unset it")
         for name, value in (("project", project), ("entity", entity)):
             if (value is None and name == "project") or not (value is None or re.fullmatch(r"[^/\\#?%:]+", str(value))):
                 wrong.append(f"{name} must be a name without any of / \\ # ? % :, got {value!r}")
@@ -206,18 +203,21 @@ def start(
     """Open a W&B run of a record: its name, group, arm, config and metrics; nothing of the machine or its user."""
     import wandb
 
-    group = record["sweep"]
+    heed()
+    # A sweep names its runs; a single one may be named by whoever starts it.
+    stated = {} if record["arm"] else {name: os.environ.get(f"WANDB_{name}") for name in ("NAME", "RUN_GROUP", "JOB_TYPE")}
+    group = stated.get("RUN_GROUP") or record["sweep"]
     run = wandb.init(
         project=project,
         entity=entity,
         dir=str(folder),
         id=run_id,
         resume=resume,
-        name="/".join(str(part) for part in (group, record["arm"], f"seed-{record['seed']}") if part),
+        name=stated.get("NAME") or "/".join(str(part) for part in (group, record["arm"], f"seed-{record['seed']}") if part),
         group=group,
-        job_type=record["arm"],
+        job_type=stated.get("JOB_TYPE") or record["arm"],
         notes=record["question"],
-        tags=tags or [],
+        tags=[*(tags or []), *filter(None, os.environ.get("WANDB_TAGS", "").split(","))],
         config={**record["config"], "provenance": {name: record[name] for name in ("code", "versions", "git")}},
         mode=mode,
         settings=wandb.Settings(**(QUIET | dict(settings or {}))),
@@ -350,6 +350,8 @@ def _told(error: Exception) -> str:
 
 def resolve(mode: str) -> tuple[str, str]:
     """``online``, ``offline`` or ``disabled``, and why; what ``auto`` becomes here and now."""
+    if wrong := heed():
+        return "offline", wrong
     if mode != "auto":
         return mode, f"logger.mode={mode}"
     if "WANDB_MODE" in os.environ:
@@ -365,7 +367,9 @@ def settle(nodes: list[Mapping[str, Any]]) -> tuple[dict[str, str], str]:
         nodes: the ``logger`` of each run's config, those that have one.
     """
     ours = f"{WandbTracking.__module__}.{WandbTracking.__qualname__}"
-    if "WANDB_MODE" in os.environ or not any(n["_target_"] == ours and n.get("mode", "auto") == "auto" for n in nodes):
+    wrong = heed() if nodes else ""
+    asked = any(n["_target_"] == ours and n.get("mode", "auto") == "auto" for n in nodes)
+    if not wrong and ("WANDB_MODE" in os.environ or not asked):
         return {}, ""
-    mode, why = resolve("auto")
+    mode, why = ("offline", wrong) if wrong else resolve("auto")
     return {"WANDB_MODE": mode}, f"W&B {mode} ({why})"

@@ -3,6 +3,7 @@
 Asked before anything is sent, and never for longer than said. Read by the run's life and by sync.
 """
 
+import os
 import threading
 import urllib.error
 import urllib.request
@@ -13,10 +14,32 @@ LINES = """query RunResumeStatus($project: String, $entity: String, $name: Strin
   model(name: $project, entityName: $entity) { bucket(name: $name, missingOk: true) { historyLineCount } } }"""
 
 
+def heed() -> str:
+    """Drop from this process's environment the WANDB_ variables that are empty, which are not set, and those that W&B
+    refuses; return what is to be said of the latter."""
+    import wandb
+
+    wrong = []
+    for name, value in [each for each in os.environ.items() if each[0].startswith("WANDB_")]:
+        try:
+            if value:
+                wandb.Settings().update_from_env_vars({name: value})
+                if name != "WANDB_MODE" or value in ("online", "offline", "disabled"):
+                    continue
+                wrong.append(f"{name} must be online, offline or disabled, got {value!r}; unset it")
+        except ValueError as error:  # pydantic's
+            reason = [line.strip() for line in str(error).splitlines()][2].partition(" [")[0]
+            wrong.append(f"{name}={value!r} is refused: {reason[0].lower()}{reason[1:]}; unset it")
+        del os.environ[name]
+    return "; ".join(wrong)
+
+
 def reachable() -> tuple[str | None, str]:
     """W&B's server, if a key is set and it answers within 5 s; else None; and in words which of these."""
     import wandb
 
+    if wrong := heed():
+        return None, wrong
     server = address()
     try:
         # Looks in WANDB_API_KEY, the settings and the netrc file; asks neither the user nor the server.
@@ -37,6 +60,7 @@ def address(**settings: Any) -> str:
     """Of W&B's server, as its settings have it; ``settings`` of this process go with them."""
     import wandb
 
+    heed()
     # Silent from the start: else finding a key would have the server asked for its owner's name, however long it takes.
     # Online whatever WANDB_MODE says, for that is what somebody asks who asks for the address; a run's own mode is its own.
     return wandb.setup(wandb.Settings(silent=True, mode="online", **settings)).settings.base_url
