@@ -21,7 +21,8 @@ SCOPES = ("model", "tensor", "all")
 
 def scalars(tensor: Tensor) -> int:
     """Number of real scalars; a complex number is two of them, as it is for torch's own Adam. A lazy parameter has none."""
-    if torch.nn.parameter.is_lazy(tensor):
+    # Torch's compiler cannot look into the question.
+    if not torch.compiler.is_compiling() and torch.nn.parameter.is_lazy(tensor):
         return 0
     return tensor.numel() * (2 if tensor.is_complex() else 1)
 
