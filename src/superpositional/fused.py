@@ -181,9 +181,12 @@ def adamw_of_torch(optimizer: AdamW, group: dict[str, Any]) -> bool:
         return False
     given = [parameter for parameter in group["params"] if parameter.grad is not None]
     states = [optimizer.state.get(parameter) for parameter in given]
-    if not given or not all(states) or not _served(optimizer, given):
+    if not given or not all(states):
         return False
     steps = [state["step"] for state in states]
+    dtype = getattr(steps[0], "dtype", None)
+    if not all(_is_known(optimizer, each, state, dtype) for each, state in zip(given, states, strict=True)):
+        return False
     largest = [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else []
     beta1, beta2 = group["betas"]
     _count_up(steps)
@@ -226,6 +229,24 @@ def _served(optimizer: AdamW, parameters: Sequence[Tensor], *, state: bool = Tru
         tensors.append(parameter)
         tensors += own
     return _countable(counts) and build.serves(*tensors) and all(tensor.is_contiguous() for tensor in tensors)
+
+
+def _is_known(optimizer: AdamW, parameter: Tensor, state: dict[str, Any], counts: Any) -> bool:
+    """``_served`` of one parameter, asked again only where its size or the tensors of its state are others than before.
+
+    Torch's own fused step checks nothing, and all of a check takes as long as a small tensor's step. ``counts``: the dtype
+    that all counts of steps must have.
+    """
+    known = optimizer.__dict__.setdefault("_known", {})
+    first, second, count, size = state["exp_avg"], state["exp_avg_sq"], state["step"], parameter.numel()
+    before = known.get(parameter)
+    if before is None or not (
+        before[0] is first and before[1] is second and before[2] is count and before[3] == size and before[4] is counts
+    ):
+        if not _served(optimizer, [parameter]) or count.dtype is not counts:
+            return False
+        known[parameter] = first, second, count, size, counts
+    return parameter.grad.numel() == size
 
 
 def check_fused(optimizer: AdamW, group: dict[str, Any]) -> None:
