@@ -184,8 +184,7 @@ def adamw_of_torch(optimizer: AdamW, group: dict[str, Any]) -> bool:
     if not given or not all(states):
         return False
     steps = [state["step"] for state in states]
-    dtype = getattr(steps[0], "dtype", None)
-    if not all(_is_known(optimizer, each, state, dtype) for each, state in zip(given, states, strict=True)):
+    if not _are_known(optimizer, given, states):
         return False
     largest = [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else []
     beta1, beta2 = group["betas"]
@@ -231,22 +230,25 @@ def _served(optimizer: AdamW, parameters: Sequence[Tensor], *, state: bool = Tru
     return _countable(counts) and build.serves(*tensors) and all(tensor.is_contiguous() for tensor in tensors)
 
 
-def _is_known(optimizer: AdamW, parameter: Tensor, state: dict[str, Any], counts: Any) -> bool:
-    """``_served`` of one parameter, asked again only where its size or the tensors of its state are others than before.
+def _are_known(optimizer: AdamW, parameters: Sequence[Tensor], states: Sequence[dict[str, Any]]) -> bool:
+    """``_served``, asked again only of parameters whose size or tensors of state are others than before.
 
-    Torch's own fused step checks nothing, and all of a check takes as long as a small tensor's step. ``counts``: the dtype
-    that all counts of steps must have.
+    Torch's own fused step checks nothing, and all of a check takes as long as a small tensor's step.
     """
     known = optimizer.__dict__.setdefault("_known", {})
-    first, second, count, size = state["exp_avg"], state["exp_avg_sq"], state["step"], parameter.numel()
-    before = known.get(parameter)
-    if before is None or not (
-        before[0] is first and before[1] is second and before[2] is count and before[3] == size and before[4] is counts
-    ):
-        if not _served(optimizer, [parameter]) or count.dtype is not counts:
+    counts = getattr(states[0]["step"], "dtype", None)
+    for parameter, state in zip(parameters, states, strict=True):
+        first, second, count, size = state["exp_avg"], state["exp_avg_sq"], state["step"], parameter.numel()
+        # By id, for a tensor's hash takes longer than all the rest.
+        of, m, v, step, dtype, numel = known.get(id(parameter), (None,) * 6)
+        same = of is parameter and m is first and v is second and step is count and dtype is counts and numel == size
+        if not same:
+            if not _served(optimizer, [parameter]) or count.dtype is not counts:
+                return False
+            known[id(parameter)] = parameter, first, second, count, counts, size
+        if parameter.grad.numel() != size:
             return False
-        known[parameter] = first, second, count, size, counts
-    return parameter.grad.numel() == size
+    return True
 
 
 def check_fused(optimizer: AdamW, group: dict[str, Any]) -> None:
