@@ -1,20 +1,14 @@
 """Does a benchmark measure what it says? Never how fast: that depends on the machine."""
 
-import errno
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
-from concurrent.futures import Future
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import torch
-import wandb
-from conftest import SMOKE
 
 from superpositional.benches import (
     arguments,
@@ -27,130 +21,10 @@ from superpositional.benches import (
     peers,
     pictures,
     showing,
-    study,
     training,
 )
-from superpositional.benches import logging as logging_bench
 from superpositional.benches.measuring import Book, Comparison, Disagreement, Growth, Step
 from superpositional.circuits import Ansatz
-from superpositional.config import ConfigError
-
-
-def test_the_sweeps_benchmark_measures_each_kind_and_keeps_every_measurement(door, workplace) -> None:
-    code, out, err = door("bench", "sweep", *SMOKE, "--runs", "2", "--repeats", "1", "optimizer=adam")
-    assert code == 0, err
-    measured = json.loads((workplace / "outputs" / "bench" / "sweep.json").read_text())
-    assert measured["overrides"] == [*SMOKE, "optimizer=adam"]
-    for how in ("one at a time", "two at a time", "a process per run"):
-        both = measured["measurements"][how]
-        assert len(both) == 1
-        assert all(each["seconds"] > 0 and each["fit_seconds"] > 0 for each in both)
-    one = measured["measurements"]["one at a time"][0]
-    # Of two runs one after the other, what was not training.
-    assert one["beyond"] == (one["seconds"] - one["fit_seconds"]) / 2 > 0
-    assert "medians of 1 repeats with 2 runs each" in out
-    # The runs themselves are no records of anybody's.
-    assert [path.name for path in (workplace / "outputs").iterdir()] == ["bench"]
-
-
-def test_a_benchmark_of_nothing_or_of_runs_that_fail_is_refused(door, workplace) -> None:
-    code, _, err = door("bench", "sweep", "--runs", "0")
-    assert (code, "--runs must be an integer >= 1, got 0" in err) == (2, True)
-    code, _, err = door("bench", "sweep", *SMOKE, "optimizer=sgd", "optimizer.lr=1e30", "--runs", "1", "--repeats", "1")
-    assert (code, "a run of the benchmark did not end as done: " in err) == (2, True)
-    code, _, err = door("bench", "sweep", "optimizer=adma")
-    assert (code, "got 'adma'" in err) == (2, True)
-
-
-def test_a_step_of_fine_tuning_is_measured_against_each_plain_loop(door, workplace) -> None:
-    code, out, err = door("bench", "fine_tuning", "net=tiny", "data.source=stand_in", "--runs", "5", "--repeats", "1")
-    assert code == 0, err
-    measured = json.loads((workplace / "outputs" / "bench" / "fine_tuning.json").read_text())
-    assert set(measured["measurements"]) == {"run", "transformers", "ours"}
-    for (each,) in measured["measurements"].values():
-        assert len(each["seconds"]) == 4  # between five ends
-        assert min(each["seconds"]) > 0
-        assert each["peak_bytes"] > 1e8
-    assert "peak memory" in out
-    code, _, err = door("bench", "fine_tuning", "net=tiny", "data.source=stand_in", "--runs", "2")
-    assert (code, "--runs must be above 2 steps, which are left out as warm-up, got 2" in err) == (2, True)
-
-
-class Inline:
-    """Stands for a pool of one process, in this one."""
-
-    def __init__(self, *_, **__) -> None:
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_) -> None:
-        pass
-
-    def submit(self, call, *arguments):
-        future = Future()
-        future.set_result(call(*arguments))
-        return future
-
-
-def test_the_loggings_benchmark_runs_each_way_in_turns_and_pairs_what_ran_side_by_side(
-    door, workplace, monkeypatch
-) -> None:
-    ran, real = [], logging_bench._run
-
-    def run(config: dict, server: str) -> dict:
-        statistics = bool(config["callbacks"]["circuit"])
-        ran.append((config["logger"].get("mode"), statistics, config["seed"]))
-        assert config["net"]["attention"]["_target_"].endswith("QuantumAttention")
-        if ran[-1][0] == "auto":
-            assert urlsplit(server).hostname == "127.0.0.1"
-            with socket.socket() as asked:
-                assert asked.connect_ex(("127.0.0.1", urlsplit(server).port)) == errno.ECONNREFUSED
-        known = ran.count(ran[-1]) > 1 or ran[-1][0] == "auto"
-        seconds = {"fit_seconds": 4.0, "cpu_seconds": 5.0, "wall_seconds": 6.0, "statistics_seconds": 0.25 * statistics}
-        return {"status": "done", **seconds} if known else real(config, server)
-
-    # What a run of its own process sets, this one gets back.
-    for name in ("WANDB_BASE_URL", "WANDB_API_KEY"):
-        monkeypatch.setenv(name, "the developer's own")
-    monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(workplace / "cache"))
-    monkeypatch.setattr(logging_bench, "ProcessPoolExecutor", Inline)
-    monkeypatch.setattr(logging_bench, "_run", run)
-    code, out, err = door("bench", "logging", "trainer=smoke", "--repeats", "2")
-    wandb.teardown()  # of the run that this process has had
-    assert code == 0, err
-    plain, bare = (None, True, 0), (None, False, 0)
-    offline, refused = ((mode, True, 0) for mode in ("offline", "auto"))
-    # One to warm up; then there and back.
-    assert ran == [plain, plain, bare, offline, refused, refused, offline, bare, plain]
-    measured = json.loads((workplace / "outputs" / "bench" / "logging.json").read_text())
-    found = measured["measurements"]
-    assert {name: len(each) for name, each in found.items()} == dict.fromkeys(logging_bench.WAYS, 2)
-    for each in (each for way in found.values() for each in way):
-        assert set(each) == {"fit_seconds", "cpu_seconds", "wall_seconds", "process_seconds", "statistics_seconds"}
-        assert min(value for name, value in each.items() if name != "statistics_seconds") > 0
-    # Where there are none they take nothing, and elsewhere a part of the whole.
-    assert [each["statistics_seconds"] for each in found["no statistics"]] == [0, 0]
-    assert all(0 < each["statistics_seconds"] < each["cpu_seconds"] for each in found["plain"])
-    assert found["refused"][0]["fit_seconds"] == 4
-    rows = logging_bench.rows(measured)
-    assert len(rows) == 10
-    assert rows[1][1:3] == tuple([each["fit_seconds"] for each in found[way]] for way in ("plain", "no statistics"))
-    assert rows[7][1:3] == tuple([each["fit_seconds"] for each in found[way]] for way in ("refused", "plain"))
-    assert "medians of 2 repeats with 1 runs each" in out
-    # A hundredth is what is asked about.
-    assert re.search(r"│ \d+\.\d{3} │", out)
-
-
-@pytest.mark.slow
-def test_a_run_of_the_loggings_benchmark_is_a_process_and_its_failure_is_told(workplace) -> None:
-    wrong = logging_bench._config(["trainer=smoke", "optimizer=sgd", "optimizer.lr=1e30"], "plain", 0)
-    with pytest.raises(ConfigError, match=r"a run of the benchmark did not end as done: .*; choose other overrides"):
-        logging_bench._timed(wrong, "http://127.0.0.1:9")
-
-
-# Against named peers -----------------------------------------------------------------------------------------------------
 
 
 def measured_quickly(door, subject: str, *more: str) -> dict:
@@ -421,39 +295,12 @@ def test_the_time_to_90_percent_is_paired_by_seed_and_its_gaps_are_told(monkeypa
     assert f"{sine.what}: 2 pairs do not tell 1 from the paper's 0.84." in book.notes
 
 
-@pytest.mark.slow
-def test_the_study_is_worked_out_from_a_part_that_the_launcher_really_runs(door) -> None:
-    told = measured_quickly(door, "study")
-    whole, each = told["comparisons"]
-    assert whole["peer"] == study.PEER
-    assert whole["what"] == "the study, 120 runs, worked out from 4"
-    assert "extrapolated" in whole["note"]
-    assert each["unit"] == "s"
-    assert study.whole(part=10, first=4, runs=3, wanted=30) == 64
-
-
-@pytest.mark.slow
-def test_startup_is_measured_against_imports(door) -> None:
-    told = measured_quickly(door, "startup")
-    assert {found["peer"].split('"')[1] for found in told["comparisons"]} == {"import lightning", "import torch", "pass"}
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (
-            ["circits"],
-            f"SUBJECT must be one of {', '.join([*arguments.SUBJECTS, *arguments.OTHERS])}, got 'circits'; did you mean",
-        ),
-        (
-            ["circuits", "optimizer=adam"],
-            "overrides are read by training, study, startup, sweep, fine_tuning, logging, got",
-        ),
+        (["circits"], f"SUBJECT must be one of {', '.join(arguments.SUBJECTS)}, got 'circits'; did you mean circuits?"),
+        (["circuits", "optimizer=adam"], "overrides are read by training, got 'optimizer=adam' for circuits"),
         (["circuits", "--repeats", "0"], "--repeats must be an integer >= 1, got 0"),
-        (["circuits", "--runs", "3"], "--runs is for study, sweep, fine_tuning, logging; use --repeats with circuits"),
-        (["sweep", "--quick"], "--quick is for circuits, attention, "),
-        (["attention", "--full"], "--full is for study, got attention"),
-        (["study", "--full", "--quick"], "--full makes every run: leave out --quick and --runs"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
@@ -470,7 +317,7 @@ def test_an_unknown_option_is_refused(door) -> None:
     assert (code, err.splitlines()[-1]) == (2, "superpositional: error: unrecognized arguments: --fast")
 
 
-def test_without_a_subject_the_first_six_are_measured_one_after_the_other(door, monkeypatch) -> None:
+def test_without_a_subject_all_are_measured_one_after_the_other(door, monkeypatch) -> None:
     def measure(subject, options, console, measured) -> None:
         measured[subject] = {"subject": subject}
 
@@ -482,7 +329,7 @@ def test_without_a_subject_the_first_six_are_measured_one_after_the_other(door, 
 def test_help_names_every_subject(door) -> None:
     code, out, _ = door("bench", "--help")
     assert code == 0
-    assert all(f"  {name} " in out for name in (*arguments.SUBJECTS, *arguments.OTHERS))
+    assert all(f"  {name} " in out for name in arguments.SUBJECTS)
 
 
 def test_a_comparison_says_its_ratio_what_was_aimed_at_and_nothing_where_there_is_nothing() -> None:
@@ -550,50 +397,3 @@ def test_the_machine_is_told_without_its_name() -> None:
     assert f"torch {torch.__version__}" in line
     assert socket.gethostname() not in json.dumps(told)
     assert os.getcwd() not in json.dumps(told)
-
-
-@pytest.mark.slow
-def test_widths_say_what_works_and_why_not(door, workplace) -> None:
-    code, out, err = door("bench", "widths", "--quick", "--out", "here", "--json")
-    assert code == 0, err
-    narrow, wider, beyond = json.loads(out)["comparisons"]
-    assert [each["what"] for each in (narrow, wider, beyond)] == [f"{n} qubits, depth 2" for n in (4, 8, 32)]
-    assert all(each["ours"] and each["theirs"] for each in (narrow, wider))
-    assert (beyond["ours"], len(beyond["theirs"])) == ([], 1)
-    assert beyond["note"].startswith("a statevector is 64 GiB")
-
-
-def test_widths_stop_where_the_two_do_not_agree(door, workplace, monkeypatch) -> None:
-    from superpositional.benches import widths
-
-    # The peer is asked for another circuit than ours is.
-    monkeypatch.setattr(widths, "AERS", widths.AERS.replace("json.loads(sys.argv[1])", "[4, 1, 'linear', 1]"))
-    code, _, err = door("bench", "widths", "--quick", "--out", "here")
-    assert code == 1
-    assert "differs by" in err
-
-
-@pytest.mark.slow
-def test_widths_take_nan_for_no_agreement_and_go_on_after_a_process_that_was_killed(monkeypatch) -> None:
-    from superpositional.benches import widths
-
-    # Not a circuit each: what another process prints, or that it ends without a word.
-    asked = measuring.Asked(quick=True)
-    monkeypatch.setattr(widths, "AERS", "print('[[0.1], [NaN, NaN]]')")
-    with pytest.raises(Disagreement, match="differs by nan"):
-        widths._one(2, 1, "linear", asked, {}, Book())
-    monkeypatch.setattr(widths, "AERS", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    book = Book()
-    widths._one(2, 1, "linear", asked, {}, book)
-    assert (book.comparisons[0].theirs, book.comparisons[0].missing) == ([], "ended with code -9")
-
-
-def test_widths_give_up_what_takes_too_long_once(monkeypatch, door, workplace) -> None:
-    from superpositional.benches import widths
-
-    monkeypatch.setattr(widths, "LIMIT", 0.0)
-    code, out, err = door("bench", "widths", "--quick", "--out", "here", "--json")
-    assert code == 0, err
-    first, second, third = json.loads(out)["comparisons"]
-    assert first["theirs"]
-    assert second["missing"] == third["missing"] == "> 0 s at 4 qubits already"

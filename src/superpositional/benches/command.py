@@ -9,24 +9,17 @@ import contextlib
 import importlib
 import json
 import os
-import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from superpositional import config as configs
 from superpositional import identity, records
 from superpositional.benches import arguments, machine, showing
 from superpositional.benches.measuring import Asked, Book, Disagreement
-
-# How many runs, or steps, a measurement of the older subjects has unless it is told.
-USUAL = {"sweep": 4, "fine_tuning": 20, "logging": 1}
-REPEATS = 3
-ROOMS = {name: name for name in (*arguments.SUBJECTS, *arguments.OTHERS)} | {"sweep": "sweeps"}
 
 
 def main(options: argparse.Namespace) -> None:
@@ -49,8 +42,7 @@ def main(options: argparse.Namespace) -> None:
     try:
         with _stdout_kept(options.json):
             for subject in subjects:
-                tell = _older if subject in arguments.OTHERS else _measure
-                tell(subject, options, console, measured)
+                _measure(subject, options, console, measured)
     finally:
         if options.json and measured:
             shown = measured if options.subject is None else measured[options.subject]
@@ -75,8 +67,8 @@ def _stdout_kept(wanted: bool) -> Iterator[None]:
 
 
 def _measure(subject: str, options: argparse.Namespace, console: Console, measured: dict[str, Any]) -> None:
-    room = importlib.import_module(f"superpositional.benches.{ROOMS[subject]}")
-    asked = Asked(options.repeats, options.runs, options.quick, options.full, tuple(options.overrides))
+    room = importlib.import_module(f"superpositional.benches.{subject}")
+    asked = Asked(options.repeats, options.quick, tuple(options.overrides))
     book, whole = Book(), False
     on = machine.machine()
     try:
@@ -143,45 +135,6 @@ def _keep(subject: str, options: argparse.Namespace, console: Console, book: Boo
         console.print(showing.table(showing.GROWTH_HEADINGS, showing.growth_rows(book)))
     for text in (*book.notes, *words.values(), where, f"medians; every measurement in {', '.join(map(str, files))}"):
         console.print(text, soft_wrap=True)
-
-
-# The older subjects: what surrounds a run ------------------------------------------------------------------------------
-
-
-def _older(subject: str, options: argparse.Namespace, console: Console, measured: dict[str, Any]) -> None:
-    """Rows of (what, ours, the peer's, unit), all in one measurement of whole processes."""
-    room = importlib.import_module(f"superpositional.benches.{ROOMS[subject]}")
-    runs, repeats = options.runs or USUAL[subject], options.repeats or REPEATS
-
-    def progress(rounds: Sequence) -> Any:
-        return track(rounds, "measuring", console=console, transient=True)
-
-    on = machine.machine()
-    found = room.measure(options.overrides, runs, repeats, progress)
-    rows = room.rows(found)
-    measured[subject] = found | _circumstances(options.overrides, on)
-    options.out.mkdir(parents=True, exist_ok=True)
-    records.write_json(options.out / f"{subject}.json", measured[subject])
-    if options.json:
-        return
-    # Of logging a hundredth is what is asked about.
-    console.print(_table(rows, digits=3 if subject == "logging" else 2))
-    what = "steps" if subject == "fine_tuning" else "runs"
-    text = f"medians of {repeats} repeats with {runs} {what} each; every measurement in {options.out / subject}.json"
-    console.print(text, soft_wrap=True)
-
-
-def _table(rows: Sequence[tuple[str, list[float], list[float], str]], *, digits: int) -> Table:
-    table = Table()
-    for heading in ("what", "ours", "peer", "ratio"):
-        table.add_column(heading, justify="left" if heading == "what" else "right", overflow="fold")
-    for what, ours, peer, unit in rows:
-        # Of pairs measured one after the other, so that what else the machine does touches both.
-        ratio = statistics.median(a / b for a, b in zip(ours, peer, strict=True))
-        table.add_row(
-            what, f"{statistics.median(ours):.2f}{unit}", f"{statistics.median(peer):.2f}{unit}", f"{ratio:.{digits}f}"
-        )
-    return table
 
 
 def answer(options: argparse.Namespace) -> None:

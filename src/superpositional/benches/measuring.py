@@ -192,12 +192,10 @@ class Book:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line says: ``repeats`` and ``runs`` are None where the subject shall choose."""
+    """What the command line says: ``repeats`` is None where the subject shall choose."""
 
     repeats: int | None = None
-    runs: int | None = None
     quick: bool = False
-    full: bool = False
     overrides: Sequence[str] = ()
 
     def times(self, usual: int) -> int:
