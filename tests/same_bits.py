@@ -50,7 +50,8 @@ def trained(source: Path, run: records.Run, out: Path, overrides: list[str]) -> 
         str(out),
     ]
     environment = os.environ | {"PYTHONPATH": str(source / "src"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", DOOR, *words], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", DOOR, *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1) or not (out / "record.json").exists():
         raise RuntimeError(f"{source}: {' '.join(words)}\n{done.stdout}{done.stderr}")
     record = json.loads((out / "record.json").read_text())

@@ -17,11 +17,11 @@ PACKAGE = ROOT / "src" / "superpositional"
 # Lower rooms first: a room may import those before it.
 LEFT = [
     "seeds", "integrity", "records", "identity", "places", "claims", "ledger", "kernels", "circuits", "backends",
-    "modulations", "perturbation", "scope", "term", "fused", "optimizer_reference", "optimizer", "tracer", "schedules", "controls", "attention_core",
-    "attention_inputs", "attention_nodes", "attention", "attention_controls", "nets", "data", "tasks", "checkpoints",
+    "modulations", "perturbation", "scope", "term", "fused", "optimizer_reference", "optimizer", "tracer", "schedules",
+    "controls", "attention_core", "attention_inputs", "attention_nodes", "attention", "attention_controls", "nets", "data", "tasks", "checkpoints",
     "callbacks", "streams", "convergence", "stopwatch", "circuit_errors", "circuit_statistics", "llm", "config", "hints",
-    "locks", "tracking", "check", "settings", "ranks", "fit", "run", "search", "sweep", "jobs", "forecast", "live", "worker",
-    "launch", "slurm", "train", "bill", "show", "probe", "benches", "rerun", "arguments", "cli",
+    "locks", "tracking", "check", "settings", "ranks", "fit", "run", "search", "sweep", "jobs", "forecast", "live",
+    "worker", "launch", "slurm", "train", "bill", "show", "probe", "benches", "rerun", "arguments", "cli",
 ]  # fmt: skip
 CIRCUITS = [
     "ansatz", "readouts", "statevector", "closed_form", "series", "transpiled", "qiskit_backend", "simulators", "compiled",
@@ -33,8 +33,8 @@ KERNELS = ["build"]
 TRACKING = ["arrivals", "artifacts", "server", "run", "segments", "replay", "sync", "workspaces"]
 RIGHT = [
     "integrity", "records", "identity", "places", "claims", "ledger", "published", "inference", "analysis", "comparable",
-    "pairing", "verdict_data", "verdicts", "curves", "ink", "figures", "backend_curves", "search_figures", "tables", "tuning",
-    "questions", "page",
+    "pairing", "verdict_data", "verdicts", "curves", "ink", "figures", "backend_curves", "search_figures", "tables",
+    "tuning", "questions", "page",
     "wording", "dashboard", "dashboard_data", "dashboard_page", "power", "calibration", "findings", "report", "study",
     "rerun", "arguments", "cli",
 ]  # fmt: skip
