@@ -18,8 +18,8 @@ PACKAGE = ROOT / "src" / "superpositional"
 LEFT = [
     "seeds", "integrity", "records", "identity", "places", "claims", "ledger", "kernels", "circuits", "backends",
     "modulations", "perturbation", "scope", "term", "fused", "optimizer_reference", "optimizer", "tracer", "schedules",
-    "controls", "attention_core", "attention_inputs", "attention_nodes", "attention", "attention_controls", "nets", "data", "tasks", "checkpoints",
-    "callbacks", "streams", "convergence", "stopwatch", "circuit_errors", "circuit_statistics", "llm", "config", "hints",
+    "controls", "attention_core", "attention_inputs", "attention_nodes", "attention", "attention_controls", "nets",
+    "data", "tasks", "checkpoints", "callbacks", "streams", "convergence", "stopwatch", "circuit_errors", "circuit_statistics", "llm", "config", "hints",
     "locks", "tracking", "check", "settings", "ranks", "fit", "run", "search", "sweep", "jobs", "forecast", "live",
     "worker", "launch", "slurm", "train", "bill", "show", "probe", "benches", "rerun", "arguments", "cli",
 ]  # fmt: skip
