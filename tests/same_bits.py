@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("sweeps", nargs="*", help="published sweeps (default: all)")
     parser.add_argument("--gsm8k", type=Path, help="GSM8K's folder, for paper_gsm8k")
     parser.add_argument("--jobs", type=int, default=2)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     folders = sorted(path.parent for path in (ROOT / "outputs" / "published").glob("*/runs.jsonl"))
     asked = []
     for folder in folders:
