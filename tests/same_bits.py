@@ -1,9 +1,9 @@
 """Show that this code repeats published runs bit for bit, and keep the proof in ``same_bits.json``.
 
-For each published sweep one run is trained twice on this machine, by an older checkout whose code made it and by this one, and
-every number that they log is compared. A published digest would do where the processor is the
-one that the study was made on; here only the code differs. Where all runs of a code version are the same, it has from then
-on the older one's identities (``identity.identity``), so published and older runs stay valid.
+For each published sweep one run is trained twice on this machine, by an older checkout whose code made it and by this one,
+and every number that they log is compared. A published digest would do where the processor is the one that the study was
+made on; here only the code differs. Where all runs of a code version are the same, it has from then on the older one's
+identities (``identity.identity``), so published and older runs stay valid.
 
     git worktree add ../old COMMIT
     .venv/bin/python tests/same_bits.py ../old [--gsm8k FOLDER] [--jobs N] [SWEEP ...]
