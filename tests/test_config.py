@@ -164,6 +164,69 @@ BAD_INPUT = [
     (["trainer.accelerator=abacus"], ["trainer: You selected an invalid accelerator name"]),
     (["hydra.run.dri=x"], ["dri"]),
     (["optimizer.lr=["], ["'optimizer.lr=[' is no override"]),
+    # Hydra's words for taking away or replacing what a run is made of.
+    *((["~" + key], [f"{key} must stay in the config, got ~{key}; leave"]) for key in ("trainer", "optimizer", "data")),
+    *((["~" + key], [f"{key} must stay in the config, got ~{key}; leave"]) for key in ("task", "net", "circuit", "claims")),
+    (["~callbacks", "~backend"], ["callbacks must stay in the config", "backend must stay in the config", "backend=None"]),
+    (["~seed"], ["seed must be an integer >= 0, got None", "seed must stay in the config, got ~seed"]),
+    (["hydra=null"], ["hydra must be one of config, got 'None'"]),
+    (["hydra/sweeper=null"], ["hydra/sweeper must be one of arms, basic, got 'None'"]),
+    (["hydra/launcher=null"], ["hydra/launcher must be one of basic, local, slurm, got 'None'"]),
+    (["hydra.run.dir=/dev/null"], ["Not a directory: '/dev/null'"]),
+    (["hydra.sweep.subdir=x"], ["hydra.sweep.subdir must stay ${arm}/seed-${seed}, got 'x'"]),
+    # Sweeps whose runs cannot be listed, or are too many to.
+    (["-m", "seed=interval(0,1)"], ["seed=interval(0,1) has no values to enumerate; write KEY=A,B,C or range(..)"]),
+    (["-m", "seed=glob(*)"], ["seed=glob(*) must stand for 1 to 10,000 values, got 0; sweep fewer"]),
+    (["-m", "optimizer=glob(x*)"], ["optimizer=glob(x*) must stand for 1 to 10,000 values, got 0"]),
+    (["-m", "seed=range(0,1,0)"], ["seed=range(0,1,0) must stand for 1 to 10,000 values, got 0"]),
+    (["-m", "seed=range(100000000)"], ["seed=range(100000000) must stand for 1 to 10,000 values, got 100,000,000"]),
+    (["-m", "trainer=range(100000000)"], ["trainer=range(100000000) must stand for 1 to 10,000 values, got 100,000,000"]),
+    # Integers that torch cannot hold.
+    *(
+        ([f"{key}={10**26}"], [f"{key} must be an integer of 64 bits, got {10**26}"])
+        for key in ("task.n_classes", "data.length")
+    ),
+    *(
+        ([f"{key}={10**26}"], [f"{key} must be an integer of 64 bits, got {10**26}"])
+        for key in ("circuit.n_qubits", "net.num_heads")
+    ),
+    *(
+        ([f"{key}={10**26}"], [f"{key} must be an integer of 64 bits, got {10**26}"])
+        for key in ("trainer.max_epochs", "data.n_train")
+    ),
+    (["threads=2000"], ["threads must be at most 1024, got 2000"]),
+    # What would have no effect, or none but a run without a result.
+    (["optimizer._convert_=zzz"], ["optimizer._convert_ is not a setting, got 'zzz'; write arguments by their names"]),
+    (
+        ["optimizer._recursive_=false", "net._args_=[1]"],
+        ["optimizer._recursive_ is not a", "net._args_ is not a setting, got [1]"],
+    ),
+    (["optimizer._partial_=zzz"], ["optimizer._partial_ must be true or false, got 'zzz'"]),
+    (["optimizer.fused=abc"], ["optimizer.fused must be bool or null, got 'abc'"]),
+    (["optimizer=sgd", "optimizer.momentum=nan"], ["optimizer.momentum must be a finite number, got nan"]),
+    (["trainer.deterministic=abc"], ["trainer.deterministic must be bool or null or 'warn', got 'abc'"]),
+    (["trainer.gradient_clip_val=-1"], ["trainer.gradient_clip_val must be a finite number >= 0, got -1"]),
+    (["trainer.gradient_clip_val=nan"], ["trainer.gradient_clip_val must be a finite number, got nan"]),
+    *(
+        ([f"trainer.limit_{name}_batches=0"], [f"trainer.limit_{name}_batches must be a finite number > 0, got 0"])
+        for name in ("train", "val", "test")
+    ),
+    (["trainer.max_epochs=0"], ["trainer.max_epochs must be a finite number > 0, got 0"]),
+    (["trainer.max_epochs=-1"], ["trainer.max_epochs must have an end, got -1; give a number, max_steps or max_time"]),
+    (
+        ["trainer.max_steps=0", "trainer.min_epochs=-2"],
+        ["trainer.max_steps must be a finite", "trainer.min_epochs must be a"],
+    ),
+    (["trainer.check_val_every_n_epoch=0"], ["trainer.check_val_every_n_epoch must be a finite number > 0, got 0"]),
+    (["trainer.fast_dev_run=true"], ["trainer.fast_dev_run must be false, got True: it records nothing"]),
+    (
+        ["trainer=sharded", "trainer.devices=1", "trainer.strategy.save_distributed_checkpoint=true"],
+        ["trainer.strategy.save_distributed_checkpoint must be false, got True: no run resumes from"],
+    ),
+    (
+        ["logger=none", "+logger._target_=lightning.pytorch.loggers.CSVLogger", "+logger.save_dir=x"],
+        ["logger: _target_ lightning.pytorch.loggers.CSVLogger is not a tracker as superpositional.tracking.run."],
+    ),
     (["--muiltirun"], ["--muiltirun is not an option"]),
     (["--config-dir", "nowhere"], ["--config-dir must be a folder, got 'nowhere'"]),
     (["--config-name", "nothing"], ["nothing"]),

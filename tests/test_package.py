@@ -16,11 +16,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "superpositional"
 # Lower rooms first: a room may import those before it.
 LEFT = [
-    "seeds", "integrity", "records", "identity", "places", "claims", "ledger", "kernels", "circuits", "backends",
+    "seeds", "integrity", "places", "records", "identity", "claims", "ledger", "kernels", "circuits", "backends",
     "modulations", "perturbation", "scope", "term", "fused", "optimizer_reference", "optimizer", "tracer",
     "schedules", "controls", "attention_core", "attention_inputs", "attention_nodes", "attention",
     "attention_controls", "nets", "data", "tasks", "checkpoints", "callbacks", "streams", "convergence", "stopwatch",
-    "circuit_errors", "circuit_statistics", "llm", "config", "hints", "locks", "tracking", "check", "settings",
+    "circuit_errors", "circuit_statistics", "llm", "config", "hints", "locks", "tracking", "trainers", "check", "settings",
     "ranks", "fit", "run", "search", "sweep", "jobs", "forecast", "live", "worker", "launch", "slurm", "train",
     "bill", "show", "probe", "benches", "rerun", "arguments", "cli",
 ]  # fmt: skip
@@ -33,7 +33,7 @@ LLM = ["answers", "word_problems", "hub", "chat", "gsm8k", "models", "fine_tunin
 KERNELS = ["build"]
 TRACKING = ["arrivals", "artifacts", "server", "run", "segments", "replay", "sync", "workspaces"]
 RIGHT = [
-    "integrity", "records", "identity", "places", "claims", "ledger", "published", "inference", "analysis",
+    "integrity", "places", "records", "identity", "claims", "ledger", "published", "inference", "analysis",
     "comparable", "pairing", "verdict_data", "verdicts", "curves", "ink", "figures", "backend_curves",
     "search_figures", "tables", "tuning", "questions", "page", "wording", "dashboard", "dashboard_data",
     "dashboard_page", "power", "calibration", "findings", "report", "study", "rerun", "arguments", "cli",

@@ -284,6 +284,70 @@ def test_a_sweep_file_that_cannot_be_run_is_refused(door, workplace, there, inst
     assert not (workplace / "outputs").exists()
 
 
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (bytes(range(256)), "f.yaml must be a YAML file: 'utf-8' codec"),
+        (b"[" * 5000, "f.yaml must hold at most 100,000 values, got inf: it nests deeply or refers to itself"),
+        (b"defaults: [train, _self_]\ndata: &a\n  x: *a\n", "f.yaml must hold at most 100,000 values, got inf"),
+        (LAUGHS.encode(), "f.yaml must hold at most 100,000 values, got "),
+        (b"defaults: [train, f, _self_]\n", "f.yaml must not include itself; change its defaults"),
+        (b"defaults: [train, g, _self_]\n", "f.yaml must not include itself; change its defaults, or those of g.yaml"),
+        (b"defaults: 3\n", "defaults must be a list (got int)"),
+        (b"- 1\n", "f.yaml must hold KEY: VALUE, got a list"),
+        (b"defaults: [train, _self_]\n1: 2\n", "1 must have a text as its key, got 1; put it in quotes"),
+        (b"defaults: [train, _self_]\noptimizer: {true: 2}\n", "optimizer.True must have a text as its key, got True"),
+        (b"defaults: [train, _self_]\nhydra: {sweeper: {arms: {1: []}}}\n", "hydra.sweeper.arms.1 must have a text as its"),
+        (
+            b"defaults: [train, _self_]\nhydra: {sweeper: {arms: abc}}\n",
+            "hydra.sweeper.arms must hold KEY: VALUE, got 'abc'",
+        ),
+        (
+            b"defaults: [train, _self_]\nhydra: {sweeper: {arms: {a: ['seed=1,2']}}}\n",
+            "hydra.sweeper.arms.a must have one value of each setting, got seed=1,2; make an arm of each",
+        ),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else repr(value[:40]),
+)
+def test_a_file_that_no_config_can_be_made_of_is_named_with_its_cure(door, workplace, content, message) -> None:
+    (workplace / "f.yaml").write_bytes(content)
+    (workplace / "g.yaml").write_text("defaults: [f]\n")
+    code, _, err = door("sweep", "f.yaml", "--dry-run")
+    assert code == 2
+    assert message in err
+    assert len(err.splitlines()) == 2
+    assert {path.name for path in workplace.iterdir()} == {"f.yaml", "g.yaml"}
+
+
+@pytest.mark.parametrize("subdir", ["x", "../..", "../${arm}/seed-${seed}", "runs/${arm}/seed-${seed}", "/elsewhere"])
+def test_each_run_of_a_sweep_has_a_folder_of_its_own_within_the_sweeps(door, workplace, subdir) -> None:
+    code, _, err = door("sweep", "smoke", f"hydra.sweep.subdir={subdir}")
+    assert code == 2
+    assert f"hydra.sweep.subdir must stay ${{arm}}/seed-${{seed}}, got '{subdir}'" in err
+    assert list(workplace.iterdir()) == []
+
+
+def test_a_glob_sweeps_the_choices_of_a_group() -> None:
+    class Loader:
+        def get_group_options(self, group, results_filter=None):
+            return ["adam", "adamw", "sgd"] if group == "optimizer" else []
+
+    sweeper = ArmsSweeper()
+    sweeper.config, sweeper.loader = OmegaConf.create({"seed": 0}), Loader()
+    laid_out = sweeper.jobs(["optimizer=glob(adam*)", "seed=3"])
+    assert [job[0] for job in laid_out] == ["optimizer=adam", "optimizer=adamw"]
+
+
+def test_a_sweep_counts_its_runs_before_it_lays_them_out() -> None:
+    with pytest.raises(configs.ConfigError, match=r"must have at most 10,000 runs, got 24,000,000; split it into several"):
+        jobs("seed=range(8000)", "data.length=range(1000)", arms={"a": [], "b": [], "c": []})
+
+
 def test_every_arms_mistakes_are_named_before_any_run_starts(door, workplace) -> None:
     path = write_sweep(
         workplace, {"a": ["optimizer.quantum_weight=-1"], "b": ["optimizer=adam", "optimizer.beta=1"]}, sede=3

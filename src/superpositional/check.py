@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import functools
 import inspect
+import math
 import re
 import types
 import typing
@@ -23,13 +24,18 @@ from hydra.types import RunMode
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from superpositional import claims
+from superpositional import claims, trainers
 from superpositional import config as configs
 from superpositional.backends import Exact
 from superpositional.circuits import Ansatz
 from superpositional.hints import groups, guess
 from superpositional.hints import places as places_of
 
+MOST_THREADS = 1024
+# Of instantiate's keys, those that would change what a node's own ones mean.
+HYDRAS = ("_args_", "_convert_", "_recursive_")
+# Where records are looked for in the folder of a sweep.
+SUBDIR = "${arm}/seed-${seed}"
 # What the run itself hands to the object of each group.
 SUPPLIED = {
     "data": ("seed",),
@@ -70,12 +76,18 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
     # What the same choices compose to by themselves: the keys that exist.
     baseline = _baseline(loader, tuple(choices))
     places = functools.cache(lambda: places_of(config))  # asked for by mistakes alone
-    mistakes = [*_unknown_keys(config, baseline, places), *bad_scalars(config)]
+    unnamed = configs.odd_keys(config)
+    mistakes = [*unnamed, *([] if unnamed else _unknown_keys(config, baseline, places)), *bad_scalars(config)]
     mistakes += _seed_followers(config)
+    # What they are not there for, or too large for, could only be told of again and worse.
+    lacking = [*_removed(config, baseline), *too_large(config), *unnamed]
+    mistakes += lacking
     try:
         plain = configs.resolved(config)
     except configs.ConfigError as error:
-        raise configs.ConfigError([*mistakes, *error.mistakes]) from None
+        raise configs.ConfigError([*mistakes, *([] if lacking else error.mistakes)]) from None
+    if lacking:
+        raise configs.ConfigError(mistakes)
     mistakes += _bad_claims(plain.get("claims"))
     unread = {} if circuit_is_read else _unread_circuit(cfg, plain, baseline)
     known = copy.deepcopy(plain)
@@ -112,7 +124,11 @@ def check_hydra(cfg: DictConfig) -> None:
     Raises:
         ConfigError: every mistake in it.
     """
-    node, mistakes = cfg.hydra, []
+    node, mistakes = cfg.hydra, configs.odd_keys(cfg)
+    if (subdir := OmegaConf.to_container(node.sweep, resolve=False)["subdir"]) != SUBDIR:
+        mistakes.append(
+            f"hydra.sweep.subdir must stay {SUBDIR}, got {subdir!r}: each run has a folder; set hydra.sweep.dir"
+        )
     if node.callbacks:
         mistakes.append(f"hydra.callbacks must stay empty, got {list(node.callbacks)}; callbacks holds Lightning's")
     if node.job.env_set:
@@ -132,6 +148,9 @@ def check_hydra(cfg: DictConfig) -> None:
         except configs.ConfigError as error:
             mistakes += [f"hydra.{plugin}: {mistake}" for mistake in error.mistakes]
             continue
+        for key in ("arms", "params") if plugin == "sweeper" else ():
+            if not isinstance(plain.get(key), dict | None):
+                mistakes.append(f"hydra.sweeper.{key} must hold KEY: VALUE, got {plain[key]!r}")
         target = str(plain.get("_target_"))
         mistakes += [
             f"{path} may hold no _target_, got {inner['_target_']}; plugins take plain values"
@@ -158,6 +177,13 @@ def _unknown_keys(config: DictConfig, baseline: DictConfig, places: Callable[[],
     for name, node in (config.get("callbacks") or {}).items():
         if node is not None and (not isinstance(node, DictConfig) or "_target_" not in node):
             yield f"callbacks.{name} has no _target_, so nothing reads it; {guess('callbacks', name, baseline.callbacks)}"
+
+
+def _removed(config: DictConfig, baseline: DictConfig) -> Iterator[str]:
+    """Keys that a run cannot do without; it can without W&B."""
+    for key in baseline:
+        if key not in config and key not in ("hydra", "logger"):
+            yield f"{key} must stay in the config, got ~{key}; leave that out, or set another {key}=..."
 
 
 def _unread_circuit(cfg: DictConfig, plain: Mapping[str, Any], baseline: DictConfig) -> dict[str, tuple[str, Any]]:
@@ -213,10 +239,21 @@ def bad_scalars(config: DictConfig) -> Iterator[str]:
         value = config.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             yield f"{key} must be an integer >= {least}, got {value!r}; {cure}"
+        elif key == "threads" and value > MOST_THREADS:
+            yield f"threads must be at most {MOST_THREADS}, got {value}; {cure}"
     for key, pattern in (("sweep", r"[\w.-]*\w"), ("arm", r"[\w.,=+-]*\w|None"), ("question", r"(?s).*")):
         value = config.get(key)
         if not (value is None and key != "sweep") and not (isinstance(value, str) and re.fullmatch(pattern, value)):
             yield f"{key} must be a plain text, got {value!r}; sweep and arm name folders"
+
+
+def too_large(config: DictConfig) -> Iterator[str]:
+    """Integers that torch cannot hold. A seed is hashed, however long."""
+    for path, node in configs.nodes(OmegaConf.to_container(config, resolve=False)):
+        for key, value in node.items():
+            numbers = [each for each in (value if isinstance(value, list) else [value]) if type(each) is int]
+            if any(abs(each) >= 2**63 for each in numbers) and key != "seed":
+                yield f"{f'{path}.{key}'.lstrip('.')} must be an integer of 64 bits, got {value}; give a smaller one"
 
 
 def supplied(path: str, plain: Mapping[str, Any]) -> tuple[str, ...]:
@@ -237,7 +274,7 @@ def _unbound(
         target = configs.locate(node["_target_"], path)
     except configs.ConfigError as error:
         return [f"{path}: {mistake}" for mistake in error.mistakes], [], True
-    keys = [key for key in node if key not in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")]
+    keys = [key for key in node if key not in ("_target_", "_partial_")]
     whose = path.rpartition(".")[0] or "the run"
     parameters = dict(inspect.signature(target).parameters)
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -245,8 +282,14 @@ def _unbound(
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     free = [name for name in named if name not in supplied]
     mistakes, unknown = [], []
+    if not isinstance(node.get("_partial_", True), bool):
+        mistakes.append(f"{path}._partial_ must be true or false, got {node['_partial_']!r}")
+        unknown.append("_partial_")
     for key in keys:
-        if key in supplied:
+        if key in HYDRAS:
+            mistakes.append(f"{path}.{key} is not a setting, got {node[key]!r}; write arguments by their names")
+            unknown.append(key)
+        elif key in supplied:
             own = " itself" if whose == "the run" else ", from its own settings"
             mistakes.append(f"{path}.{key} is set by {whose}{own}; remove it")
             unknown.append(key)
@@ -269,56 +312,32 @@ def _unbound(
 
 
 def _ill_typed(target: Callable[..., Any], key: str, value: Any) -> str | None:
-    """What a foreign constructor's annotation wants instead, where it is plain; our own constructors speak up."""
+    """What a constructor's annotation wants instead, where it is plain; of ours, of a switch: the others they check."""
     import torch
 
-    if configs.inside(target.__module__, ("superpositional",)):
-        return None
     try:
         annotation = typing.get_type_hints(target.__init__ if isinstance(target, type) else target).get(key)
     except (NameError, TypeError):  # written for type checkers alone
         return None
     union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     kinds = typing.get_args(annotation) if union else (annotation,)
+    words = [word for kind in kinds if typing.get_origin(kind) is typing.Literal for word in typing.get_args(kind)]
+    kinds = [each for kind in kinds for each in typing.get_args(kind) or (kind,) if each not in words]
     if not all(kind in (int, float, bool, str, type(None), torch.Tensor) for kind in kinds):
         return None
-    fits = type(value) in kinds or (type(value) is int and float in kinds)
-    return None if fits else " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+    if configs.inside(target.__module__, ("superpositional",)) and {*kinds} - {bool, type(None)}:
+        return None
+    if type(value) is float and not math.isfinite(value):
+        return "a finite number"
+    fits = type(value) in kinds or (type(value) is int and float in kinds) or value in words
+    named = ["null" if kind is type(None) else kind.__name__ for kind in kinds]
+    return None if fits else " or ".join([*named, *map(repr, words)])
 
 
 def _bad_data(path: str, reader: Any, data: Any) -> list[str]:
     """What a part of the run that reads the data has against them."""
     wrong = reader.bad_data(data) if data is not None and hasattr(reader, "bad_data") else None
     return [] if wrong is None else [f"{path}: {wrong}"]
-
-
-def _untraceable(plain: Mapping[str, Any]) -> Iterator[str]:
-    """Callbacks that need whole weights where they will be sharded."""
-    strategy = plain["trainer"].get("strategy")
-    if isinstance(strategy, dict) and str(strategy.get("_target_")).endswith("ModelParallelStrategy"):
-        for name, node in (plain.get("callbacks") or {}).items():
-            if isinstance(node, dict) and str(node.get("_target_")).endswith("UpdateTracer"):
-                yield f"callbacks.{name} needs whole weights, and trainer.strategy shards them; set callbacks.{name}=null"
-
-
-def _imprecise(trainer: Mapping[str, Any], optimizer: Any) -> Iterator[str]:
-    """What is wrong with mixed float16: on a CPU Lightning would take another precision and warn."""
-    import torch
-
-    precision = str(trainer.get("precision"))
-    if precision.startswith("fp16"):
-        yield f"trainer.precision must have one of Lightning's names, got {precision!r}; mixed float16 is 16-mixed"
-    elif precision.startswith("16"):
-        if trainer.get("accelerator", "auto") == "cpu" or not torch.cuda.is_available():
-            yield (
-                f"trainer.precision={precision} needs a GPU, and this run would be on a CPU, which does no float16; "
-                "choose bf16-mixed or 32-true"
-            )
-        if trainer.get("gradient_clip_val") is not None and isinstance(optimizer, dict) and optimizer.get("fused"):
-            yield (
-                f"optimizer.fused must be false with trainer.precision={precision} and gradient_clip_val, got true: a "
-                "fused step unscales the gradients itself, after they should have been clipped"
-            )
 
 
 def _is_width(value: Any) -> bool:
@@ -391,19 +410,13 @@ def _refused(plain: dict[str, Any], broken: set[str]) -> list[str]:
             mistakes += _bad_data(f"callbacks.{name}", made, data)
     if plain.get("logger"):
         attempt("logger", lambda: configs.make("logger", plain["logger"])())
-    if plain["trainer"].get("num_nodes", 1) != 1:
-        mistakes.append(
-            f"trainer.num_nodes must be 1, got {plain['trainer']['num_nodes']!r}: a run's processes start on one machine"
-        )
-    if type(together := plain["trainer"].get("accumulate_grad_batches", 1)) is not int or together < 1:
-        mistakes.append(f"trainer.accumulate_grad_batches must be an integer >= 1, got {together!r}; 1 accumulates nothing")
-    mistakes += _untraceable(plain)
-    wrong = list(_imprecise(plain["trainer"], plain["optimizer"])) if "trainer" not in broken else []
-    mistakes += wrong
-    # Of a precision that has been spoken of it need not speak too.
-    settings = {key: value for key, value in plain["trainer"].items() if not (wrong and key == "precision")}
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
-    attempt("trainer", lambda: configs.make("trainer", settings)(**quiet))
+    if "trainer" not in broken:
+        said = trainers.mistakes(plain)
+        mistakes += [text for texts in said.values() for text in texts]
+        # Lightning need not speak of them too.
+        settings = {key: value for key, value in plain["trainer"].items() if key not in said}
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+        attempt("trainer", lambda: configs.make("trainer", settings)(**quiet))
     for group in ("net", "task"):
         for key in ("vocabulary_size", "max_length", "n_classes"):
             has, needs = plain[group].get(key) if group not in broken else None, getattr(data, key, None)

@@ -6,20 +6,24 @@ stranger's config cannot run code (``locate``). Read by check, train and sweep.
 """
 
 import abc
+import contextlib
 import functools
 import inspect
+import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
+from yaml import YAMLError
 
 from superpositional import identity
 from superpositional.places import ALLOW, directory, trusted
@@ -27,6 +31,9 @@ from superpositional.seeds import start
 
 PACKAGES = ("superpositional", "torch", "lightning", "torchmetrics")
 PLUGINS = ("hydra.launcher.", "hydra.sweeper.")
+SEARCH = "hydra.sweeper.search"
+# Of a sweep; the published ones have 2,972 runs together.
+MOST_RUNS = 10_000
 
 
 def _gsm8k(path: str | None) -> str:
@@ -65,18 +72,49 @@ class ConfigError(Exception):
 # Overrides ---------------------------------------------------------------------------------------------------------
 
 
-def parse_override(text: Any) -> Override:
-    """One override as Hydra reads it.
+def parse_override(text: Any, loader: ConfigLoader | None = None) -> Override:
+    """One override as Hydra reads it; ``loader`` knows the choices that a ``glob`` stands for.
 
     Raises:
-        ConfigError: what Hydra cannot parse.
+        ConfigError: what Hydra cannot parse, and a sweep whose values cannot be enumerated or are too many.
     """
     try:
-        return OverridesParser.create().parse_override(str(text))
+        override = OverridesParser.create().parse_override(str(text))
     except HydraException as error:
         raise ConfigError(
             [f"{text!r} is no override: {str(error).splitlines()[0]}; write KEY=VALUE or GROUP=CHOICE"]
         ) from None
+    override.config_loader = loader
+    if override.is_interval_sweep():
+        raise ConfigError([f"{text} has no values to enumerate; write KEY=A,B,C or range(..), or search with {SEARCH}"])
+    many = sweep_size(override)
+    if not 1 <= many <= MOST_RUNS:
+        cure = "sweep fewer; a range has a step, a glob chooses from a group"
+        raise ConfigError([f"{text} must stand for 1 to {MOST_RUNS:,} values, got {many:,}; {cure}"])
+    return override
+
+
+def sweep_size(override: Override) -> int:
+    """How many values an override sweeps, told without listing them; 1 for one that sweeps nothing."""
+    value = override.value()
+    if isinstance(value, RangeSweep):
+        steps = (value.stop - value.start) / value.step if value.step else 0
+        return max(0, math.ceil(steps)) if math.isfinite(steps) else sys.maxsize
+    if isinstance(value, Glob):
+        # Without the loader nobody could tell; it is told with one.
+        return len(list(override.sweep_iterator())) if override.config_loader else 1
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1
+
+
+@contextlib.contextmanager
+def composing(name: str = "the config") -> Iterator[None]:
+    """Turn all that is raised where files are read and composed to a config into a ``ConfigError``."""
+    try:
+        yield
+    except RecursionError:
+        raise ConfigError([f"{name} includes itself or nests too deeply; see its defaults"]) from None
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, TypeError) as error:
+        raise ConfigError([in_short(error)]) from None
 
 
 def lift(overrides: Sequence[str], loader: ConfigLoader) -> list[str]:
@@ -91,16 +129,16 @@ def lift(overrides: Sequence[str], loader: ConfigLoader) -> list[str]:
     lifted, mistakes = [], []
     for text in overrides:
         try:
-            override = parse_override(text)
+            override = parse_override(text, loader)
         except ConfigError as error:
             mistakes += error.mistakes
             continue
         group = override.key_or_group
         options = loader.get_group_options(group)
-        if options and (not group.startswith("hydra") or group == "hydra/launcher"):
+        if options:
             mistakes += [
                 f"{group} must be one of {', '.join(options)}, got {choice!r}"
-                for choice in _choices(override)
+                for choice in choices(override)
                 if choice not in options and not override.is_delete()
             ]
         plain = not (override.is_add() or override.is_force_add() or override.is_delete())
@@ -112,7 +150,8 @@ def lift(overrides: Sequence[str], loader: ConfigLoader) -> list[str]:
     return lifted
 
 
-def _choices(override: Override) -> list[str]:
+def choices(override: Override) -> list[str]:
+    """The values of an override as texts: one, or those it sweeps."""
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())
     return [str(override.value())]
@@ -133,12 +172,9 @@ def composed(overrides: Sequence[str]) -> tuple[DictConfig, ConfigLoader]:
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(directory("conf")), version_base="1.3"):
-            loader = GlobalHydra.instance().config_loader()
-            return compose("train", lift(overrides, loader), return_hydra_config=True), loader
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError([in_short(error)]) from None
+    with composing(), initialize_config_dir(str(directory("conf")), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        return compose("train", lift(overrides, loader), return_hydra_config=True), loader
 
 
 # Targets ---------------------------------------------------------------------------------------------------------
@@ -153,6 +189,16 @@ def nodes(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from nodes(item, f"{path}[{index}]")
+
+
+def odd_keys(config: DictConfig) -> list[str]:
+    """What is wrong with the keys of a config: YAML reads 1, true and null as no texts, and nothing is named by them."""
+    return [
+        f"{f'{path}.{key}'.lstrip('.')} must have a text as its key, got {key!r}; put it in quotes"
+        for path, node in nodes(OmegaConf.to_container(config, resolve=False))
+        for key in node
+        if not isinstance(key, str) and path != "claims"  # told with the claims
+    ]
 
 
 def locate(name: str, role: str = "") -> Callable[..., Any]:
@@ -184,6 +230,9 @@ def locate(name: str, role: str = "") -> Callable[..., Any]:
         ) from None
     # By where it is defined, not by the path that leads there: superpositional.records.os.system is not ours.
     home = getattr(target, "__module__", None) or ""
+    if role == "logger" and not all(hasattr(target, name) for name in ("open", "close")):
+        cure = "choose logger=wandb or logger=none; records hold every curve anyway"
+        raise ConfigError([f"_target_ {name} is not a tracker as superpositional.tracking.run.WandbTracking is; {cure}"])
     if inside(home, own) and (isinstance(target, type) or inspect.isfunction(target)):
         return target
     top = role.split(".")[0] if role.count(".") <= (role.startswith("callbacks.")) else ""

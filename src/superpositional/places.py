@@ -5,11 +5,16 @@ cache is the user's: what is in it can be made again. Code named by a config or 
 one of those that each reader of names lists, or that the user trusts (``trusted``).
 """
 
+import errno
+import math
 import os
 import re
+import tempfile
 from pathlib import Path
 
 ALLOW = "SUPERPOSITIONAL_ALLOW"
+# Values of a YAML file, its aliases written out; the largest of ours has some 500.
+LARGEST = 100_000
 
 
 def directory(name: str) -> Path:
@@ -44,6 +49,62 @@ def cache_folder(name: str) -> Path:
     for each in (folder.parent, folder):
         each.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that somebody else may have put there.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file: a FIFO would be waited for.
+        UnicodeDecodeError: it is not text.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return path.read_text(encoding="utf-8")
+
+
+def check_yaml(path: Path) -> None:
+    """See that a YAML file that somebody else may have written can be loaded.
+
+    Raises:
+        ValueError: it is not a YAML file, or does not end where its aliases are written out.
+    """
+    import yaml
+
+    sizes: dict[int, float] = {}
+
+    def size(node: yaml.Node) -> float:
+        if id(node) not in sizes:
+            sizes[id(node)] = math.inf  # of a node within itself
+            parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+            pairs = [part if isinstance(part, tuple) else (part,) for part in parts]
+            sizes[id(node)] = 1 + sum(size(each) for pair in pairs for each in pair)
+        return sizes[id(node)]
+
+    try:
+        many = size(yaml.compose(read_text(path), yaml.SafeLoader))
+    except RecursionError:
+        many = math.inf
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} must be a YAML file: {' '.join(str(error).split())}") from None
+    if many > LARGEST:
+        raise ValueError(
+            f"{path} must hold at most {LARGEST:,} values, got {many:,}: it nests deeply or refers to itself; write it out"
+        )
+
+
+def check_writable(folder: Path) -> None:
+    """See that files can be written to a folder, there or yet to be made; nothing is left behind.
+
+    Raises:
+        OSError: they cannot be.
+    """
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there, buffering=0) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 def trusted() -> tuple[str, ...]:

@@ -5,9 +5,11 @@ side, so that an unfinished sweep holds whole pairs. ``launch`` runs them.
 """
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -33,6 +35,8 @@ class ArmsSweeper(Sweeper):
         search: the arguments of ``search.Search``; every arm is then laid out as its trials, each an arm of its own.
         tuned: the folder of a search; every arm then has the settings of its best trial there.
     """
+
+    loader: ConfigLoader | None = None
 
     def __init__(
         self,
@@ -71,14 +75,20 @@ class ArmsSweeper(Sweeper):
         mistakes = []
         parsed: dict[str, Override] = {}
         for text in [*(f"{key}={value}" for key, value in self.params.items()), *arguments]:
-            parsed |= {_key(override): override for override in _parse(text, mistakes)}
+            parsed |= {_key(override): override for override in self._parse(text, mistakes)}
         search = self._search(mistakes)
         arms_keys = set()
         for name, overrides in self.arms.items():
             if not isinstance(overrides, Sequence) or isinstance(overrides, str):
                 mistakes.append(f"hydra.sweeper.arms.{name} must be a list of overrides, got {overrides!r}; put it in []")
                 continue
-            keys = {_key(override) for text in overrides for override in _parse(text, mistakes)}
+            own = [override for text in overrides for override in self._parse(text, mistakes)]
+            mistakes += [
+                f"hydra.sweeper.arms.{name} must have one value of each setting, got {each.input_line}; make an arm of each"
+                for each in own
+                if each.is_sweep_override()
+            ]
+            keys = {_key(override) for override in own}
             mistakes += [f"{key} is set by hydra.sweeper.arms.{name}; {WHOLE}" for key in sorted(keys) if is_hydras(key)]
             arms_keys |= keys
             if search:
@@ -96,6 +106,9 @@ class ArmsSweeper(Sweeper):
             mistakes += _beside(search, parsed, self.arms)
             if self.tuned is not None:
                 mistakes.append("hydra.sweeper.tuned takes settings from a search and cannot stand beside one; remove it")
+        many = math.prod([*map(configs.sweep_size, parsed.values()), len(self.arms) or 1, search.trials if search else 1])
+        if many > configs.MOST_RUNS:
+            mistakes.append(f"a sweep must have at most {configs.MOST_RUNS:,} runs, got {many:,}; split it into several")
         if mistakes:
             raise configs.ConfigError(mistakes)
         fixed = [override.input_line for override in parsed.values() if not override.is_sweep_override()]
@@ -122,6 +135,13 @@ class ArmsSweeper(Sweeper):
         if mistakes:
             raise configs.ConfigError(mistakes)
         return [[*fixed, *overrides, f"arm='{slug}'", f"seed={seed}"] for seed in seeds for slug, overrides in arms.items()]
+
+    def _parse(self, text: Any, mistakes: list[str]) -> list[Override]:
+        try:
+            return [configs.parse_override(text, self.loader)]
+        except configs.ConfigError as error:
+            mistakes += error.mistakes
+            return []
 
     def _search(self, mistakes: list[str]) -> searches.Search | None:
         if self.search is None:
@@ -150,14 +170,6 @@ def is_hydras(key: str) -> bool:
 
 def _key(override: Override) -> str:
     return override.get_key_element().lstrip("+~")
-
-
-def _parse(text: Any, mistakes: list[str]) -> list[Override]:
-    try:
-        return [configs.parse_override(text)]
-    except configs.ConfigError as error:
-        mistakes += error.mistakes
-        return []
 
 
 def _values(override: Override) -> list[str]:

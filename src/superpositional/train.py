@@ -9,12 +9,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from superpositional import check, identity, locks, ranks, records, settings
+from superpositional import check, identity, locks, places, ranks, records, settings
 from superpositional import config as configs
 from superpositional.run import run, say
 
@@ -30,6 +31,8 @@ def job(cfg: DictConfig) -> dict[str, Any]:
         record = run(config, folder, resume=cfg.resume is not None)
     except configs.ConfigError as error:
         refuse(error)
+    except OSError as error:
+        cannot_write(error)
     shown = [
         f"{name} {value:.4g}"
         for name, value in record["summary"].items()
@@ -93,11 +96,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def refuse(error: configs.ConfigError) -> None:
+def refuse(error: configs.ConfigError) -> NoReturn:
     """Say all that is wrong and leave with 2."""
     count = len(error.mistakes)
     lines = "\n".join(f"  - {mistake}" for mistake in error.mistakes)
     sys.stderr.write(f"superpositional: {'one mistake' if count == 1 else f'{count} mistakes'}, nothing was run\n{lines}\n")
+    sys.exit(2)
+
+
+def cannot_write(error: OSError) -> NoReturn:
+    """Say which file could not be read or written, and leave with 2; what was written until then stays."""
+    where = f"{error.filename}: " if error.filename else ""
+    cure = "give a folder that can be written and has room: --out, hydra.run.dir=, hydra.sweep.dir="
+    sys.stderr.write(f"superpositional: {where}{error.strerror or error}; {cure}\n")
     sys.exit(2)
 
 
@@ -107,10 +118,6 @@ def _checked(options: Any) -> list[str]:
     from hydra._internal.utils import create_config_search_path
     from hydra.core.config_search_path import SearchPathQuery
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from hydra.types import RunMode
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     search_path = create_config_search_path(str(configs.directory("conf")))
     if options.config_dir is not None:
@@ -119,52 +126,76 @@ def _checked(options: Any) -> list[str]:
         # As hydra.main does it.
         path = f"file://{Path(options.config_dir).resolve()}"
         search_path.prepend("command-line", path, anchor=SearchPathQuery(provider="schema", path=None))
-    GlobalHydra.instance().clear()
-    app = Hydra.create_main_hydra2(task_name="train", config_search_path=search_path)
-    loader = app.config_loader
     name = options.config_name or "train"
+    GlobalHydra.instance().clear()
     try:
-        overrides = configs.lift(options.overrides, loader)
-        if options.shell_completion:
-            return overrides
-        _check_searchpath(options.config_dir, name, overrides)
-        multirun = options.multirun or app.get_mode(config_name=name, overrides=overrides) == RunMode.MULTIRUN
-        if options.help:
-            # Hydra shows one config.
-            overrides = [text for text in overrides if not configs.parse_override(text).is_sweep_override()]
-        # Of a sweep there is no single config to check; the launcher checks every job's.
-        multirun = multirun and not options.help
-        cfg = loader.load_configuration(name, overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)
-        check.check_hydra(cfg)
-        if options.resolve:
-            configs.compose_job(cfg)
-        if options.help or options.hydra_help or options.cfg or options.info:
-            return overrides
-        if multirun:
-            if cfg.resume is not None or any(text.lstrip("+").startswith("resume=") for text in overrides):
-                raise configs.ConfigError(["resume takes up one run; a sweep goes on by being called again"])
-        elif cfg.resume is not None:
-            # Quoted: folders of sweeps have commas and equals signs in their names.
-            return [*overrides, f"hydra.run.dir='{_resumable(cfg.resume, overrides)}'"]
-        else:
-            check.check(cfg, loader)
-            if (folder := Path(cfg.hydra.run.dir)).joinpath("record.json").exists():
-                raise configs.ConfigError([f"hydra.run.dir holds a run already: {folder}; choose another, or resume it"])
-        return overrides
-    except records.Unreadable as error:
-        raise configs.ConfigError([str(error)]) from None
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise configs.ConfigError([configs.in_short(error)]) from None
+        with configs.composing(name):
+            return _composed(Hydra.create_main_hydra2(task_name="train", config_search_path=search_path), name, options)
     finally:
         GlobalHydra.instance().clear()
 
 
-def _check_searchpath(folder: str | None, name: str, overrides: Sequence[str]) -> None:
-    """See that no config is looked for in a package of Python: Hydra would import it. Hydra reads no other two places."""
-    path = Path(folder or configs.directory("conf"), f"{name.removesuffix('.yaml')}.yaml")
-    stated = OmegaConf.select(OmegaConf.load(path), "hydra.searchpath") if path.is_file() else None
-    given = [str(each) for each in stated or ()]
-    given += [text for text in overrides if configs.parse_override(text).key_or_group.startswith("hydra.searchpath")]
+def _composed(app: Any, name: str, options: Any) -> list[str]:
+    """The overrides, once the config that they compose is checked."""
+    from hydra.types import RunMode
+
+    loader = app.config_loader
+    overrides = configs.lift(options.overrides, loader)
+    if options.shell_completion:
+        return overrides
+    _check_files(Path(options.config_dir or configs.directory("conf")), name, overrides, loader)
+    multirun = options.multirun or app.get_mode(config_name=name, overrides=overrides) == RunMode.MULTIRUN
+    if options.help:
+        # Hydra shows one config.
+        overrides = [text for text in overrides if not configs.parse_override(text).is_sweep_override()]
+    # Of a sweep there is no single config to check; the launcher checks every job's.
+    multirun = multirun and not options.help
+    cfg = loader.load_configuration(name, overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)
+    check.check_hydra(cfg)
+    if options.resolve:
+        configs.compose_job(cfg)
+    if options.help or options.hydra_help or options.cfg or options.info:
+        return overrides
+    if multirun:
+        if cfg.resume is not None or any(text.lstrip("+").startswith("resume=") for text in overrides):
+            raise configs.ConfigError(["resume takes up one run; a sweep goes on by being called again"])
+    elif cfg.resume is not None:
+        # Quoted: folders of sweeps have commas and equals signs in their names.
+        return [*overrides, f"hydra.run.dir='{_resumable(cfg.resume, overrides)}'"]
+    else:
+        check.check(cfg, loader)
+        places.check_writable(Path(cfg.hydra.run.dir))
+        if (folder := Path(cfg.hydra.run.dir)).joinpath("record.json").exists():
+            raise configs.ConfigError([f"hydra.run.dir holds a run already: {folder}; choose another, or resume it"])
+    return overrides
+
+
+def _check_files(root: Path, name: str, overrides: Sequence[str], loader: ConfigLoader) -> None:
+    """See that the files of a folder can be composed, and that no config is looked for in a package of Python, which Hydra
+    would import."""
+    parsed = {text: configs.parse_override(text, loader) for text in overrides}
+    given = [text for text, each in parsed.items() if each.key_or_group.startswith("hydra.searchpath")]
+    groups = [each for each in parsed.values() if loader.get_group_options(each.key_or_group)]
+    chosen = [root / each.key_or_group / f"{choice}.yaml" for each in groups for choice in configs.choices(each)]
+    waiting: list[tuple[Path, ...]] = [(path,) for path in (root / f"{name.removesuffix('.yaml')}.yaml", *chosen)]
+    while waiting:
+        path, *includers = waiting.pop()
+        if path in includers:
+            raise configs.ConfigError([f"{path} must not include itself; change its defaults, or those of {includers[0]}"])
+        if not path.is_file():
+            continue
+        places.check_yaml(path)
+        content = OmegaConf.to_container(OmegaConf.load(path))
+        if not isinstance(content, dict):
+            raise configs.ConfigError([f"{path} must hold KEY: VALUE, got a {type(content).__name__}"])
+        given += [str(each) for each in OmegaConf.select(OmegaConf.create(content), "hydra.searchpath") or ()]
+        defaults = content.get("defaults")
+        for item in defaults if isinstance(defaults, list) else ():
+            # A file of the same folder, or {"override /GROUP@PACKAGE": CHOICE}.
+            group, choice = next(iter(item.items())) if isinstance(item, dict) and item else ("", item)
+            place = f"{str(group).split()[-1].split('@')[0]}/{choice}.yaml" if group else f"{choice}.yaml"
+            folder = root if place.startswith("/") else path.parent
+            waiting.append((folder / place.lstrip("/"), path, *includers))
     if wrong := [text for text in given if "pkg:" in text or "${" in text]:
         raise configs.ConfigError(
             [f"hydra.searchpath must hold folders, got {text}; use --config-dir FOLDER" for text in wrong]
@@ -182,6 +213,7 @@ def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
     elif len(overrides) > 1:
         mistakes.append(f"resume takes up the run's own config; drop all but resume={folder}")
     else:
+        places.check_yaml(folder / "config.yaml")
         config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
         record = records.left_in(folder)
         if record is None:
