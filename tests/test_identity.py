@@ -117,7 +117,7 @@ def test_whatever_nothing_imports_changes_no_code_version(package):
     before = code(MODULES)
     (package / "new.py").write_text("VALUE = 1\n")
     (package / "kernels" / "new.h.md").write_text("prose")
-    for name in ("verdicts.py", "report.py", "records.py", "benches/study.py", "llm/gsm8k.py"):
+    for name in ("verdicts.py", "report.py", "records.py", "benches/training.py", "llm/gsm8k.py"):
         (package / name).write_text((package / name).read_text() + "\nVALUE = 1\n")
     assert code(MODULES) == before
 
@@ -167,13 +167,13 @@ def test_an_import_of_the_same_name_from_elsewhere_changes_the_code_version(pack
     (package / "other.py").write_text("def stream(seed, name, *counters):\n    return 0\n")
     (package / "seeds.py").write_text((package / "seeds.py").read_text() + "\nimport superpositional.other\n")
     before = code(MODULES)
-    edit(package / "tasks.py", "from superpositional.seeds import drawing_from, stream", NEW_IMPORTS)
+    edit(package / "tasks.py", "from superpositional.seeds import drawing_from, start, stream", NEW_IMPORTS)
     after = code(MODULES)
     assert set(after.sources) == set(before.sources)
     assert after.version != before.version
 
 
-NEW_IMPORTS = "from superpositional.seeds import drawing_from\nfrom superpositional.other import stream"
+NEW_IMPORTS = "from superpositional.seeds import drawing_from, start\nfrom superpositional.other import stream"
 
 
 @pytest.mark.parametrize("name", ["torch", "lightning", "qiskit"])
@@ -208,6 +208,30 @@ def test_the_users_own_modules_count_with_what_they_import(own):
     assert code([*MODULES, "my_steps"]) == before
     (own / "my_sums.py").write_text("total = 2\n")
     assert code([*MODULES, "my_steps"]).version != before.version
+
+
+def test_relative_imports_of_the_users_own_package_are_followed(tmp_path, monkeypatch):
+    package = tmp_path / "my_pack"
+    (package / "deep").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "deep" / "__init__.py").write_text("from .. import sums\n")
+    (package / "deep" / "steps.py").write_text("from ..sums import total\nfrom . import rates\nfrom .rates import rate\n")
+    (package / "deep" / "rates.py").write_text("rate = 1\n")
+    (package / "sums.py").write_text("total = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    identities._file.cache_clear()
+    import my_pack.deep.steps  # noqa: F401
+
+    before = code(["my_pack.deep.steps"])
+    assert set(before.own) == {"my_pack.deep.steps", "my_pack.deep.rates", "my_pack.sums"}
+    (package / "deep" / "rates.py").write_text("rate = 2\n")
+    assert code(["my_pack.deep.steps"]).version != before.version
+
+
+def test_an_installed_package_counts_by_its_module_and_its_version():
+    found = code(["pytest"]).own
+    assert set(found) == {"pytest", "pytest (installed)"}
+    assert found["pytest (installed)"] == pytest.__version__
 
 
 def test_a_code_version_that_repeats_another_has_its_identities(monkeypatch, tmp_path):

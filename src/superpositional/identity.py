@@ -102,8 +102,11 @@ def code(modules: Iterable[str]) -> Code:
     while waiting:
         name = waiting.pop()
         if name not in found and (path := _file(name, named)) is not None and not _is_outside(name):
-            found[name], imported = _module(path, path.stat().st_mtime_ns, named)
-            waiting += imported
+            found[name], imported = _module(name, path, path.stat().st_mtime_ns, named)
+            if not _is_installed(path):
+                waiting += imported
+            elif first := importlib.metadata.packages_distributions().get(name.partition(".")[0]):
+                found[f"{first[0]} (installed)"] = importlib.metadata.version(first[0])
     if any(name.startswith("superpositional.kernels") for name in found):
         for path in sorted(each for each in PACKAGE.glob("kernels/*") if each.suffix in (".h", ".cpp")):
             text = re.sub(r"//[^\n]*|/\*.*?\*/", " ", path.read_text(), flags=re.DOTALL)
@@ -137,24 +140,32 @@ def _file(name: str, named: frozenset[str]) -> Path | None:
         base = Path(root).joinpath(*name.split("."))
         for path in (base.with_suffix(".py"), base / "__init__.py"):
             if path.is_file():
-                installed = any(path.is_relative_to(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib"))
-                return path if first in named or not installed else None
+                return path if first in named or not _is_installed(path) else None
     return None
 
 
+def _is_installed(path: Path) -> bool:
+    return any(path.is_relative_to(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib"))
+
+
 @functools.lru_cache(maxsize=1024)
-def _module(path: Path, modified: int, named: frozenset[str]) -> tuple[str, tuple[str, ...]]:
+def _module(name: str, path: Path, modified: int, named: frozenset[str]) -> tuple[str, tuple[str, ...]]:
     """The hash of a module's statements, in any order, and the modules of our own that it imports anywhere."""
-    statements = _statements(path, modified)
+    statements = _statements(name, path, modified)
     nodes = [node for each in statements for node in ast.walk(each)]
     imported = tuple(dict.fromkeys(module for node in nodes for module in _imported(node, named)))
     return _digest("\n".join(sorted(_text(each, named, bound=True) for each in statements))), imported
 
 
 @functools.lru_cache(maxsize=1024)
-def _statements(path: Path, modified: int) -> list[ast.stmt]:
-    """A module's statements but for docstrings and what type checkers alone read."""
+def _statements(name: str, path: Path, modified: int) -> list[ast.stmt]:
+    """A module's statements but for docstrings and what type checkers alone read; its relative imports made absolute."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            above = package[: len(package) - node.level + 1]
+            node.module, node.level = ".".join([*above, *filter(None, [node.module])]), 0
     return [each for each in tree.body if not _is_text(each) and not _is_for_checkers(each)]
 
 
@@ -170,7 +181,7 @@ def _imported(node: ast.AST, named: frozenset[str]) -> list[str]:
     """The modules that a statement imports and that are this package's or the user's own."""
     if isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+    elif isinstance(node, ast.ImportFrom) and node.module:
         inner = [f"{node.module}.{alias.name}" for alias in node.names]
         names = [name if _file(name, named) is not None else node.module for name in inner]
     else:
@@ -210,7 +221,7 @@ def _defined(node: ast.Import | ast.ImportFrom, name: str, named: frozenset[str]
     """The hash of the statement that defines an imported name; None of a module, and of what a package passes on."""
     if isinstance(node, ast.Import) or _is_outside(node.module) or (path := _file(node.module, named)) is None:
         return None
-    for each in _statements(path, path.stat().st_mtime_ns):
+    for each in _statements(node.module, path, path.stat().st_mtime_ns):
         targets = each.targets if isinstance(each, ast.Assign) else [getattr(each, "target", each)]
         if name in [getattr(target, "name", getattr(target, "id", None)) for target in targets]:
             return _digest(_text(each, named, bound=False))
