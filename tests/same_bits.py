@@ -6,7 +6,7 @@ made on; here only the code differs. Where all runs of a code version are the sa
 identities (``identity.identity``), so published and older runs stay valid.
 
     git worktree add ../old COMMIT
-    .venv/bin/python tests/same_bits.py ../old [--gsm8k FOLDER] [--jobs N] [SWEEP ...]
+    .venv/bin/python tests/same_bits.py ../old [--gsm8k FOLDER] [--keep FOLDER] [--jobs N] [SWEEP ...]
 
 About half an hour on two cores, most of it for one run of paper_gsm8k.
 """
@@ -14,6 +14,7 @@ About half an hour on two cores, most of it for one run of paper_gsm8k.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,34 +30,33 @@ DOOR = "from superpositional.cli import main; main()"
 
 
 def chosen(sweep: records.Sweep) -> records.Run:
-    """The first run of the arm whose config names the most classes, which is the farthest from plain Adam."""
-    return max(sweep.runs, key=lambda run: sum("_target_" in node for _, node in configs.nodes(run.record["config"])))
+    """A run of the arm that is the farthest from plain Adam: with the quantum term, and the most classes."""
+
+    def distance(run: records.Run) -> tuple[bool, int]:
+        config = run.record["config"]
+        return "quantum_weight" in config["optimizer"], sum("_target_" in node for _, node in configs.nodes(config))
+
+    return max(reversed(sweep.runs), key=distance)
 
 
 def trained(source: Path, run: records.Run, out: Path, overrides: list[str]) -> records.Run:
-    """The run again, by the code in ``source``."""
-    words = [
-        "rerun",
-        str(ROOT / "outputs" / "published" / run.sweep),
-        run.arm,
-        str(run.seed),
-        *overrides,
-        "--out",
-        str(out),
-    ]
-    environment = os.environ | {"PYTHONPATH": str(source / "src"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", DOOR, *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1) or not (out / "record.json").exists():
-        raise RuntimeError(f"{source}: {' '.join(words)}\n{done.stdout}{done.stderr}")
+    """The run again, by the code in ``source``; one that is there already is taken."""
+    if not (out / "record.json").exists():
+        shutil.rmtree(out, ignore_errors=True)
+        folder = ROOT / "outputs" / "published" / run.sweep
+        command = [sys.executable, "-c", DOOR, "rerun", str(folder), run.arm, str(run.seed), *overrides, "--out", str(out)]
+        environment = os.environ | {"PYTHONPATH": str(source / "src"), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 1) or not (out / "record.json").exists():
+            raise RuntimeError(f"{source}: {' '.join(command)}\n{done.stdout}{done.stderr}")
     record = json.loads((out / "record.json").read_text())
     return records.Run(run.sweep, run.arm, run.seed, record["status"], record, records.read_curves(out / "curves.csv"))
 
 
-def compared(old: Path, run: records.Run, overrides: list[str]) -> dict[str, Any]:
+def compared(old: Path, keep: Path, run: records.Run, overrides: list[str]) -> dict[str, Any]:
     """What the two runs say, and whether it is the same."""
+    before = trained(old, run, keep / run.sweep / run.arm / f"seed-{run.seed}", overrides)
     with tempfile.TemporaryDirectory() as folder:
-        before = trained(old, run, Path(folder, "old"), overrides)
         after = trained(ROOT, run, Path(folder, "new"), overrides)
     same = rerun.Rerun(before, after, ()).same
     found = {"sweep": run.sweep, "arm": run.arm, "seed": run.seed, "digest": published.digest(after)}
@@ -76,6 +76,8 @@ def main() -> None:
     parser.add_argument("old", type=Path, help="a checkout of the older code")
     parser.add_argument("sweeps", nargs="*", help="published sweeps (default: all)")
     parser.add_argument("--gsm8k", type=Path, help="GSM8K's folder, for paper_gsm8k")
+    kept = ROOT / "outputs" / "same_bits"
+    parser.add_argument("--keep", type=Path, default=kept, help="where the older code's runs stay (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_intermixed_args()
     folders = sorted(path.parent for path in (ROOT / "outputs" / "published").glob("*/runs.jsonl"))
@@ -87,7 +89,7 @@ def main() -> None:
             asked.append((run, [f"data.path={options.gsm8k.resolve()}"] if fine_tuned else []))
     asked.sort(key=lambda each: not each[1])  # the long one first
     with ThreadPoolExecutor(options.jobs) as pool:
-        found = list(pool.map(lambda each: compared(options.old.resolve(), *each), asked))
+        found = list(pool.map(lambda each: compared(options.old.resolve(), options.keep.resolve(), *each), asked))
     proofs: dict[str, Any] = json.loads(identity.SAME_BITS.read_text())
     for code in sorted({each["code"] for each in found}):
         own = [each for each in found if each["code"] == code]
