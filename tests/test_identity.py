@@ -167,13 +167,13 @@ def test_an_import_of_the_same_name_from_elsewhere_changes_the_code_version(pack
     (package / "other.py").write_text("def stream(seed, name, *counters):\n    return 0\n")
     (package / "seeds.py").write_text((package / "seeds.py").read_text() + "\nimport superpositional.other\n")
     before = code(MODULES)
-    edit(package / "tasks.py", "from superpositional.seeds import drawing_from, start, stream", NEW_IMPORTS)
+    edit(package / "tasks.py", "from superpositional.seeds import drawing_from, start_torch, stream", NEW_IMPORTS)
     after = code(MODULES)
     assert set(after.sources) == set(before.sources)
     assert after.version != before.version
 
 
-NEW_IMPORTS = "from superpositional.seeds import drawing_from, start\nfrom superpositional.other import stream"
+NEW_IMPORTS = "from superpositional.seeds import drawing_from, start_torch\nfrom superpositional.other import stream"
 
 
 @pytest.mark.parametrize("name", ["torch", "lightning", "qiskit"])

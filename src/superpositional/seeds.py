@@ -42,11 +42,17 @@ def start(seed: int, name: str, *counters: int, device: "torch.device | None" = 
         device: whose generator starts too.
     """
     import numpy as np
-    import torch
 
     value = stream(seed, name, *counters)
     random.seed(value)
     np.random.seed(value % 2**32)
+    start_torch(value, device)
+
+
+def start_torch(value: int, device: "torch.device | None" = None) -> None:
+    """Start torch's global generators alone, the CPU's and the device's."""
+    import torch
+
     # Not torch.manual_seed: for each kind of device that this process has not used it keeps the seed and a traceback,
     # which is a tenth of a small model's step, and never forgets them.
     torch.default_generator.manual_seed(value)

@@ -29,6 +29,7 @@ class Streams(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.batches: dict[str, str] = {}
+        self.foreign = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         log = type(pl_module).log
@@ -42,7 +43,8 @@ class Streams(Callback):
         pl_module.log = once
         # Here, so that each stage splits rows alike; after it, an arm's net or optimizer may draw.
         data = trainer.datamodule
-        if data is not None and not getattr(data, "spreads_over_ranks", False):
+        self.foreign = data is not None and not getattr(data, "spreads_over_ranks", False)
+        if self.foreign:
             for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
                 if (method := getattr(type(data), name)) is not getattr(LightningDataModule, name):
                     setattr(data, name, self._started(method, data))
@@ -67,7 +69,8 @@ class Streams(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         # Of the batch that is fetched next.
-        start(self.seed, "data", 1, trainer.fit_loop.total_batch_idx)
+        if self.foreign:
+            start(self.seed, "data", 1, trainer.fit_loop.total_batch_idx)
 
     def on_validation_batch_end(
         self,
@@ -78,7 +81,8 @@ class Streams(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        start(self.seed, "data", 2, trainer.global_step, dataloader_idx, batch_idx)
+        if self.foreign:
+            start(self.seed, "data", 2, trainer.global_step, dataloader_idx, batch_idx)
 
     on_test_batch_end = on_validation_batch_end
 

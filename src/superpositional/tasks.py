@@ -20,7 +20,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from superpositional.data import Loader
 from superpositional.schedules import QuantumWeightScheduler
-from superpositional.seeds import drawing_from, start, stream
+from superpositional.seeds import drawing_from, start_torch, stream
 
 STAGES = ("train", "val", "test")
 
@@ -84,7 +84,7 @@ class SeededTask(LightningModule):
         """
         # Batches and ranks that share a step must not share masks.
         part = (batch_idx % self.trainer.accumulate_grad_batches, self.global_rank)
-        start(self.seed, "dropout", self.global_step, *(part if any(part) else ()), device=self.device)
+        start_torch(stream(self.seed, "dropout", self.global_step, *(part if any(part) else ())), self.device)
 
     def start_shots(self, stage: str, batch_idx: int) -> None:
         """Give this pass's shots their seed; to be called first in ``training_step`` and wherever else the net is.
