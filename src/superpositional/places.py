@@ -45,9 +45,8 @@ def cache_folder(name: str) -> Path:
         OSError: it cannot be created.
     """
     folder = cache() / name
-    folder.parent.parent.mkdir(parents=True, exist_ok=True)
     for each in (folder.parent, folder):
-        each.mkdir(mode=0o700, exist_ok=True)
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
