@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -551,3 +552,20 @@ def test_an_arm_that_cannot_be_a_folder_is_refused(door, workplace, arm) -> None
     write_sweep(workplace, {arm: "[optimizer=adam]"}, 1)
     code, _, err = door("sweep", "mine.yaml", *SMOKE)
     assert (code, f"an arm must not be called {arm}: it names a folder of at most 180 bytes" in err) == (2, True)
+
+
+def test_a_sweep_from_a_thread_is_refused_before_anything_starts(door, workplace) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        code, _, err = pool.submit(door, "sweep", "smoke").result()
+    assert code == 2
+    assert "a sweep must be started from the main thread" in err
+    assert list(workplace.iterdir()) == []
+
+
+def test_a_script_without_a_main_guard_starts_its_sweep_once(workplace) -> None:
+    script = workplace / "script.py"
+    script.write_text("from superpositional.cli import main\nmain(['sweep', 'smoke', 'seed=0'])\n")
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    assert statuses(workplace / "outputs" / "smoke") == {"adam/seed-0": "done", "lambda_0.5/seed-0": "done"}

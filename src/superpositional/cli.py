@@ -4,23 +4,72 @@ The console script. It only chooses who answers: nothing heavy is imported befor
 """
 
 import argparse
+import contextlib
 import difflib
+import io
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from superpositional import places
 from superpositional.arguments import parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Exits with 2 on bad input, with 1 if a run did not end as ``done``, and with 130 on Ctrl-C."""
+    """Exits with 2 on bad input or where nothing can be written, with 1 if a run did not end as ``done``, and with 130 on
+    Ctrl-C."""
+    _keep_streams()
     try:
         _main(arguments)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        from superpositional.train import cannot_write
+
+        cannot_write(error)
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output whose reader may leave: what a command then still has to say is dropped, and its work goes on."""
+
+    def write(self, text: str) -> int:
+        with self._outlived():
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._outlived():
+            super().flush()
+
+    @contextlib.contextmanager
+    def _outlived(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            if not isinstance(error, BrokenPipeError):
+                sys.stderr.write(f"superpositional: standard output cannot be written: {error.strerror}\n")
+
+
+def _keep_streams() -> None:
+    """Make of the process's own output one that takes every character and outlives its reader."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Closed by the shell: else the next file that is opened would get its number, and what C libraries print.
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
+        elif type(stream) is io.TextIOWrapper and stream is getattr(sys, f"__{name}__"):
+            stream.reconfigure(errors="backslashreplace")
+            if name == "stdout":
+                buffered = stream.line_buffering
+                sys.stdout = sys.__stdout__ = _Output(
+                    stream.detach(), stream.encoding, "backslashreplace", line_buffering=buffered
+                )
 
 
 def _main(arguments: Sequence[str] | None) -> None:
@@ -40,6 +89,10 @@ def _main(arguments: Sequence[str] | None) -> None:
         unknown = [word for word in unknown if word.startswith("-")]
     if unknown:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
+    if (out := getattr(options, "out", None)) is not None:
+        places.check_writable(out)
+    for readme in getattr(options, "readme", None) or ():
+        places.read_text(readme)
     commands = {
         "circuit": _circuit,
         "bench": _bench,

@@ -191,7 +191,7 @@ def plan(loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Seque
 
 def _check_claims(planned: Sequence[Job], plan: Path) -> None:
     """See that the claims speak of arms that there are, or were in an earlier call, before any of them is run."""
-    there = records.read_json(plan)["arms"] if plan.exists() else []
+    there = records.read_json(plan, "arms")["arms"] if plan.exists() else []
     try:
         claims.read(planned[0].config["claims"], list(dict.fromkeys([*there, *(job.arm for job in planned)])))
     except claims.ClaimError as error:
@@ -222,11 +222,11 @@ def write_plan(folder: Path, planned: Sequence[Job], sweeper: Mapping[str, Any])
     seeds = {job.config["seed"] for job in planned}
     path = folder / "sweep.json"
     if path.exists():
-        before = records.read_json(path)
+        before = records.read_json(path, "families")
         if (sought is None) != (before.get("search") is None):
             there, here = ("an ordinary sweep", "a search") if sought else ("a search", "an ordinary sweep")
             raise configs.ConfigError([f"{folder} holds {there} and this is {here}; choose hydra.sweep.dir=..."])
-        there = [records.read_json(record) for record in folder.glob("*/seed-*/record.json")]
+        there = [records.read_json(record, "arm", "seed", "family") for record in folder.glob("*/seed-*/record.json")]
         families |= {arm: family for arm, family in before["families"].items() if arm not in families}
         seeds |= {record["seed"] for record in there if record["family"] == families.get(record["arm"])}
     written = {

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from superpositional import config as configs
-from superpositional import forecast, jobs, ledger, locks, records, worker
+from superpositional import forecast, jobs, ledger, locks, places, records, worker
 from superpositional.forecast import Pace
 from superpositional.jobs import Job
 from superpositional.live import View, in_words, say_dry_run, say_stand_in, say_summary
@@ -89,7 +90,7 @@ class Launcher(HydraLauncher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        from superpositional.train import refuse
+        from superpositional.train import cannot_write, refuse
 
         # Messages are others' and may hold what rich takes for markup.
         console = Console(highlight=False, markup=False)
@@ -101,6 +102,8 @@ class Launcher(HydraLauncher):
                 console.print(f"checking {len(job_overrides)} runs")
             with console.status(f"checking {len(job_overrides)} runs"):
                 planned = jobs.plan(self.hydra_context.config_loader, self.config, job_overrides)
+            if not self.dry_run:
+                places.check_writable(folder)
             say_stand_in(planned, console)
             at_once = self.slots(planned)
             if self.dry_run:
@@ -128,8 +131,10 @@ class Launcher(HydraLauncher):
                 statuses = say_summary(planned, folder, console, metric=metric)
         except configs.ConfigError as error:
             refuse(error)
-        except (records.Unreadable, OSError) as error:
+        except OSError as error:
             # Perhaps after some runs: they are recorded, and the next call goes on.
+            cannot_write(error)
+        except records.Unreadable as error:
             sys.stderr.write(f"superpositional: {error}\n")
             sys.exit(2)
         if self.told:
@@ -142,8 +147,10 @@ class Launcher(HydraLauncher):
         return [job for job in planned if job.waits(retry_failed=self.retry_failed)]
 
     def mistakes(self) -> list[str]:
-        """What is wrong with the launcher's own settings."""
+        """What is wrong with the launcher's own settings, and where it is called."""
         wrong = []
+        if threading.current_thread() is not threading.main_thread():
+            wrong.append("a sweep must be started from the main thread, which alone can heed Ctrl-C; got another one")
         if self.at_once is not None and (type(self.at_once) is not int or self.at_once < 1):
             wrong.append(f"hydra.launcher.jobs must be an integer >= 1, got {self.at_once!r}; null is one per core or GPU")
         for name in ("retry_failed", "fail_fast", "dry_run"):

@@ -28,6 +28,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         ConfigError: another process is at work there, or the file system has no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _check(folder)
     # By a descriptor that no program started from here inherits: W&B's may outlive the run.
     with open(folder / FILE, "a+") as file:
         if not _taken(file.fileno(), folder):
@@ -46,8 +47,15 @@ def is_held(folder: Path) -> bool:
     path = folder / FILE
     if not path.exists():
         return False
+    _check(folder)
     with open(path) as file:
         return not _taken(file.fileno(), folder)
+
+
+def _check(folder: Path) -> None:
+    # To open a FIFO would wait for whoever opens its other end.
+    if (path := folder / FILE).exists() and not path.is_file():
+        raise ConfigError([f"{path} must be a regular file, which locks the folder; remove what is there"])
 
 
 def _taken(descriptor: int, folder: Path) -> bool:

@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 
 from superpositional import integrity
+from superpositional.places import read_text
 
 SCHEMA = 1
 STATUSES = ("done", "diverged", "failed", "interrupted")
@@ -177,15 +178,18 @@ class Unreadable(ValueError):
     """Files that cannot be what a sweep left, a line for each mistake."""
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """What ``write_json`` wrote.
+def read_json(path: Path, *needed: str) -> dict[str, Any]:
+    """What ``write_json`` wrote; it holds the keys that are needed.
 
     Raises:
         Unreadable: somebody or something else has been at it.
     """
     try:
-        return _object(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        found = _object(read_text(path))
+        if lacking := [key for key in needed if key not in found]:
+            raise ValueError(f"it lacks {', '.join(lacking)}")
+        return found
+    except (OSError, ValueError, RecursionError) as error:
         text = f"{path} is damaged ({error}); move it away and call again: what it recorded is then run again"
         raise Unreadable(text) from None
 
@@ -209,25 +213,25 @@ def has_checkpoint(folder: Path) -> bool:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a run folder, or None while the run has not ended."""
     path = folder / "record.json"
-    return read_json(path) if path.exists() else None
+    return read_json(path, "identity", "status") if path.exists() else None
 
 
 def left_in(folder: Path) -> dict[str, Any] | None:
     """What the last process in a run folder left: its record or, if it was killed, what it wrote when it started."""
     running = folder / RUNNING
-    return read_record(folder) or (read_json(running) if running.exists() else None)
+    return read_record(folder) or (read_json(running, "identity") if running.exists() else None)
 
 
 def read_curves(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """``curves.csv`` as ``{metric: (steps, values)}``; a run that logged nothing has none."""
     points: dict[str, tuple[list[int], list[float]]] = {}
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        text = read_text(path) if path.exists() else ""
         for step, metric, value in list(csv.reader(io.StringIO(text, newline="")))[1:]:
             steps, values = points.setdefault(metric, ([], []))
             steps.append(int(step))
             values.append(float(value))
-    except (ValueError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise Unreadable(f"{path} is damaged ({error}); move the run's folder away and run it again") from None
     return {metric: (np.array(steps), np.array(values)) for metric, (steps, values) in points.items()}
 
@@ -238,8 +242,8 @@ def _read_runs(folder: Path, plan: Mapping[str, Any]) -> tuple[list[tuple[str, R
     sources: list[tuple[str, Callable[[], Run]]] = []
     if listing.exists():
         try:
-            lines = listing.read_text(encoding="utf-8").splitlines()
-        except ValueError as error:
+            lines = read_text(listing).splitlines()
+        except (OSError, ValueError) as error:
             raise Unreadable(f"{listing} is damaged ({error}); get the published file again") from None
         for number, line in enumerate(lines, 1):
             where = f"{listing}, line {number}"

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from superpositional import config as configs
-from superpositional import identity
+from superpositional import identity, records
 
 PATH = "hydra.sweeper.search"
 # Drawn whatever is searched: one more dimension, or an arm with one, moves no point of those before it.
@@ -223,7 +223,10 @@ def tuned(folder: str, arms: Iterable[str], seeds: Iterable[int]) -> tuple[dict[
         raise configs.ConfigError(
             [f"{key} must be the folder of a search with its ledger.json, got {str(folder)!r}; run it"]
         )
-    found = json.loads(path.read_text())
+    try:
+        found = records.read_json(path, "equal_budget", "arms", "tuning_seeds")
+    except records.Unreadable as error:
+        raise configs.ConfigError([f"{key}: {error}"]) from None
     mistakes = (
         [] if found["equal_budget"] else [f"{key}: budgets are not equal in {path}: {why}" for why in found["why_not"]]
     )

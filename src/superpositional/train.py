@@ -230,7 +230,6 @@ def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    from superpositional.cli import main as door
+
+    door(["train", *sys.argv[1:]])

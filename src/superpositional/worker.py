@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 import traceback
+import types
 from collections.abc import Mapping
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -38,7 +39,14 @@ def start(job: Job, context: BaseContext, environment: Mapping[str, str] | None 
     threads = dict.fromkeys(THREAD_COUNTS, str(job.config["threads"]))
     resume = job.prepare()
     process = context.Process(target=_live, args=(job, own | threads | dict(environment or {}), resume), name=job.name)
-    process.start()
+    # A process imports the script of whoever started it, which without a main guard would start a sweep again. No run
+    # needs it, so none is there meanwhile.
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = script
     return process
 
 
@@ -75,6 +83,8 @@ def _live(job: Job, environment: dict[str, str], resume: bool) -> None:
     log = os.open(job.folder / "run.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         with locks.alone_in(job.folder):
             if not resume:
