@@ -196,6 +196,7 @@ BAD_INPUT = [
         ([f"{key}={10**26}"], [f"{key} must be an integer of 64 bits, got {10**26}"])
         for key in ("trainer.max_epochs", "data.n_train")
     ),
+    (["task.n_classes=100000000000"], ["net must fit into memory, "]),
     (["threads=2000"], ["threads must be at most 1024, got 2000"]),
     # What would have no effect, or none but a run without a result.
     (["optimizer._convert_=zzz"], ["optimizer._convert_ is not a setting, got 'zzz'; write arguments by their names"]),

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from pathlib import Path
 
@@ -39,7 +40,8 @@ RIGHT = [
     "dashboard_page", "power", "calibration", "findings", "report", "study", "rerun", "arguments", "cli",
 ]  # fmt: skip
 # The launcher and the run it launches know each other; the import is inside the functions that need it.
-KNOWN_LOOP = {("sweep", "train"), ("launch", "train")}
+# ``python -m superpositional.train`` is the console script, at whose door output and errors are looked after.
+KNOWN_LOOP = {("sweep", "train"), ("launch", "train"), ("train", "cli")}
 
 
 def python(code: str, **environment: str) -> str:
@@ -205,3 +207,8 @@ def test_the_wheel_composes_a_config_in_a_clean_environment_from_another_directo
     assert "seed: 3" in shown
     run(str(clean / "superpositional"), "sweep", "smoke", "seed=0")
     assert len(list(elsewhere.glob("outputs/smoke/*/seed-0/record.json"))) == 2
+
+
+def test_the_package_says_that_it_needs_posix() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"] == ["Operating System :: POSIX"]
+    assert "They need a POSIX system" in (ROOT / "README.md").read_text()

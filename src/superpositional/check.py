@@ -18,6 +18,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import psutil
 from hydra.core.config_loader import ConfigLoader
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
@@ -396,6 +397,12 @@ def _refused(plain: dict[str, Any], broken: set[str]) -> list[str]:
     with torch.device("meta"):
         data = attempt("data", lambda: configs.make("data", plain["data"])(seed=seed))
         net = attempt("net", lambda: configs.make("net", plain["net"])())
+        weights = [each for each in net.parameters() if not torch.nn.parameter.is_lazy(each)] if net is not None else []
+        size = sum(each.numel() * each.element_size() for each in weights)
+        if size > (there := psutil.virtual_memory().total):
+            mistakes.append(
+                f"net must fit into memory, {there / 2**30:.3g} GiB, got {size / 2**30:.3g} GiB; make it smaller"
+            )
         optimizer = attempt("optimizer", lambda: configs.make("optimizer", plain["optimizer"])) or torch.optim.Adam
         # Without a net the optimizer's own settings can still be told: on a parameter larger than any register.
         parameters = list(net.named_parameters()) if net is not None else [torch.nn.Parameter(torch.empty(2**40))]
