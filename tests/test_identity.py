@@ -223,9 +223,61 @@ def test_relative_imports_of_the_users_own_package_are_followed(tmp_path, monkey
     import my_pack.deep.steps  # noqa: F401
 
     before = code(["my_pack.deep.steps"])
-    assert set(before.own) == {"my_pack.deep.steps", "my_pack.deep.rates", "my_pack.sums"}
+    modules = {"my_pack", "my_pack.deep", "my_pack.deep.steps", "my_pack.deep.rates", "my_pack.sums"}
+    assert set(before.own) == modules
     (package / "deep" / "rates.py").write_text("rate = 2\n")
     assert code(["my_pack.deep.steps"]).version != before.version
+
+
+CHANGES = {
+    "a package's own statements": ({"__init__.py": "RATE = 1"}, {"__init__.py": "RATE = 2"}),
+    "the other branch of type checking": (
+        {"m.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    X = 1\nelse:\n    X = 1"},
+        {"m.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    X = 1\nelse:\n    X = 2"},
+    ),
+    "the order of statements": ({"m.py": "X = 1\nX += 1\nX *= 3"}, {"m.py": "X = 1\nX *= 3\nX += 1"}),
+    "the order of star imports": (
+        {"m.py": "from my_changes.a import *\nfrom my_changes.b import *", "a.py": "X = 1", "b.py": "X = 2"},
+        {"m.py": "from my_changes.b import *\nfrom my_changes.a import *", "a.py": "X = 1", "b.py": "X = 2"},
+    ),
+    "modules that change places": (
+        {"m.py": "from my_changes import a as x\nfrom my_changes import b as y", "a.py": "X = 1", "b.py": "X = 2"},
+        {"m.py": "from my_changes import b as x\nfrom my_changes import a as y", "a.py": "X = 1", "b.py": "X = 2"},
+    ),
+    "what an error holds": ({"m.py": "def f(x):\n    raise E(x * 2)"}, {"m.py": "def f(x):\n    raise E(x * 5)"}),
+    "an integer that becomes a float": ({"m.py": "X = 1"}, {"m.py": "X = 1.0"}),
+}
+PROSE = {
+    "an error": ('raise E(f"no {x}", x)', 'raise E("not so", x)'),
+    "an assertion": ('assert x, "no"', 'assert x, f"not {x}"'),
+    "a warning": ('warnings.warn("no", stacklevel=2)', 'warnings.warn(f"not {x}", stacklevel=2)'),
+}
+
+
+def version_of(folder: Path, files: dict[str, str]) -> str:
+    package = folder / "my_changes"
+    shutil.rmtree(package, ignore_errors=True)
+    package.mkdir()
+    for name, text in {"__init__.py": "", "m.py": "", **files}.items():
+        (package / name).write_text(text + "\n")
+    identities._file.cache_clear()
+    identities._statements.cache_clear()
+    identities._module.cache_clear()
+    return code(["my_changes.m"]).version
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_may_compute_otherwise_is_another_version(tmp_path, monkeypatch, change):
+    monkeypatch.syspath_prepend(tmp_path)
+    before, after = CHANGES[change]
+    assert version_of(tmp_path, before) == version_of(tmp_path, dict(before)) != version_of(tmp_path, after)
+
+
+@pytest.mark.parametrize("change", PROSE)
+def test_what_is_only_said_is_none(tmp_path, monkeypatch, change):
+    monkeypatch.syspath_prepend(tmp_path)
+    before, after = ({"m.py": f"import warnings\ndef f(x):\n    {text}"} for text in PROSE[change])
+    assert version_of(tmp_path, before) == version_of(tmp_path, after)
 
 
 def test_an_installed_package_counts_by_its_module_and_its_version():

@@ -452,14 +452,20 @@ def told(**environment: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_kernels_can_be_switched_off() -> None:
-    assert told(SUPERPOSITIONAL_KERNELS="off").stdout.strip() == "torch's (SUPERPOSITIONAL_KERNELS=off) | False"
+@pytest.mark.parametrize("word", ["off", "0", "False", "no"])
+def test_kernels_can_be_switched_off(word: str) -> None:
+    assert told(SUPERPOSITIONAL_KERNELS=word).stdout.strip() == "torch's (SUPERPOSITIONAL_KERNELS=off) | False"
+
+
+def test_a_compiler_that_another_calls_is_used(tmp_path: Path) -> None:
+    done = told(CXX="env g++", SUPERPOSITIONAL_CACHE=str(tmp_path / "cache"))
+    assert done.stdout.strip().endswith("| True"), done.stdout + done.stderr
 
 
 def test_a_misspelt_switch_is_refused() -> None:
-    done = told(SUPERPOSITIONAL_KERNELS="no")
+    done = told(SUPERPOSITIONAL_KERNELS="nope")
     assert done.returncode
-    assert "SUPERPOSITIONAL_KERNELS must be on or off, got 'no'" in done.stderr
+    assert "SUPERPOSITIONAL_KERNELS must be on or off, got 'nope'" in done.stderr
 
 
 def test_without_a_compiler_torch_does_it_and_says_so(tmp_path: Path) -> None:

@@ -224,3 +224,50 @@ def test_a_record_holds_no_value_of_the_environment(door, stranger, monkeypatch,
     assert "a secret" not in err
     kept = [path for path in stranger.rglob("*") if path.is_file() and b"a secret" in path.read_bytes()]
     assert not kept
+
+
+@pytest.mark.parametrize("launcher", ["local", "basic"])
+@pytest.mark.parametrize("way", ["a group's package", "a file's package"])
+def test_an_arm_cannot_reach_hydras_node_by_a_group(door, stranger, launcher, way) -> None:
+    """Hydra would set the variable before anything of the job is looked at, and so whose code may be run."""
+    (stranger / "evil").mkdir()
+    header = "" if way == "a group's package" else "# @package hydra.job.env_set\n"
+    (stranger / "evil" / "env.yaml").write_text(f"{header}{configs.ALLOW}: os\n")
+    choice = "+evil@hydra.job.env_set=env" if way == "a group's package" else "+evil=env"
+    sweeper = {"arms": {"one": [choice, "++callbacks.x._target_=os.mkdir", "++callbacks.x.path=PWNED"]}}
+    path = write(stranger, {"sweep": "evil", "hydra": {"sweeper": sweeper}})
+    code, _, err = door("sweep", str(path), *([f"hydra/launcher={launcher}"] if launcher != "local" else []))
+    nothing_ran(stranger, code, err)
+
+
+def test_an_arm_cannot_leave_the_sweeps_folder(door, stranger) -> None:
+    path = write(stranger, {"sweep": "evil", "hydra": {"sweeper": {"arms": {"one": ["sweep=elsewhere"]}}}})
+    code, _, err = door("sweep", str(path), "trainer=smoke", "logger=none")
+    nothing_ran(stranger, code, err)
+    assert "hydra.sweep.dir is the whole sweep's, outputs/evil, got outputs/elsewhere of an arm" in err
+
+
+def test_a_file_chooses_no_launcher_of_others_and_states_no_lines_of_shell(door, stranger) -> None:
+    path = stranger / "evil.yaml"
+    path.write_text("defaults:\n- train\n- override hydra/launcher: basic\n- _self_\nsweep: evil\n")
+    code, _, err = door("sweep", str(path))
+    nothing_ran(stranger, code, err)
+    assert "hydra/launcher=basic must be chosen on the command line, not by a file" in err
+    path.write_text(
+        "defaults:\n- train\n- override hydra/launcher: slurm\n- _self_\nsweep: evil\n"
+        "hydra:\n  launcher:\n    setup: [mkdir PWNED]\n"
+    )
+    code, _, err = door("sweep", str(path), "--dry-run")
+    nothing_ran(stranger, code, err)
+    assert "hydra.launcher.setup is run by a shell: give it on the command line, not in a file" in err
+
+
+def test_what_a_search_left_reaches_nothing_of_hydras(door, stranger) -> None:
+    best = {"trial": "trial-0000", "values": {"hydra.sweep.dir": "elsewhere", "hydra.sweep.subdir": "x"}}
+    ledger = {"equal_budget": True, "tuning_seeds": [], "arms": {"one": {"best": "trial-0000", "trials": [best]}}}
+    (stranger / "search").mkdir()
+    records.write_json(stranger / "search" / "ledger.json", ledger)
+    sweeper = {"arms": {"one": ["optimizer=adam"]}, "tuned": "search"}
+    path = write(stranger, {"sweep": "evil", "hydra": {"sweeper": sweeper}})
+    code, _, err = door("sweep", str(path), "trainer=smoke", "logger=none")
+    nothing_ran(stranger, code, err)

@@ -1,14 +1,19 @@
 """Does the seed reach the user's own module and data, and do all arms of a seed see the same batches?"""
 
+import dataclasses
+import functools
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from lightning.pytorch import Callback
 
 from superpositional import config as configs
 from superpositional.records import read_curves, read_record
 from superpositional.run import run
+from superpositional.streams import _bytes
 
 # As Lightning's own documentation writes them: nothing is seeded, splits and workers are left to torch.
 OWN = '''
@@ -76,9 +81,9 @@ class Restless(torch.optim.SGD):
 
 
 class Task(LightningModule):
-    def __init__(self, *, net, optimizer, seed, logged=True):
+    def __init__(self, *, net, optimizer, seed, more=0):
         super().__init__()
-        self.model, self.make, self.logged = net(), optimizer, logged
+        self.model, self.make, self.more = net(), optimizer, more
 
     def configure_optimizers(self):
         return self.make(self.model.parameters())
@@ -86,11 +91,16 @@ class Task(LightningModule):
     def training_step(self, batch, index):
         loss = torch.nn.functional.cross_entropy(self.model(batch[0]), batch[1])
         self.log("train/loss", loss)
+        if self.more:
+            self.log("train/loss_ce", loss, True)
+            self.log(name="train/lr_scale", value=1.0)
         return loss
 
     def validation_step(self, batch, index):
         right = (self.model(batch[0]).argmax(1) == batch[1]).float().mean()
         self.log("val/accuracy", right, True)
+        if self.more:
+            self.log("val/step", right, on_step=True, on_epoch=False)
         self.log_dict({"val/loss": torch.nn.functional.cross_entropy(self.model(batch[0]), batch[1])})
 
     def test_step(self, batch, index):
@@ -104,7 +114,7 @@ def train(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv(configs.ALLOW, "own_things")
 
-    def train(name: str, *words: str, optimizer: str = "torch.optim.SGD", seed: int = 3) -> tuple[dict, dict]:
+    def train(name: str, *words: str, optimizer: str = "torch.optim.SGD", seed: int = 3, resume: bool = False):
         config = configs.compose_job(configs.composed(["optimizer=sgd", f"seed={seed}"])[0])
         config |= {
             group: {"_target_": f"own_things.{group.title()}", "_partial_": True} for group in ("data", "net", "task")
@@ -113,10 +123,10 @@ def train(tmp_path, monkeypatch):
         config["trainer"]["max_epochs"] = 3
         config |= {"logger": None}
         for word in words:
-            group, key, value = word.split(".")
-            config[group][key] = int(value)
+            *path, key, value = word.split(".")
+            functools.reduce(dict.__getitem__, path, config)[key] = int(value)
         folder = tmp_path / name
-        record = run(config, folder)
+        record = run(config, folder, resume=resume)
         assert record["status"] == "done", (folder / "error.txt").read_text()
         return read_record(folder), read_curves(folder / "curves.csv")
 
@@ -165,6 +175,59 @@ def test_an_evaluation_is_one_row_whoever_logs_it(train) -> None:
     assert curves["train/loss"][0].tolist() == list(range(1, 13))
     assert record["summary"]["convergence/mean_last_k"] == float(curves["val/accuracy"][1].mean())
     assert record["summary"]["val/accuracy/last"] == float(curves["val/accuracy"][1][-1])
+
+
+class Stop(Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.current_epoch == 1 and batch_idx == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_interrupted_run_of_foreign_code_resumes_to_the_same_bits(train, tmp_path, monkeypatch, workers) -> None:
+    """From the last epoch's end, wherever it stopped: nobody knows what a foreign loader has handed out."""
+    words = f"data.workers.{workers}", "callbacks.checkpoint.every_n_steps.2"
+    whole, curves = train("whole", *words)
+    build = configs.build
+
+    def stopping(config):
+        parts = build(config)
+        return dataclasses.replace(parts, callbacks={**parts.callbacks, "stop": Stop()})
+
+    monkeypatch.setattr(configs, "build", stopping)
+    with pytest.raises(AssertionError):
+        train("cut", *words)
+    monkeypatch.setattr(configs, "build", build)
+    resumed, again = train("cut", *words, resume=True)
+    assert same(curves, again)
+    assert resumed["batches"] == whole["batches"]
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        lambda: {"x": torch.ones(2), "names": np.array(["a", "bc"])},
+        lambda: (torch.eye(3).to_sparse(), torch.eye(3).to_sparse_csr()),
+        lambda: [np.array([None, "a"], dtype=object), torch.empty(0), None, 1.5, object()],
+        lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        lambda: torch.ones(2, 3).T,
+    ],
+    ids=["mapping", "sparse", "odd", "nested", "transposed"],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, on what is in beta
+def test_every_kind_of_batch_has_a_hash(batch) -> None:
+    assert b"".join(_bytes(batch())) == b"".join(_bytes(batch()))
+
+
+def test_batches_that_differ_in_a_value_a_type_or_a_shape_have_other_hashes() -> None:
+    batches = [torch.zeros(4), torch.ones(4), torch.zeros(4, dtype=torch.float64), torch.zeros(2, 2), np.array(["a"])]
+    assert len({b"".join(_bytes(batch)) for batch in batches}) == len(batches)
+
+
+def test_only_what_the_curves_hold_is_kept_from_lightnings_own_logging(train) -> None:
+    _, curves = train("one", "task.more.1", "trainer.log_every_n_steps.1")
+    assert {"train/loss_ce", "train/lr_scale", "val/step"} <= set(curves)
+    assert len(curves["train/loss_ce"][0]) == 12
 
 
 def test_the_seed_starts_all_three_generators(tmp_path: Path) -> None:

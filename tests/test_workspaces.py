@@ -251,9 +251,7 @@ def test_what_the_server_refuses_is_one_line(server, monkeypatch):
 
 def test_a_missing_extra_is_one_line_with_the_command_and_other_missing_modules_are_themselves(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
-    with pytest.raises(
-        WorkspaceError, match=r"^W&B's dashboards need wandb-workspaces: pip install '\.\[dash"
-    ):
+    with pytest.raises(WorkspaceError, match=r"^W&B's dashboards need wandb-workspaces: pip install '\.\[dash"):
         workspaces.require()
 
 

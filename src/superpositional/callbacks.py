@@ -121,7 +121,9 @@ class Curves(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.losses.append((self.step, outputs["loss"].detach()))
+        # A step without a loss skips its batch, or optimizes by itself.
+        if isinstance(outputs, Mapping) and outputs.get("loss") is not None:
+            self.losses.append((self.step, outputs["loss"].detach()))
         if len(self.losses) >= self.every_n_steps or trainer.is_last_batch:
             self._flush(trainer)
 

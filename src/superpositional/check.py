@@ -23,7 +23,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from superpositional import claims, trainers
 from superpositional import config as configs
@@ -119,6 +119,24 @@ def _baseline(loader: ConfigLoader, choices: tuple[str, ...]) -> DictConfig:
     return loader.load_configuration("train", list(choices), RunMode.RUN)
 
 
+def compose_job(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Compose a run of a sweep, whose overrides may change nothing of Hydra's: not by a group's package either.
+
+    Raises:
+        ConfigError: every mistake in its node of Hydra's.
+    """
+    cfg = loader.load_sweep_config(config, configs.lift(overrides, loader))
+    # Hydra's names for a job, which nobody reads.
+    with open_dict(cfg):
+        cfg.hydra.job.id, cfg.hydra.job.num = "job", 0
+    check_hydra(cfg)
+    if (folder := str(cfg.hydra.sweep.dir)) != str(config.hydra.sweep.dir):
+        raise configs.ConfigError(
+            [f"hydra.sweep.dir is the whole sweep's, {config.hydra.sweep.dir}, got {folder} of an arm"]
+        )
+    return cfg
+
+
 def check_hydra(cfg: DictConfig) -> None:
     """See that Hydra's own node runs none but Hydra's own and our plugins, and leaves files and environment alone.
 
@@ -143,6 +161,16 @@ def check_hydra(cfg: DictConfig) -> None:
         if not isinstance(node[plugin], DictConfig):
             mistakes.append(f"hydra.{plugin} must be a Hydra plugin, got {node[plugin]!r}; choose hydra/{plugin}=...")
             continue
+        # A file may be somebody else's. What runs shell commands or jobs by other means, the user asks for.
+        given = " ".join(text.lstrip("+") for text in cfg.hydra.overrides.hydra)
+        choice = node.runtime.choices[f"hydra/{plugin}"]
+        if choice not in ("arms", "local", "slurm") and f"hydra/{plugin}=" not in given:
+            mistakes.append(f"hydra/{plugin}={choice} must be chosen on the command line, not by a file")
+        mistakes += [
+            f"hydra.{plugin}.{key} is run by a shell: give it on the command line, not in a file; got {node[plugin][key]}"
+            for key in ("setup", "additional_parameters", "srun_args", "python")
+            if node[plugin].get(key) and f"hydra.{plugin}.{key}" not in given
+        ]
         # Hydra would build them before anybody has looked at them.
         try:
             plain = configs.resolved(node[plugin])

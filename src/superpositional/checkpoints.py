@@ -42,7 +42,8 @@ class ResumePoint(Checkpoint):
     before the last is kept too.
 
     Args:
-        every_n_steps: optimizer steps from one to the next within an epoch; None: at the ends of epochs alone.
+        every_n_steps: optimizer steps from one to the next within an epoch; None, and for data modules of your own: at the
+            ends of epochs alone.
         keep: leave the last one when the run is done.
     """
 
@@ -63,6 +64,8 @@ class ResumePoint(Checkpoint):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         # At the epoch's end validation comes first, and then the other one.
         due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
+        # Of other loaders nobody can say which batches a resumed epoch has left.
+        due = due and getattr(trainer.datamodule, "spreads_over_ranks", False)
         # A batch that only accumulates gradients has not made a step.
         if due and trainer.global_step > self.saved_at and not trainer.is_last_batch:
             self._save(trainer)

@@ -224,7 +224,7 @@ def locate(name: str, role: str = "") -> Callable[..., Any]:
     try:
         target = get_object(name)
     # Hydra raises one of several, and an ImportError from inside the module is as much the user's to read.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             [f"_target_ {name} cannot be imported; is it on PYTHONPATH? {str(error).splitlines()[-1]}"]
         ) from None

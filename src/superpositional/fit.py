@@ -139,6 +139,19 @@ def _memory_kept() -> Iterator[None]:
 
 def _test(trainer: Any, parts: configs.Parts, seed: int) -> None:
     """The one use of the test set: the weights at the end of the completed schedule."""
+    from lightning.pytorch import LightningDataModule, LightningModule
+
+    lacking = [
+        name
+        for part, kind, name in (
+            (parts.data, LightningDataModule, "test_dataloader"),
+            (parts.task, LightningModule, "test_step"),
+        )
+        if getattr(type(part), name) is getattr(kind, name)
+    ]
+    if lacking:
+        say(f"not tested, for there is no {' and no '.join(lacking)}")
+        return
     # A data module that splits its rows at random for each stage must find the same ones.
     seeds.start(seed, "data")
     trainer.test(parts.task, parts.data, verbose=False)

@@ -246,7 +246,7 @@ def _are_known(optimizer: AdamW, parameters: Sequence[Tensor], states: Sequence[
             if not _served(optimizer, [parameter]) or count.dtype is not counts:
                 return False
             known[id(parameter)] = parameter, first, second, count, counts, size
-        if parameter.grad.numel() != size:
+        if parameter.grad.numel() != size or not (parameter.is_contiguous() and parameter.grad.is_contiguous()):
             return False
     return True
 
@@ -259,9 +259,11 @@ def check_fused(optimizer: AdamW, group: dict[str, Any]) -> None:
     """
     mistakes = []
     for parameter in group["params"] if group["fused"] else ():
-        for name, each in _own(optimizer, parameter).items() if parameter.grad is not None and parameter.is_cpu else ():
-            dense = isinstance(each, Tensor) and (each.is_contiguous() or torch.empty_like(each).stride() == each.stride())
-            if not dense or each.shape != parameter.shape:
+        own = {"parameter": parameter, **_own(optimizer, parameter)}
+        dense = torch.empty_like(parameter, device="meta")
+        for name, each in own.items() if parameter.grad is not None and parameter.is_cpu else ():
+            # Torch's kernel walks all of them through memory side by side.
+            if not isinstance(each, Tensor) or each.shape != parameter.shape or _steps(each) != _steps(dense):
                 mistakes.append(
                     f"{name} must be dense and of its parameter's shape {tuple(parameter.shape)} for fused=True, got "
                     f"{tuple(each.shape) if isinstance(each, Tensor) else each!r}; clear old gradients, and load the "
@@ -269,6 +271,11 @@ def check_fused(optimizer: AdamW, group: dict[str, Any]) -> None:
                 )
     if mistakes:
         raise RuntimeError("\n".join(mistakes))
+
+
+def _steps(tensor: Tensor) -> list[int]:
+    """From one value to the next in memory, of each dimension that has several."""
+    return [step for step, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
 
 
 def _own(optimizer: AdamW, parameter: Tensor) -> dict[str, Any]:

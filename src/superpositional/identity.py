@@ -2,14 +2,15 @@
 
 The identity of a run is a hash of its resolved config and of its code version. The code version is a hash of the
 statements, as syntax trees, of every module that the config's targets import, directly or not; of the C++ sources; and of
-the versions of torch, lightning and qiskit. Docstrings, comments, formatting, the messages of errors, the names and places
-of modules, and modules that no target imports are not part of it.
+the versions of torch, lightning and qiskit. Docstrings, comments, formatting, messages, the names and places of
+modules, and modules that no target imports are not part of it.
 
 ``same_bits.json`` maps a code version to the older one whose runs it repeats bit for bit, and names the runs by which that
 was shown (``tests/same_bits.py`` makes it). Both then give a config the same identity, so those runs stay valid.
 """
 
 import ast
+import copy
 import functools
 import hashlib
 import importlib.metadata
@@ -104,7 +105,8 @@ def code(modules: Iterable[str]) -> Code:
         if name not in found and (path := _file(name, named)) is not None and not _is_outside(name):
             found[name], imported = _module(name, path, path.stat().st_mtime_ns, named)
             if not _is_installed(path):
-                waiting += imported
+                # To import a module runs its packages too.
+                waiting += [*imported, *filter(None, [name.rpartition(".")[0]])]
             elif first := importlib.metadata.packages_distributions().get(name.partition(".")[0]):
                 found[f"{first[0]} (installed)"] = importlib.metadata.version(first[0])
     if any(name.startswith("superpositional.kernels") for name in found):
@@ -150,11 +152,11 @@ def _is_installed(path: Path) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _module(name: str, path: Path, modified: int, named: frozenset[str]) -> tuple[str, tuple[str, ...]]:
-    """The hash of a module's statements, in any order, and the modules of our own that it imports anywhere."""
+    """The hash of a module's statements, and the modules of our own that it imports anywhere."""
     statements = _statements(name, path, modified)
     nodes = [node for each in statements for node in ast.walk(each)]
     imported = tuple(dict.fromkeys(module for node in nodes for module in _imported(node, named)))
-    return _digest("\n".join(sorted(_text(each, named, bound=True) for each in statements))), imported
+    return _digest("\n".join(_text(each, named, bound=True) for each in statements)), imported
 
 
 @functools.lru_cache(maxsize=1024)
@@ -166,7 +168,8 @@ def _statements(name: str, path: Path, modified: int) -> list[ast.stmt]:
         if isinstance(node, ast.ImportFrom) and node.level:
             above = package[: len(package) - node.level + 1]
             node.module, node.level = ".".join([*above, *filter(None, [node.module])]), 0
-    return [each for each in tree.body if not _is_text(each) and not _is_for_checkers(each)]
+    body = [part for each in tree.body for part in (each.orelse if _is_for_checkers(each) else [each])]
+    return [each for each in body if not _is_text(each)]
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -206,9 +209,9 @@ def _text(node: Any, named: frozenset[str], *, bound: bool) -> str:
             (each.name.rpartition(".")[2], each.asname, bound and _defined(node, each.name, named)) for each in node.names
         ]
         return f"Import({sorted(given, key=repr)})"
-    # What an error says changes no number.
-    if kind is ast.Raise and type(node.exc) is ast.Call:
-        node = ast.Raise(node.exc.func)
+    # What an error, an assertion or a warning says changes no number; what else it is made of might.
+    if kind is ast.Raise or kind is ast.Assert or (kind is ast.Call and ast.unparse(node.func) == "warnings.warn"):
+        node = _Wordless().visit(copy.deepcopy(node))
     told = [
         f"{name}={_text(value, named, bound=bound)}"
         for name, value in node.__dict__.items()
@@ -217,11 +220,34 @@ def _text(node: Any, named: frozenset[str], *, bound: bool) -> str:
     return f"{kind.__name__}({','.join(sorted(told))})"
 
 
+class _Wordless(ast.NodeTransformer):
+    """Leaves texts out."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        return ast.Constant("") if isinstance(node.value, str) else node
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.Constant:
+        return ast.Constant("")
+
+
 def _defined(node: ast.Import | ast.ImportFrom, name: str, named: frozenset[str]) -> str | None:
-    """The hash of the statement that defines an imported name; None of a module, and of what a package passes on."""
-    if isinstance(node, ast.Import) or _is_outside(node.module) or (path := _file(node.module, named)) is None:
+    """The hash of what an import binds: of a name its definition, of another's module or of all names the module.
+
+    None of a name that a package passes on, and of modules of ours, whose names say which they are.
+    """
+    inner = name if isinstance(node, ast.Import) else f"{node.module}.{name}"
+    of_module = name == "*" or _file(inner, named) is not None
+    module = inner if of_module and name != "*" else node.module
+    if (
+        (of_module and module.startswith("superpositional"))
+        or _is_outside(module)
+        or (path := _file(module, named)) is None
+    ):
         return None
-    for each in _statements(node.module, path, path.stat().st_mtime_ns):
+    statements = _statements(module, path, path.stat().st_mtime_ns)
+    if of_module:
+        return _digest("\n".join(_text(each, named, bound=False) for each in statements))
+    for each in statements:
         targets = each.targets if isinstance(each, ast.Assign) else [getattr(each, "target", each)]
         if name in [getattr(target, "name", getattr(target, "id", None)) for target in targets]:
             return _digest(_text(each, named, bound=False))

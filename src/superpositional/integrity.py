@@ -21,6 +21,10 @@ def _is(kind: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kind)
 
 
+def _set(record: Mapping[str, Any], key: str) -> Any:
+    return (_asked(record, "trainer") or {}).get(key)
+
+
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -110,10 +114,17 @@ def _unpaired(record: Mapping[str, Any], baseline: Mapping[str, Any]) -> Iterabl
     if _asked(record, "data") != _asked(baseline, "data"):
         return
     batches = [each.get("batches") or {} for each in both]
+    # Another precision or number of processes hands over the same batches in other types and parts.
+    if any(_set(record, key) != _set(baseline, key) for key in ("precision", "devices")):
+        batches = [{}, {}]
     for name in sorted(batches[0].keys() & batches[1].keys()):
         if batches[0][name] != batches[1][name]:
             yield f"saw different batches (epoch/batch {name})", batches[0][name], batches[1][name]
     if _asked(record, "trainer") != _asked(baseline, "trainer") or {each["status"] for each in both} != {"done"}:
+        return
+    # A clock, or a callback of somebody else's such as EarlyStopping, may end runs where it will.
+    callbacks = [node for each in both for node in (_asked(each, "callbacks") or {}).values() if isinstance(node, Mapping)]
+    if _set(record, "max_time") or any(not str(node.get("_target_")).startswith("superpositional.") for node in callbacks):
         return
     if None not in (steps := [each.get("steps") for each in both]) and steps[0] != steps[1]:
         yield "were trained for different numbers of steps", *steps

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from superpositional import check, claims, identity, locks, records, search
@@ -143,10 +143,7 @@ def plan(loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Seque
             continue
         try:
             if arm not in composed:
-                cfg = composed[arm] = loader.load_sweep_config(config, configs.lift(overrides, loader))
-                # Hydra's names for a job, which nobody reads.
-                with open_dict(cfg):
-                    cfg.hydra.job.id, cfg.hydra.job.num = "job", 0
+                cfg = composed[arm] = check.compose_job(loader, config, overrides)
                 try:
                     check.check(cfg, loader)
                 except configs.ConfigError as error:

@@ -6,7 +6,7 @@ Callbacks: one for trials of a few batches, from which ``forecast`` says how lon
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,8 +99,9 @@ class Throughput(Callback):
     ) -> None:
         if hasattr(batch, "attends_BN"):
             self.rows, self.tokens = self.rows + len(batch.attends_BN), self.tokens + batch.attends_BN.sum()
-        else:
+        elif isinstance(batch, Sequence) and hasattr(batch[0], "__len__"):
             self.rows += len(batch[0])
+        # Of a mapping, or of whatever else a data module hands over, rows are not counted.
         self.batches += 1
         if self.batches >= self.every_n_steps or trainer.is_last_batch:
             self._close(trainer)

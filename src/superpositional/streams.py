@@ -5,6 +5,7 @@ Python, NumPy and torch, where one arm's draws would shift those of the next bat
 """
 
 import hashlib
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,8 @@ from superpositional.seeds import start
 
 # Epochs, and batches of each, whose hashes a record keeps: enough to tell whether two arms saw the same.
 EPOCHS, BATCHES = 2, 2
-# What ``callbacks.Curves`` hands to the loggers, once and at the step that it belongs to.
-CURVES = ("val/", "test/", "train/loss", "train/lr")
+# What ``callbacks.Curves`` hands to the loggers, once and at the step that it belongs to, beside evaluations.
+CURVES = ("train/loss", "train/lr")
 
 
 class Streams(Callback):
@@ -29,16 +30,19 @@ class Streams(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.batches: dict[str, str] = {}
-        self.foreign = True
+        self.foreign, self.fresh = True, False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         log = type(pl_module).log
 
-        def once(name: str, *arguments: Any, **settings: Any) -> None:
+        def once(*arguments: Any, **settings: Any) -> None:
             """Lightning's ``log``: a module's own evaluations reach the loggers through ``Curves``, like all others."""
-            if name.startswith(CURVES):
-                arguments, settings = arguments[:2], {**settings, "logger": False}
-            log(pl_module, name, *arguments, **settings)
+            given = inspect.signature(log).bind(pl_module, *arguments, **settings)
+            asked = given.arguments
+            of_steps = asked.get("on_step") and asked.get("on_epoch") is False
+            if asked["name"] in CURVES or (asked["name"].startswith(("val/", "test/")) and not of_steps):
+                asked["logger"] = False
+            log(*given.args, **given.kwargs)
 
         pl_module.log = once
         # Here, so that each stage splits rows alike; after it, an arm's net or optimizer may draw.
@@ -47,17 +51,25 @@ class Streams(Callback):
         if self.foreign:
             for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
                 if (method := getattr(type(data), name)) is not getattr(LightningDataModule, name):
-                    setattr(data, name, self._started(method, data))
+                    setattr(data, name, self._started(method, trainer))
 
-    def _started(self, method: Any, data: Any) -> Any:
+    def _started(self, method: Any, trainer: Trainer) -> Any:
         def loader() -> Any:
-            start(self.seed, "order")
-            return method(data)
+            start(self.seed, "data", 0)
+            made, self.fresh = method(trainer.datamodule), True
+            # Not current_epoch: of a resumed run it is still the one that has ended.
+            start(self.seed, "order", trainer.fit_loop.epoch_progress.current.ready)
+            return made
 
         return loader
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         start(self.seed, "order", trainer.current_epoch)
+        if self.fresh:
+            # Lightning has asked a new loader for its iterator already, which drew a seed for its workers; in later epochs
+            # it asks after this. So a resumed run shuffles as one that never stopped.
+            torch.empty((), dtype=torch.int64).random_()
+        self.fresh = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.current_epoch < EPOCHS and batch_idx < BATCHES:
@@ -106,8 +118,13 @@ def _bytes(value: Any) -> Iterator[bytes]:
     elif isinstance(value, Sequence) and not isinstance(value, str):
         for item in value:
             yield from _bytes(item)
-    elif isinstance(value, torch.Tensor | np.ndarray):
-        array = torch.as_tensor(value).detach().cpu().contiguous()
+    elif isinstance(value, np.ndarray):
+        yield f"{value.dtype.str}{value.shape}".encode()
+        yield repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
+    elif isinstance(value, torch.Tensor) and value.is_nested:
+        yield from _bytes(list(value.unbind()))
+    elif isinstance(value, torch.Tensor):
+        array = (value if value.layout is torch.strided else value.to_dense()).detach().cpu().contiguous()
         yield f"{array.dtype}{tuple(array.shape)}".encode()
         yield array.flatten().view(torch.uint8).numpy().tobytes() if array.numel() else b""
     else:

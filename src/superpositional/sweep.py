@@ -6,6 +6,7 @@ side, so that an unfinished sweep holds whole pairs. ``launch`` runs them.
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from superpositional import check, records
 from superpositional import config as configs
-from superpositional import records
 from superpositional import search as searches
 
 # What else lies in a sweep's folder; file systems hold 255 bytes, and what is set aside has longer names.
@@ -65,6 +66,8 @@ class ArmsSweeper(Sweeper):
             jobs = self.jobs(arguments)
             if not self.ours:
                 # Hydra's other launchers compose each job themselves, by Hydra's stricter words.
+                for overrides in {job[-2]: job for job in jobs}.values():
+                    check.compose_job(self.loader, self.config, overrides)
                 jobs = [configs.lift(overrides, self.loader) for overrides in jobs]
         except configs.ConfigError as error:
             refuse(error)
@@ -165,7 +168,8 @@ def _beside(search: searches.Search, parsed: Mapping[str, Override], arms: Itera
 
 def is_hydras(key: str) -> bool:
     """Whether a setting is Hydra's own, which says where runs go and what is run beside them."""
-    return key.lstrip("+~").split(".")[0].split("/")[0].split("@")[0] == "hydra"
+    # Behind an @ stands where a group's choice goes.
+    return any(re.split("[./]", part)[0] == "hydra" for part in re.split("[@:]", key.lstrip("+~")))
 
 
 def _key(override: Override) -> str:

@@ -3,7 +3,7 @@
 Ours is what quantum attention does (``QuantumAttention.phi``, evaluator="fourier"): the circuit at the nodes of its series,
 then the series of each score. Beside simulators that run the circuit per score stand the same simulators given our nodes
 and a series in plain torch, so that algorithm and code are told apart. Every peer is first shown to give the same output
-and gradients. Read by ``command``; how costs grow is ``circuit_growth``'s.
+and gradients. Read by ``command``.
 
 Shapes: T scores; A, L, R, Q as in attention.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from superpositional.attention import QuantumAttention
-from superpositional.benches import circuit_growth, peers
+from superpositional.benches import peers
 from superpositional.benches.measuring import MEMORY, Asked, Book, Step, agree, alternate, devices, peak_bytes
 from superpositional.circuits import Ansatz, series
 
@@ -79,7 +79,7 @@ def steps(asked: Asked) -> list[Step]:
             if device == "cpu":
                 for peer in peers.SLOW:
                     made.append(Step(f"Φ {where}, {peer}", 8, functools.partial(_slow, case, where, peer, asked)))
-    return [*made, *circuit_growth.steps(asked)]
+    return made
 
 
 def _batched(case: Callable[[], Case], where: str, asked: Asked, book: Book) -> None:

@@ -1,7 +1,7 @@
 """Which subjects are measured, and where does what was measured go?
 
-To the terminal as tables, to ``<out>/<subject>.json`` with every single measurement, ``.md`` with the tables, and a figure
-of each growth; with ``--json``, to stdout as JSON. Whoever presses Ctrl-C keeps what was measured until then. Read by cli.
+To the terminal as tables, to ``<out>/<subject>.json`` with every single measurement, to ``.md`` with the tables; with
+``--json``, to stdout as JSON. Whoever presses Ctrl-C keeps what was measured until then. Read by cli.
 """
 
 import argparse
@@ -108,8 +108,6 @@ def _circumstances(overrides: Sequence[str], on: dict[str, Any]) -> dict[str, An
 
 def _keep(subject: str, options: argparse.Namespace, console: Console, book: Book, content: dict[str, Any]) -> None:
     """Files first, then words."""
-    from superpositional.benches import pictures
-
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
     records.write_json(out / f"{subject}.json", content)
@@ -123,10 +121,6 @@ def _keep(subject: str, options: argparse.Namespace, console: Console, book: Boo
         words["whole"] = "Interrupted: what is missing was not measured."
     files = [out / f"{subject}.json", out / f"{subject}.md"]
     files[1].write_text(showing.markdown(subject, book, words, where), encoding="utf-8")
-    for growth in book.growths:
-        if any(growth.points(name) for name in growth.series):
-            provenance = {"subject": subject, "commit": str(content["git"].get("commit"))}
-            files += pictures.draw(growth, out / f"{subject}_{growth.name}", provenance)
     if options.json:
         return
     console.print(f"\n{subject}: {arguments.SUBJECTS[subject][0]}", soft_wrap=True)

@@ -2,7 +2,7 @@
 
 Every peer is a function of scores ``(T,)`` and angles ``(L, R, Q)`` to Phi ``(T,)``, sum_k psi_k of the circuit of each
 score (Pamuk et al. 2025, eq. 4), written as that package's own manual would have it. PennyLane and Qiskit Machine Learning
-are optional: ``pip install '.[bench]'``. Read by circuits and circuit_growth.
+are optional: ``pip install '.[bench]'``. Read by circuits.
 
 Shapes: T scores; L, R, Q as in ``Ansatz.angles_shape``.
 """

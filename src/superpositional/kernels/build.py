@@ -144,20 +144,29 @@ def _functions() -> dict[tuple[str, torch.dtype], "ctypes._CFuncPtr"]:
     return found
 
 
+ON, OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
+
+
 @functools.cache
 def _built() -> tuple[ctypes.CDLL | None, str]:
-    setting = os.environ.get("SUPERPOSITIONAL_KERNELS", "on")
-    if setting not in ("on", "off"):
+    setting = os.environ.get("SUPERPOSITIONAL_KERNELS") or "on"
+    if setting.lower() not in (*ON, *OFF):
         raise ValueError(f"SUPERPOSITIONAL_KERNELS must be on or off, got {setting!r}; on compiles what takes time")
-    if setting == "off":
+    if setting.lower() in OFF:
         return None, "torch's (SUPERPOSITIONAL_KERNELS=off)"
     chosen = os.environ.get("CXX")
-    compiler = shutil.which(chosen) if chosen else next(filter(None, map(shutil.which, COMPILERS)), None)
+    named = [chosen] if chosen else COMPILERS
+    compiler = [found] if (found := next(filter(None, map(shutil.which, named)), None)) else None
+    # One that another calls, such as ccache g++.
+    if chosen and not compiler and (words := chosen.split()) and shutil.which(words[0]):
+        compiler = words
     if compiler is None:
         return None, f"torch's (no C++ compiler: {chosen or ', '.join(COMPILERS)})"
     version = "C++ compiler"
     try:
-        version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
+        version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[
+            0
+        ]
         sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp"))
         named = [*(path.read_text() for path in sources), version, *FLAGS, _processor()]
         name = f"{hashlib.sha256('|'.join(named).encode()).hexdigest()[:16]}.so"
@@ -171,7 +180,7 @@ def _built() -> tuple[ctypes.CDLL | None, str]:
         return None, f"torch's ({version} failed: {lines[0].replace(f'{SOURCES}{os.sep}', '')})"
 
 
-def _loaded(compiler: str, path: Path, name: str) -> ctypes.CDLL:
+def _loaded(compiler: list[str], path: Path, name: str) -> ctypes.CDLL:
     """The library of that name in that folder, compiled where there is none that may be loaded."""
     with ExitStack() as opened:
 
@@ -206,10 +215,10 @@ def _private(descriptor: int) -> bool:
     return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
-def _compile(compiler: str, folder: int, name: str) -> None:
+def _compile(compiler: list[str], folder: int, name: str) -> None:
     with tempfile.TemporaryDirectory() as place:
         made = Path(place) / name
-        subprocess.run([compiler, *FLAGS, "-o", made, SOURCES / "kernels.cpp"], capture_output=True, text=True, check=True)
+        subprocess.run([*compiler, *FLAGS, "-o", made, SOURCES / "kernels.cpp"], capture_output=True, text=True, check=True)
         # Any number of processes may make it at once, each under a name of its own.
         temporary = f".{name}.{Path(place).name}"
         new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700, dir_fd=folder)
