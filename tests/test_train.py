@@ -291,6 +291,7 @@ def test_a_folder_that_holds_a_run_takes_no_other(door, workplace) -> None:
     assert (workplace / "mine" / "record.json").read_bytes() == before
 
 
+@pytest.mark.filterwarnings("ignore:no scalar in scope had a gradient")  # the optimizer's own, at the first step
 def test_a_term_that_never_meets_a_gradient_is_a_warning_in_the_record(tmp_path, monkeypatch) -> None:
     build = configs.build
 

@@ -102,11 +102,12 @@ def rerun(folder: Path, arm: str, seed: int, out: Path, overrides: Sequence[str]
     if records.left_in(out) is not None:
         raise ConfigError([f"{out} holds a run already; choose another with --out"])
     config = _moved(before.record["config"], overrides) | {"claims": sweep.claims, "logger": None}
+    code = configs.code(config)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError([f"--out must be a folder to write to, got {str(out)!r}: {error.strerror}"]) from None
-    record = run(config, out)
+    record = run(config, out, code=code)
     after = Run(sweep.name, arm, seed, record["status"], records.read_record(out), records.read_curves(out / "curves.csv"))
     return Rerun(before, after, tuple(_otherwise(before.record, after.record)))
 

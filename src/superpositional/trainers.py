@@ -10,7 +10,7 @@ from typing import Any
 # What none of makes no step, no evaluation or no result.
 ABOVE_ZERO = (
     *("limit_train_batches", "limit_val_batches", "limit_test_batches", "max_epochs", "max_steps", "overfit_batches"),
-    *("val_check_interval", "check_val_every_n_epoch", "accumulate_grad_batches"),
+    *("val_check_interval", "check_val_every_n_epoch"),
 )
 # -1 stands for all of them, or for no such limit.
 OR_ALL = ("max_epochs", "max_steps", "devices")
@@ -21,7 +21,12 @@ def mistakes(plain: Mapping[str, Any]) -> dict[str, list[str]]:
     trainer, found = plain["trainer"], {}
     for key, value in trainer.items():
         least, cure = ("> 0", "leave it out for Lightning's own") if key in ABOVE_ZERO else (">= 0", "null leaves it out")
-        if isinstance(value, bool) or not isinstance(value, int | float) or (value == -1 and key in OR_ALL):
+        if (
+            key == "accumulate_grad_batches"
+            or isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or (value == -1 and key in OR_ALL)
+        ):
             continue
         if not math.isfinite(value) or value < 0 or (value == 0 and key in ABOVE_ZERO):
             found[key] = [f"trainer.{key} must be a finite number {least}, got {value!r}; {cure}"]
@@ -34,7 +39,7 @@ def mistakes(plain: Mapping[str, Any]) -> dict[str, list[str]]:
     for key in ("fast_dev_run", "barebones"):
         if trainer.get(key):
             found[key] = [f"trainer.{key} must be false, got {trainer[key]!r}: it records nothing; trainer=smoke is quick"]
-    if type(together := trainer.get("accumulate_grad_batches", 1)) is not int:
+    if type(together := trainer.get("accumulate_grad_batches", 1)) is not int or together < 1:
         text = f"trainer.accumulate_grad_batches must be an integer >= 1, got {together!r}; 1 accumulates nothing"
         found["accumulate_grad_batches"] = [text]
     found["precision"] = list(_imprecise(trainer, plain.get("optimizer")))
@@ -70,9 +75,7 @@ def _imprecise(trainer: Mapping[str, Any], optimizer: Any) -> Iterator[str]:
     import torch
 
     precision = str(trainer.get("precision"))
-    if precision.startswith("fp16"):
-        yield f"trainer.precision must have one of Lightning's names, got {precision!r}; mixed float16 is 16-mixed"
-    elif precision.startswith("16"):
+    if precision.startswith("16"):
         if trainer.get("accelerator", "auto") == "cpu" or not torch.cuda.is_available():
             yield (
                 f"trainer.precision={precision} needs a GPU, and this run would be on a CPU, which does no float16; "
