@@ -751,3 +751,33 @@ def test_shapes_that_do_not_fit_are_left_to_torchs_code() -> None:
         quantum_attention(q, k, k, random(2, 2, 3), 0, scale_in=1.0, kept_BHNM=kept)
     with pytest.raises((RuntimeError, ValueError, IndexError)):
         compiled.coefficients(Ansatz(), "amplitude", random(1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+@pytest.mark.parametrize("gradient", ["expanded", "transposed"])
+def test_a_gradient_of_another_layout_is_refused_at_every_fused_step(weight: float, gradient: str) -> None:
+    """Also after steps that were as usual, whose tensors of state are known."""
+    parameter = torch.nn.Parameter(random(6, 6, dtype=torch.float32))
+    optimizer = SuperpositionalAdamW([parameter], fused=True, quantum_weight=weight)
+    for _ in range(2):
+        parameter.grad = random(6, 6, seed=1, dtype=torch.float32)
+        optimizer.step()
+    parameter.grad = torch.ones(1, 1).expand(6, 6) if gradient == "expanded" else random(6, 6, dtype=torch.float32).T
+    with pytest.raises(RuntimeError, match="grad must be dense"):
+        optimizer.step()
+    parameter.grad = None
+    parameter.data = torch.ones(1).expand(6, 6)
+    parameter.grad = random(6, 6, dtype=torch.float32)
+    with pytest.raises(RuntimeError, match="parameter must be dense"):
+        optimizer.step()
+
+
+def test_weights_in_channels_last_take_a_fused_step_as_any_others() -> None:
+    weights = [torch.nn.Parameter(random(2, 3, 4, 4, dtype=torch.float32)) for _ in range(2)]
+    weights[1].data = weights[1].data.contiguous(memory_format=torch.channels_last)
+    optimizers = [SuperpositionalAdamW([each], fused=True, quantum_weight=0.5) for each in weights]
+    for step in range(3):
+        for each, optimizer in zip(weights, optimizers, strict=True):
+            each.grad = torch.empty_like(each).copy_(random(2, 3, 4, 4, seed=step, dtype=torch.float32))
+            optimizer.step()
+    torch.testing.assert_close(*(each.detach().contiguous() for each in weights), rtol=0, atol=3 * 4 * EPS[torch.float32])

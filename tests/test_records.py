@@ -508,3 +508,19 @@ def test_curves_that_are_not_those_of_the_record_are_refused(paired_runs, damage
         records.Unreadable, match=r"seed-1/curves\.csv is not what its record was written with: \d+ bytes for"
     ):
         load_sweep(paired_runs)
+
+
+@pytest.mark.parametrize(
+    ("own", "both"),
+    [
+        ({"trainer": {"precision": "bf16-true"}}, {}),
+        ({}, {"callbacks": {"early": {"_target_": "lightning.pytorch.callbacks.EarlyStopping"}}}),
+        ({}, {"trainer": {"max_time": "00:01"}}),
+    ],
+    ids=["another precision", "a callback that may stop", "a clock"],
+)
+def test_arms_that_may_differ_in_types_or_steps_are_not_refused_for_it(paired_runs, own, both):
+    steps = 10 if own else 20
+    rewritten(paired_runs, "red", 0, steps=10, batches={"0/0": "a"}, config=both)
+    rewritten(paired_runs, "blue", 0, steps=steps, batches={"0/0": "b" if own else "a"}, config=both | own)
+    load_sweep(paired_runs)

@@ -40,8 +40,10 @@ class Noisy(Dataset):
 class Data(LightningDataModule):
     spread = None
 
-    def __init__(self, *, seed, workers=0, loaders=1):
+    def __init__(self, *, seed, workers=0, tests=1):
         super().__init__()
+        if not tests:
+            type(self).test_dataloader = LightningDataModule.test_dataloader
         self.workers, self.rows = workers, torch.randn(40, 3)
 
     def setup(self, stage):
@@ -81,14 +83,16 @@ class Restless(torch.optim.SGD):
 
 
 class Task(LightningModule):
-    def __init__(self, *, net, optimizer, seed, more=0):
+    def __init__(self, *, net, optimizer, seed, more=0, skips=0):
         super().__init__()
-        self.model, self.make, self.more = net(), optimizer, more
+        self.model, self.make, self.more, self.skips = net(), optimizer, more, skips
 
     def configure_optimizers(self):
         return self.make(self.model.parameters())
 
     def training_step(self, batch, index):
+        if self.skips and index % 2:
+            return None
         loss = torch.nn.functional.cross_entropy(self.model(batch[0]), batch[1])
         self.log("train/loss", loss)
         if self.more:
@@ -243,3 +247,12 @@ def test_the_seed_starts_all_three_generators(tmp_path: Path) -> None:
         drawn.append((random.random(), np.random.random(), torch.rand(()).item()))
     start(5, "data", 2)
     assert drawn[0] == drawn[1] != (random.random(), np.random.random(), torch.rand(()).item())
+
+
+@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")  # Lightning's, at the first such batch
+def test_data_without_a_test_set_and_steps_without_a_loss_train_to_their_end(train, capsys) -> None:
+    record, curves = train("one", "data.tests.0", "task.skips.1")
+    assert "not tested, for there is no test_dataloader" in capsys.readouterr().out
+    assert not [name for name in record["summary"] if name.startswith("test/")]
+    # Every other batch was skipped.
+    assert curves["train/loss"][0].tolist() == [1, 3, 5, 7, 9, 11]
