@@ -1,6 +1,7 @@
 """Shared by the tests that train: a place to run in, and the doors."""
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -62,6 +63,11 @@ def statuses(folder: Path) -> dict[str, str]:
         f"{path.parent.parent.name}/{path.parent.name}": json.loads(path.read_text())["status"]
         for path in sorted(folder.glob("*/seed-*/record.json"))
     }
+
+
+def heed_ctrl_c() -> None:
+    """In a child: a shell has its background jobs, such as the slow tests in CI, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(found: Callable[[], Any], process: subprocess.Popen | None = None, seconds: float = 120) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import wait_for
+from conftest import heed_ctrl_c, wait_for
 
 from superpositional import records
 from superpositional.records import CHECKPOINTS
@@ -170,7 +170,7 @@ def test_a_signal_ends_a_run_of_two_processes_as_interrupted(tmp_path, sent, to)
     words += ["trainer.accelerator=cpu", "trainer.devices=2"]
     command = [sys.executable, "-m", "superpositional.train", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, preexec_fn=heed_ctrl_c)
     assert wait_for(lambda: records.has_checkpoint(tmp_path / "run"), process)
     (os.killpg if to == "all" else os.kill)(process.pid, sent)
     assert process.wait(60) == 128 + sent

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import wait_for
+from conftest import heed_ctrl_c, wait_for
 from hydra import compose, initialize_config_dir
 from lightning.pytorch import Callback, Trainer
 from omegaconf import OmegaConf
@@ -439,7 +439,9 @@ def test_a_killed_run_whose_curves_are_lost_starts_anew_and_says_so(tmp_path, ca
 def test_a_signal_ends_a_run_as_interrupted_and_it_can_be_resumed(door, workplace, sent, code) -> None:
     words = ["logger=none", "hydra.run.dir=run", "++trainer.max_epochs=1000", "data.n_train=200"]
     command = [sys.executable, "-m", "superpositional.train", *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, preexec_fn=heed_ctrl_c
+    )
     assert wait_for(lambda: records.has_checkpoint(workplace / "run"), process)
     process.send_signal(sent)
     out, _ = process.communicate(timeout=60)
