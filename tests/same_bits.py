@@ -1,12 +1,12 @@
 """Show that this code repeats published runs bit for bit, and keep the proof in ``same_bits.json``.
 
-For each published sweep one run is trained twice on this machine, by an older checkout whose code made it and by this one,
-and every number that they log is compared. A published digest would do where the processor is the one that the study was
-made on; here only the code differs. Where all runs of a code version are the same, it has from then on the older one's
-identities (``identity.identity``), so published and older runs stay valid.
+For each published sweep one run of each code version that its arms have is trained twice on this machine, by an older
+checkout whose code made it and by this one, and every number that they log is compared. A published digest would do where
+the processor is the one that the study was made on; here only the code differs. Where all runs of a code version are the
+same, it has from then on the older one's identities (``identity.identity``), so published and older runs stay valid.
 
     git worktree add ../old COMMIT
-    .venv/bin/python tests/same_bits.py ../old [--gsm8k FOLDER] [--keep FOLDER] [--jobs N] [SWEEP ...]
+    .venv/bin/python tests/same_bits.py ../old [--gsm8k FOLDER] [--keep FOLDER] [--jobs N] [SWEEP[/ARM] ...]
 
 About half an hour on two cores, most of it for one run of paper_gsm8k.
 """
@@ -29,14 +29,19 @@ ROOT = Path(__file__).resolve().parents[1]
 DOOR = "from superpositional.cli import main; main()"
 
 
-def chosen(sweep: records.Sweep) -> records.Run:
-    """A run of the arm that is the farthest from plain Adam: with the quantum term, and the most classes."""
+def chosen(sweep: records.Sweep, arm: str) -> list[records.Run]:
+    """Of each code version that the arms have a run of the arm that is the farthest from plain Adam: with the quantum term,
+    and the most classes; of one arm alone if it is named."""
 
     def distance(run: records.Run) -> tuple[bool, int]:
         config = run.record["config"]
         return "quantum_weight" in config["optimizer"], sum("_target_" in node for _, node in configs.nodes(config))
 
-    return max(reversed(sweep.runs), key=distance)
+    runs = {run.arm: run for run in sweep.runs if not arm or run.arm == arm}
+    of_versions: dict[str, list[records.Run]] = {}
+    for run in reversed(runs.values()):
+        of_versions.setdefault(configs.code(run.record["config"]).version, []).append(run)
+    return [max(each, key=distance) for each in of_versions.values()]
 
 
 def trained(source: Path, run: records.Run, out: Path, overrides: list[str]) -> records.Run:
@@ -74,7 +79,7 @@ def compared(old: Path, keep: Path, run: records.Run, overrides: list[str]) -> d
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path, help="a checkout of the older code")
-    parser.add_argument("sweeps", nargs="*", help="published sweeps (default: all)")
+    parser.add_argument("sweeps", nargs="*", help="published sweeps, or SWEEP/ARM (default: all)")
     parser.add_argument("--gsm8k", type=Path, help="GSM8K's folder, for paper_gsm8k")
     kept = ROOT / "outputs" / "same_bits"
     parser.add_argument("--keep", type=Path, default=kept, help="where the older code's runs stay (default: %(default)s)")
@@ -82,9 +87,9 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     folders = sorted(path.parent for path in (ROOT / "outputs" / "published").glob("*/runs.jsonl"))
     asked = []
+    arms = dict(name.partition("/")[::2] for name in options.sweeps or [folder.name for folder in folders])
     for folder in folders:
-        if not options.sweeps or folder.name in options.sweeps:
-            run = chosen(records.load_sweep(folder))
+        for run in chosen(records.load_sweep(folder), arms[folder.name]) if folder.name in arms else ():
             fine_tuned = "path" in run.record["config"]["data"]
             asked.append((run, [f"data.path={options.gsm8k.resolve()}"] if fine_tuned else []))
     asked.sort(key=lambda each: not each[1])  # the long one first
