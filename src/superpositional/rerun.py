@@ -99,7 +99,7 @@ def rerun(folder: Path, arm: str, seed: int, out: Path, overrides: Sequence[str]
 
     sweep = records.load_sweep(folder)
     before = _find(sweep, arm, seed)
-    if records.left_in(out) is not None:
+    if any((out / name).exists() for name in ("record.json", records.RUNNING)):
         raise ConfigError([f"{out} holds a run already; choose another with --out"])
     config = _moved(before.record["config"], overrides) | {"claims": sweep.claims, "logger": None}
     code = configs.code(config)
