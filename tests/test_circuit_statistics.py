@@ -441,7 +441,7 @@ def test_the_circuit_command_shows_text_and_picture(door, workplace, arguments: 
         (["circuit.depth=1,2"], "circuit shows one config, got circuit.depth=1,2; give one value"),
         (["hydra.run.dir=X"], "hydra.run.dir=X has no effect: circuit starts no run; --out says where it writes"),
         (["hydra/launcher=slurm"], "hydra/launcher=slurm has no effect: circuit starts no run;"),
-        (["--out", "/proc/nowhere"], "--out must be a folder to write to, got '/proc/nowhere'"),
+        (["--out", "/proc/nowhere"], "/proc/nowhere: No such file or directory; give a folder that can be written"),
         (["circuit.n_qubits=45"], "n_qubits=45 needs"),
     ],
     ids=str,

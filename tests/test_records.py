@@ -79,8 +79,9 @@ def test_numbers_that_are_not_finite_become_null_at_any_depth(tmp_path):
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_record_has_its_schema_and_a_status_of_the_closed_list(tmp_path, status):
-    write_record(tmp_path, {"status": status, "summary": {"val/accuracy/last": 0.1 + 0.2}})
-    expected = {"schema": records.SCHEMA, "status": status, "summary": {"val/accuracy/last": 0.1 + 0.2}}
+    record = {"identity": "0" * 16, "status": status, "summary": {"val/accuracy/last": 0.1 + 0.2}}
+    write_record(tmp_path, record)
+    expected = {"schema": records.SCHEMA, **record}
     assert read_record(tmp_path) == expected
 
 
