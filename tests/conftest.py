@@ -19,7 +19,7 @@ SMOKE = ["trainer=smoke", "logger=none"]
 @pytest.fixture
 def by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without kernels, as where there is no compiler."""
-    from superpositional.kernels import build
+    from superpositional.circuits.kernels import build
 
     monkeypatch.setattr(build, "library", lambda: None)
 

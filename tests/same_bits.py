@@ -22,8 +22,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from superpositional import config as configs
-from superpositional import identity, published, records, rerun
+from superpositional import records
+from superpositional.records import identity, published
+from superpositional.sweeps import rerun
+from superpositional.training import config as configs
 
 ROOT = Path(__file__).resolve().parents[1]
 DOOR = "from superpositional.cli import main; main()"

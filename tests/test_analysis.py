@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from superpositional import analysis, curves, records
-from superpositional.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, compare, label, name_seeds, student_interval
-from superpositional.published import publish
+from superpositional import records
+from superpositional.evidence import analysis, curves
+from superpositional.evidence.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, compare, label, name_seeds, student_interval
+from superpositional.records.published import publish
 
 
 def write_sweep(folder, accuracies, *, epochs=None, statuses=(), codes=(), seeds=None, curves=None):

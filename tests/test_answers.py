@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from superpositional.llm.answers import final, flexible, same, strict, without_marks
+from superpositional.tasks.gsm8k.answers import final, flexible, same, strict, without_marks
 
 GSM8K = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k"
 

@@ -21,12 +21,13 @@ from torch.func import functional_call
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from superpositional.attention import QuantumAttention
-from superpositional.attention_controls import ClassicalTwin, ConstantTerm, FrozenCircuit, NoTerm
-from superpositional.attention_inputs import EVALUATORS, SCORES
-from superpositional.circuits import Ansatz, qiskit_backend, simulators
+from superpositional.attention.controls import ClassicalTwin, ConstantTerm, FrozenCircuit, NoTerm
+from superpositional.attention.inputs import EVALUATORS, SCORES
+from superpositional.circuits import Ansatz
 from superpositional.circuits import statevector as statevector_module
+from superpositional.circuits.backends import qiskit, simulators
+from superpositional.circuits.backends.simulators import SIMULATORS, evaluate
 from superpositional.circuits.readouts import READOUTS, is_amplitude
-from superpositional.circuits.simulators import SIMULATORS, evaluate
 
 # B batch, H heads, N queries, M keys, D embed.
 B, H, N, M, D = 2, 2, 3, 5, 8
@@ -511,7 +512,7 @@ def runs(by_torch, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     monkeypatch.setattr(statevector_module, "state", counted("statevector", statevector_module.state))
     for name in FOREIGN:
         attribute = f"run_{name}"
-        monkeypatch.setattr(qiskit_backend, attribute, counted(name, getattr(qiskit_backend, attribute)))
+        monkeypatch.setattr(qiskit, attribute, counted(name, getattr(qiskit, attribute)))
     return count
 
 

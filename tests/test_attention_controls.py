@@ -43,16 +43,15 @@ from test_attention import ANSATZES as THEIRS
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from superpositional import attention_controls
-from superpositional.attention import QuantumAttention
-from superpositional.attention_controls import ClassicalTwin, ConstantTerm, FrozenCircuit, NoTerm
-from superpositional.attention_inputs import SCORES
+from superpositional.attention import QuantumAttention, controls
+from superpositional.attention.controls import ClassicalTwin, ConstantTerm, FrozenCircuit, NoTerm
+from superpositional.attention.inputs import SCORES
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits import statevector as statevector_module
+from superpositional.circuits.backends.simulators import evaluate
 from superpositional.circuits.readouts import READOUTS
-from superpositional.circuits.simulators import evaluate
-from superpositional.nets import SequenceTransformer
 from superpositional.seeds import drawing_from
+from superpositional.tasks.classification.net import SequenceTransformer
 
 CONTROLS = {"zero": NoTerm, "bias": ConstantTerm, "frozen": FrozenCircuit, "twin": ClassicalTwin}
 every_control = pytest.mark.parametrize("control", CONTROLS)
@@ -76,7 +75,7 @@ def build(kind: str | type[QuantumAttention], seed: int = 0, **changes) -> Quant
 
 
 def test_no_control_is_missing_from_these_tests() -> None:
-    classes = [each for _, each in inspect.getmembers(attention_controls, inspect.isclass)]
+    classes = [each for _, each in inspect.getmembers(controls, inspect.isclass)]
     assert {each for each in classes if issubclass(each, QuantumAttention)} - {QuantumAttention} == set(CONTROLS.values())
 
 
@@ -217,7 +216,7 @@ def test_a_copy_gives_the_same_output_and_has_parameters_of_its_own(control) -> 
 
 @every_control
 def test_on_the_meta_device_it_has_the_shapes_that_it_has_elsewhere(control) -> None:
-    attention_controls.generic_rank.cache_clear()
+    controls.generic_rank.cache_clear()
     with torch.device("meta"):
         module = build(control, readout="z")
     assert all(parameter.is_meta for parameter in module.parameters())

@@ -9,10 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 from test_analysis import write_sweep
 
-from superpositional import backend_curves, records
-from superpositional.backend_curves import lines
-from superpositional.backends import Aer, Depolarizing, Exact, Shots
-from superpositional.report import ReportError, write_report
+from superpositional import records
+from superpositional.circuits.backends import Aer, Depolarizing, Exact, Shots
+from superpositional.report import backend_curves
+from superpositional.report.backend_curves import lines
+from superpositional.report.write import ReportError, write_report
 
 LAYER, OPTIMIZER = ("net.layers.0.self_attn",), ("optimizer",)
 ACCURACIES = {

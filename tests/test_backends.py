@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from superpositional import SuperpositionalAdamW
-from superpositional.backends import (
+from superpositional.circuits import Ansatz
+from superpositional.circuits.backends import (
     BACKENDS,
     IBM,
     Aer,
@@ -33,14 +34,13 @@ from superpositional.backends import (
     base,
     estimate,
 )
-from superpositional.backends.base import weights
-from superpositional.backends.gradients import circuits_of_gradient, with_shifts
-from superpositional.circuits import Ansatz
+from superpositional.circuits.backends.base import weights
+from superpositional.circuits.backends.gradients import circuits_of_gradient, with_shifts
+from superpositional.circuits.backends.simulators import evaluate
 from superpositional.circuits.measures import random_angles
 from superpositional.circuits.readouts import READOUTS, read_probabilities
-from superpositional.circuits.simulators import evaluate
 from superpositional.circuits.statevector import encode, state
-from superpositional.perturbation import CircuitPerturbation, perturbation_from
+from superpositional.optim.circuit_perturbation import CircuitPerturbation, perturbation_from
 
 MEASURABLE = [readout for readout in READOUTS if not readout.startswith("amplitude")]
 ESTIMATOR = "qiskit.primitives.StatevectorEstimator"
@@ -563,7 +563,7 @@ def test_a_circuit_wider_than_the_device_is_refused() -> None:
 
 @pytest.mark.parametrize("value", [None, "shots", {"backend": "cloud"}, {}])
 def test_what_stands_for_no_backend_is_refused(value: object) -> None:
-    with pytest.raises(ValueError, match=r"backend must be one of superpositional.backends \(exact, shots, .*got"):
+    with pytest.raises(ValueError, match=r"backend must be one of superpositional.circuits.backends \(exact, shots, .*got"):
         backend_from(value)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from superpositional.benches import (
+from superpositional.bench import (
     arguments,
     attention,
     circuits,
@@ -23,7 +23,7 @@ from superpositional.benches import (
     showing,
     training,
 )
-from superpositional.benches.measuring import Book, Comparison, Disagreement, Growth, Step
+from superpositional.bench.measuring import Book, Comparison, Disagreement, Growth, Step
 from superpositional.circuits import Ansatz
 
 
@@ -74,7 +74,7 @@ def test_a_package_that_is_not_there_is_named_and_an_error_within_one_is_not_tak
     (tmp_path / "pennylane" / "__init__.py").write_text("import nowhere_to_be_found\n")
     code = (
         "import sys\n"
-        "from superpositional.benches import peers\n"
+        "from superpositional.bench import peers\n"
         "from superpositional.circuits import Ansatz\n"
         "sys.modules['pennylane'] = None\n"
         "for make in (peers.pennylane, peers.at_nodes(peers.pennylane)):\n"

@@ -7,19 +7,20 @@ import re
 import pytest
 import torch
 
-from superpositional import bill as module
-from superpositional import show
-from superpositional.attention import QuantumAttention, run_together
-from superpositional.backends import Aer, Noisy, Shots, estimate
-from superpositional.bill import Bill, Way, duration, of_config
+from superpositional.attention import QuantumAttention
+from superpositional.attention.module import run_together
 from superpositional.circuits import Ansatz, series
+from superpositional.circuits.backends import Aer, Noisy, Shots, estimate
+from superpositional.circuits.backends.simulators import evaluate
+from superpositional.circuits.backends.transpiled import OnDevice, on_device
 from superpositional.circuits.measures import random_angles
-from superpositional.circuits.simulators import evaluate
-from superpositional.circuits.transpiled import OnDevice, on_device
-from superpositional.config import ConfigError, make
-from superpositional.nets import SequenceTransformer
-from superpositional.optimizer import SuperpositionalAdamW
-from superpositional.perturbation import CircuitPerturbation
+from superpositional.optim.circuit_perturbation import CircuitPerturbation
+from superpositional.optim.optimizer import SuperpositionalAdamW
+from superpositional.tasks.classification.net import SequenceTransformer
+from superpositional.training import bill as module
+from superpositional.training import show
+from superpositional.training.bill import Bill, Way, duration, of_config
+from superpositional.training.config import ConfigError, make
 
 QUANTUM = ["net/attention=quantum", "net.attention.readout=z"]
 CIRCUIT = ["net/attention=softmax", "optimizer=circuit"]

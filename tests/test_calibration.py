@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from test_verdicts import a_claim, made_up, only, pair
 
-from superpositional import calibration, inference, records, verdicts
-from superpositional.calibration import planted, write_calibration
-from superpositional.claims import ClaimError
-from superpositional.published import publish
+from superpositional import records
+from superpositional.evidence import calibration, inference, verdicts
+from superpositional.evidence.calibration import planted, write_calibration
+from superpositional.records.claims import ClaimError
+from superpositional.records.published import publish
 
 CLAIMS = {"C": {"says": "differs", "metric": "score", "arm": "x", "better": "higher", "margin": 1.0}}
 UP, SAME, WIDE = [2, 3, 2, 3, 2, 3], [0, 0.1, 0, 0.1, 0, 0.1], [9, -9, 9, -9, 9, -9]

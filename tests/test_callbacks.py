@@ -16,15 +16,23 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 
-from superpositional import SuperpositionalAdamW, data
-from superpositional.callbacks import Curves, Diverged, GradientNorm, PerturbationStatistics, RecordLogger, UpdateTracer
-from superpositional.config import quieten_lightning
-from superpositional.convergence import Convergence
-from superpositional.data import SyntheticSequences
-from superpositional.nets import SequenceTransformer
+from superpositional import SuperpositionalAdamW
+from superpositional.optim.schedules import WarmupDecay
 from superpositional.records import read_curves
-from superpositional.schedules import WarmupDecay
-from superpositional.tasks import ClassificationTask
+from superpositional.tasks.base import ClassificationTask
+from superpositional.tasks.classification import data
+from superpositional.tasks.classification.data import SyntheticSequences
+from superpositional.tasks.classification.net import SequenceTransformer
+from superpositional.training.callbacks import (
+    Curves,
+    Diverged,
+    GradientNorm,
+    PerturbationStatistics,
+    RecordLogger,
+    UpdateTracer,
+)
+from superpositional.training.config import quieten_lightning
+from superpositional.training.convergence import Convergence
 
 STEPS_PER_EPOCH = 4
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from superpositional import SuperpositionalAdamW
-from superpositional.backends import Depolarizing, Primitive, Shots
 from superpositional.circuits import Ansatz
-from superpositional.circuits.simulators import evaluate
-from superpositional.perturbation import PERTURBATIONS, CircuitPerturbation, perturbation_from, sine
+from superpositional.circuits.backends import Depolarizing, Primitive, Shots
+from superpositional.circuits.backends.simulators import evaluate
+from superpositional.optim.circuit_perturbation import PERTURBATIONS, CircuitPerturbation, perturbation_from, sine
 from superpositional.records import read_curves, read_record
 
 # One layer of Ry on H|0> and nothing else is eq. (2).
@@ -96,7 +96,8 @@ def test_registers_are_consecutive_and_the_last_is_shorter(n: int, ansatz: Ansat
 def test_registers_are_simulated_in_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(
-        "superpositional.perturbation.evaluate", lambda *args, **kw: calls.append(args[1].shape) or evaluate(*args, **kw)
+        "superpositional.optim.circuit_perturbation.evaluate",
+        lambda *args, **kw: calls.append(args[1].shape) or evaluate(*args, **kw),
     )
     CircuitPerturbation(PAPER)([[weights(10, 10)], [weights(50, 2)], [weights(3)], [weights(3)]])
     assert sorted(calls) == [(2, 3), (50, 4)]
@@ -105,7 +106,7 @@ def test_registers_are_simulated_in_one_batch(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.usefixtures("by_torch")
 def test_many_registers_go_through_in_parts_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = CircuitPerturbation(PAPER)([[weights(1000)]])
-    monkeypatch.setattr("superpositional.perturbation.AMPLITUDES_AT_ONCE", 16 * 7)
+    monkeypatch.setattr("superpositional.optim.circuit_perturbation.AMPLITUDES_AT_ONCE", 16 * 7)
     # Every row of a batch is worked out alike, so parts give the same bits but for the order of a matrix product's sums.
     assert torch.allclose(CircuitPerturbation(PAPER)([[weights(1000)]])[0], whole[0], rtol=0, atol=1e-15)
 
@@ -312,10 +313,11 @@ def test_the_width_follows_the_circuit_unless_it_is_given() -> None:
 @pytest.mark.usefixtures("by_torch")
 @pytest.mark.parametrize("ansatz", [PLAIN, PAPER], ids=["closed form", "statevector"])
 def test_a_step_over_many_weights_needs_little_more_than_them(ansatz: Ansatz, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("superpositional.perturbation.AMPLITUDES_AT_ONCE", 2**10)
+    monkeypatch.setattr("superpositional.optim.circuit_perturbation.AMPLITUDES_AT_ONCE", 2**10)
     sizes = []
     monkeypatch.setattr(
-        "superpositional.perturbation.evaluate", lambda *args, **kw: sizes.append(args[1].numel()) or evaluate(*args, **kw)
+        "superpositional.optim.circuit_perturbation.evaluate",
+        lambda *args, **kw: sizes.append(args[1].numel()) or evaluate(*args, **kw),
     )
     CircuitPerturbation(ansatz)([[weights(10_000)]])
     # 2**10 amplitudes of 16, or angles of 8, are 64 or 128 registers of 4.
@@ -382,7 +384,7 @@ def test_groups_may_have_circuits_of_their_own() -> None:
         ({"seed": -1}, "seed must be an integer >= 0 or None, got -1; None draws one"),
         (
             {"backend": "shots"},
-            "backend must be one of superpositional.backends, got 'shots'; in a config, choose backend=",
+            "backend must be one of superpositional.circuits.backends, got 'shots'; in a config, choose backend=",
         ),
         (
             {"backend": Shots(10), "simulator": "statevector"},

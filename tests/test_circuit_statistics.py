@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader
 
 from superpositional import SuperpositionalAdamW
 from superpositional.attention import QuantumAttention
-from superpositional.callbacks import RecordLogger
-from superpositional.circuit_statistics import CircuitStatistics
 from superpositional.circuits import Ansatz
+from superpositional.circuits.backends.simulators import SIMULATORS
 from superpositional.circuits.facts import facts
-from superpositional.circuits.simulators import SIMULATORS
-from superpositional.perturbation import CircuitPerturbation
+from superpositional.optim.circuit_perturbation import CircuitPerturbation
 from superpositional.records import read_curves, read_record
+from superpositional.training.callbacks import RecordLogger
+from superpositional.training.circuit_statistics import CircuitStatistics
 
 QUANTUM = ["net/attention=quantum"]
 # Curves and summaries that two runs of one config do not share.
@@ -237,13 +237,11 @@ def test_measuring_changes_no_number(door, workplace, monkeypatch) -> None:
 
 @pytest.mark.parametrize("readout", ["amplitude", "z"])
 def test_executions_are_those_that_a_counter_at_the_simulator_sees(readout: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from superpositional.circuits import qiskit_backend
+    from superpositional.circuits.backends import qiskit
 
     seen = []
-    run = qiskit_backend.run_qiskit
-    monkeypatch.setattr(
-        qiskit_backend, "run_qiskit", lambda ansatz, angles, r: seen.append(len(angles)) or run(ansatz, angles, r)
-    )
+    run = qiskit.run_qiskit
+    monkeypatch.setattr(qiskit, "run_qiskit", lambda ansatz, angles, r: seen.append(len(angles)) or run(ansatz, angles, r))
     attention = QuantumAttention(4, 2, ansatz=Ansatz(n_qubits=2, depth=1), readout=readout, evaluator="qiskit")
     x = torch.randn(3, 5, 4)
     output, _ = attention(x, x, x)

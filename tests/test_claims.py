@@ -11,10 +11,12 @@ from omegaconf import OmegaConf
 from test_sweep import write_sweep
 from test_verdicts import made_up, pair
 
-from superpositional import claims, records, verdicts
-from superpositional.claims import Claim, ClaimError, digest, find, read
+from superpositional import records
+from superpositional.evidence import verdicts
 from superpositional.places import directory
-from superpositional.published import publish
+from superpositional.records import claims
+from superpositional.records.claims import Claim, ClaimError, digest, find, read
+from superpositional.records.published import publish
 
 GOOD = {"says": "it does", "metric": "test/accuracy", "arm": "x", "better": "higher", "margin": 0.5}
 FILES = sorted((directory("conf") / "claims").glob("*.yaml"))

@@ -8,10 +8,11 @@ import pytest
 from scipy import stats
 from test_verdicts import CONFIG, SECONDS, a_claim, fieller, four_errors, made_up, only, pair, timed
 
-from superpositional import inference, pairing, records
-from superpositional.published import THINNED_POINTS, publish
+from superpositional import records
+from superpositional.evidence import inference, pairing
+from superpositional.evidence.verdicts import judge
 from superpositional.records import Sweep
-from superpositional.verdicts import judge
+from superpositional.records.published import THINNED_POINTS, publish
 
 # Incomplete pairs ----------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from superpositional import config as configs
+from superpositional.training import config as configs
 
 # Arguments of `superpositional train`, and a piece of each message they must bring, in any order and all at once.
 BAD_INPUT = [
@@ -252,7 +252,7 @@ def test_bad_input_is_refused_before_anything_is_written(door, workplace, argume
     assert list(workplace.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["superpositional.cli train", "superpositional.train"])
+@pytest.mark.parametrize("module", ["superpositional.cli train", "superpositional.training.train"])
 def test_both_doors_refuse_alike(module: str, tmp_path: Path) -> None:
     door, *command = module.split()
     ran = subprocess.run(
@@ -304,8 +304,8 @@ def test_a_config_cannot_name_code_to_run(target: str, monkeypatch: pytest.Monke
         ("torch.nn.Linear", "net"),
         ("torch.optim.SGD", "optimizer"),
         ("superpositional.SuperpositionalAdamW", "optimizer"),
-        ("superpositional.data.SyntheticSequences", "data"),
-        ("superpositional.schedules.WarmupDecay", "task.lr_schedule"),
+        ("superpositional.tasks.classification.data.SyntheticSequences", "data"),
+        ("superpositional.optim.schedules.WarmupDecay", "task.lr_schedule"),
         ("lightning.pytorch.callbacks.ModelCheckpoint", "callbacks.checkpoint"),
         ("lightning.pytorch.Trainer", "trainer"),
         ("superpositional.tracking.run.WandbTracking", "logger"),
@@ -401,7 +401,7 @@ def test_every_yaml_file_says_on_its_first_line_when_to_use_it(path: Path) -> No
     ],
 )
 def test_an_output_without_an_encoding_a_reader_or_room_ends_no_command(tmp_path, environment, words) -> None:
-    command = f"{sys.executable} -m superpositional.train --cfg job question=\\'λ\\'"
+    command = f"{sys.executable} -m superpositional.training.train --cfg job question=\\'λ\\'"
     ran = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {environment} {command} {words}"],
         cwd=tmp_path,
@@ -448,12 +448,12 @@ def test_a_disk_that_is_full_in_the_middle_ends_a_command_in_one_line(door, work
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "report/index.html")
 
-    monkeypatch.setattr("superpositional.report.write_report", full)
+    monkeypatch.setattr("superpositional.report.write.write_report", full)
     (workplace / "sweep").mkdir()
     code, out, err = door("report", "sweep")
     assert (code, out) == (2, "")
     assert err.startswith("superpositional: report/index.html: No space left on device; give a folder that can be written")
-    monkeypatch.setattr("superpositional.train.run", full)
+    monkeypatch.setattr("superpositional.training.train.run", full)
     code, _, err = door("train", "trainer=smoke", "logger=none")
     assert code == 2
     assert err.startswith("superpositional: report/index.html: No space left on device")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from superpositional.llm import hub
-from superpositional.llm.chat import DATE, Chat
+from superpositional.tasks.gsm8k import hub
+from superpositional.tasks.gsm8k.chat import DATE, Chat
 
 GSM8K = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k"
 # Llama 3's turns, with the date that 3.2 writes into each prompt.
@@ -171,8 +171,8 @@ def test_a_prompt_without_a_question_is_refused(prompt) -> None:
 
 def test_the_loss_learns_the_end_mark() -> None:
     """Its gradient is there: without it a model trained here would never stop."""
-    from superpositional.llm.fine_tuning import summed_loss
-    from superpositional.llm.models import CausalLM
+    from superpositional.tasks.gsm8k.net import CausalLM
+    from superpositional.tasks.gsm8k.task import summed_loss
 
     torch.manual_seed(0)
     chat, net = Chat(hub.tokenizer("tiny")), CausalLM(model="tiny")

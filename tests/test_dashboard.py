@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from test_analysis import write_sweep
 
-from superpositional import dashboard, dashboard_data, dashboard_page, records, tables
-from superpositional.analysis import TEST_ACCURACY, compare
-from superpositional.dashboard import DIFFERENCES, LEARNING, VERDICTS
-from superpositional.inference import student_interval
+from superpositional import records
+from superpositional.evidence.analysis import TEST_ACCURACY, compare
+from superpositional.evidence.inference import student_interval
 from superpositional.records import Run, Sweep
-from superpositional.report import Report, write_report
+from superpositional.report import dashboard, dashboard_data, dashboard_page, tables
+from superpositional.report.dashboard import DIFFERENCES, LEARNING, VERDICTS
+from superpositional.report.write import Report, write_report
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "outputs" / "published"
 STEPS = np.arange(1, 11)
 EVIL = '</script><img src=x onerror=alert(1)> & "x"'
-TARGETS = {"adamw": "torch.optim.AdamW", "sgd": "torch.optim.SGD", "placebo": "superpositional.controls.PlaceboAdamW"}
+TARGETS = {"adamw": "torch.optim.AdamW", "sgd": "torch.optim.SGD", "placebo": "superpositional.optim.placebo.PlaceboAdamW"}
 OURS = "superpositional.SuperpositionalAdamW"
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from superpositional import data as module
-from superpositional.data import PAIRS, EpochBatches, SyntheticSequences, decode
+from superpositional.tasks.classification import data as module
+from superpositional.tasks.classification.data import PAIRS, EpochBatches, SyntheticSequences, decode
 
 SPLITS = ("train", "validation", "test")
 

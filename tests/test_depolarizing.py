@@ -16,10 +16,10 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 from torch import Tensor
 
-from superpositional.backends import depolarizing
-from superpositional.benches.measuring import peak_bytes
+from superpositional.bench.measuring import peak_bytes
 from superpositional.circuits import Ansatz
 from superpositional.circuits.ansatz import ENTANGLEMENTS
+from superpositional.circuits.backends import depolarizing
 from superpositional.circuits.readouts import read
 from superpositional.circuits.statevector import encode, state
 

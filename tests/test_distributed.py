@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from superpositional import SuperpositionalAdamW
 from superpositional.circuits import Ansatz
-from superpositional.controls import PlaceboAdamW
-from superpositional.perturbation import CircuitPerturbation
-from superpositional.scope import SCOPES
+from superpositional.optim.circuit_perturbation import CircuitPerturbation
+from superpositional.optim.placebo import PlaceboAdamW
+from superpositional.optim.scope import SCOPES
 
 pytestmark = pytest.mark.slow
 

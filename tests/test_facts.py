@@ -11,8 +11,8 @@ from qiskit.transpiler import CouplingMap, InstructionProperties
 
 from superpositional.circuits import Ansatz, facts, portrait
 from superpositional.circuits import kept as module
+from superpositional.circuits.backends.transpiled import BASIS, COUPLINGS, Device, coupling_map, on_device, transpiled
 from superpositional.circuits.kept import kept
-from superpositional.circuits.transpiled import BASIS, COUPLINGS, Device, coupling_map, on_device, transpiled
 
 # Of the default ansatz; it changes with the code, with torch's dice, with the method, and with nothing else.
 PINNED = 0.019137624746244884

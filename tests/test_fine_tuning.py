@@ -13,12 +13,12 @@ import torch
 from lightning.pytorch import Callback
 from torch.nn.functional import cross_entropy
 
-from superpositional import config as configs
 from superpositional import records
-from superpositional.llm import fine_tuning, hub
-from superpositional.llm.chat import Chat
-from superpositional.llm.models import CausalLM
-from superpositional.run import run
+from superpositional.tasks.gsm8k import hub, task
+from superpositional.tasks.gsm8k.chat import Chat
+from superpositional.tasks.gsm8k.net import CausalLM
+from superpositional.training import config as configs
+from superpositional.training.run import run
 
 GSM8K = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k"
 # Of the curves, what a clock says or the machine.
@@ -177,25 +177,25 @@ def test_the_loss_is_transformers_own_over_the_answers_tokens() -> None:
     labels_BN = batch.tokens_BN.masked_fill(~batch.supervised_BN, -100)
     out = net.language_model(input_ids=batch.tokens_BN, attention_mask=batch.attends_BN, labels=labels_BN)
     # Two ways to one mean in float32.
-    ours = fine_tuning.summed_loss(net, batch) / batch.supervised_BN.sum()
+    ours = task.summed_loss(net, batch) / batch.supervised_BN.sum()
     torch.testing.assert_close(ours, out.loss, rtol=1e-6, atol=0)
     # Padding changes nothing but rounding: each row by itself.
     alone = [
         chat.collate([row])
         for row in chat.conversations(["1 + 1?", "What is 3 * 4?"], ["#### 2", "#### 12"], max_length=99)
     ]
-    together = sum(fine_tuning.summed_loss(net, each) for each in alone)
-    torch.testing.assert_close(fine_tuning.summed_loss(net, batch), together, rtol=1e-6, atol=0)
+    together = sum(task.summed_loss(net, each) for each in alone)
+    torch.testing.assert_close(task.summed_loss(net, batch), together, rtol=1e-6, atol=0)
     # And by hand.
     logits = net.language_model(input_ids=alone[0].tokens_BN).logits[0]
     wanted, learned = alone[0].tokens_BN[0], alone[0].supervised_BN[0]
     byhand = sum(cross_entropy(logits[t - 1], wanted[t]) for t in range(1, len(wanted)) if learned[t])
-    torch.testing.assert_close(fine_tuning.summed_loss(net, alone[0]), byhand, rtol=1e-6, atol=0)
+    torch.testing.assert_close(task.summed_loss(net, alone[0]), byhand, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(("steps", "warm"), [(60, 6), (7473, 500), (6, 0)])
 def test_the_rate_warms_up_for_a_tenth_of_the_run_or_500_steps_and_falls_to_0(steps, warm) -> None:
-    from superpositional.schedules import WarmupShare
+    from superpositional.optim.schedules import WarmupShare
 
     rate = WarmupShare().over(steps)
     assert rate(warm) == 1
@@ -207,7 +207,7 @@ def test_the_rate_warms_up_for_a_tenth_of_the_run_or_500_steps_and_falls_to_0(st
 def test_a_runs_rates_are_logged_at_the_step_that_has_them(rows, tmp_path) -> None:
     run(composed(rows, "trainer.limit_train_batches=20", "trainer.max_epochs=1"), tmp_path)
     steps, rates = records.read_curves(tmp_path / "curves.csv")["train/lr"]
-    from superpositional.schedules import WarmupShare
+    from superpositional.optim.schedules import WarmupShare
 
     rate = WarmupShare().over(20)
     # Step 1 is taken with the factor of 0 steps done.

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from conftest import SMOKE
 
-from superpositional import config as configs
-from superpositional import forecast, jobs
-from superpositional.identity import Code
 from superpositional.records import write_json
+from superpositional.records.identity import Code
+from superpositional.sweeps import forecast, plan
+from superpositional.training import config as configs
 
 TRAINER = {"max_epochs": 10}
 WATCH = {
@@ -22,7 +22,7 @@ ONCE = 3.0  # seconds that any run takes: 8 of the trial's in all, 5 of them in 
 def tried(folder: Path, trainer: dict, watch: dict = WATCH) -> tuple[float, float] | None:
     """A trial's record of 10 steps, 1000 bytes of curves and 500 of other files, drawn out."""
     config = {"arm": "a", "seed": 0, "trainer": trainer, "callbacks": None, "optimizer": {}}
-    job = jobs.Job(config, folder / "run", Code("code"))
+    job = plan.Job(config, folder / "run", Code("code"))
     trial = forecast.trial(job, folder / "trial")
     trial.folder.mkdir()
     (trial.folder / "curves.csv").write_bytes(b"x" * 1000)
@@ -71,13 +71,13 @@ def test_data_without_a_length_have_none_unless_they_are_limited(tmp_path) -> No
 
 def test_a_trial_takes_no_more_batches_than_the_run_itself() -> None:
     config = {"arm": "a", "seed": 0, "trainer": {"limit_train_batches": 3, "limit_val_batches": 0}, "callbacks": {}}
-    trainer = forecast.trial(jobs.Job(config, Path("a"), Code("code")), Path("b")).config["trainer"]
+    trainer = forecast.trial(plan.Job(config, Path("a"), Code("code")), Path("b")).config["trainer"]
     assert (trainer["limit_train_batches"], trainer["limit_val_batches"], trainer["limit_test_batches"]) == (3, 0, 5)
 
 
 def test_arms_that_differ_in_the_optimizers_numbers_alone_are_tried_once() -> None:
-    def job(arm: str, seed: int, **optimizer: object) -> jobs.Job:
-        return jobs.Job({"arm": arm, "seed": seed, "optimizer": optimizer, "callbacks": None}, Path(arm), Code("code"))
+    def job(arm: str, seed: int, **optimizer: object) -> plan.Job:
+        return plan.Job({"arm": arm, "seed": seed, "optimizer": optimizer, "callbacks": None}, Path(arm), Code("code"))
 
     planned = [
         job(arm, seed, **optimizer)

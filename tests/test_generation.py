@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from superpositional.llm import hub
-from superpositional.llm.chat import Chat
-from superpositional.llm.exact_match import ExactMatch, _judged, _padded_left
-from superpositional.llm.models import CausalLM
+from superpositional.tasks.gsm8k import hub
+from superpositional.tasks.gsm8k.chat import Chat
+from superpositional.tasks.gsm8k.exact_match import ExactMatch, _judged, _padded_left
+from superpositional.tasks.gsm8k.net import CausalLM
 
 
 @pytest.fixture(scope="module")
 def taught() -> tuple[Chat, CausalLM]:
     """Tiny after enough steps on three rows that its answers differ by question and end by themselves."""
-    from superpositional.llm.fine_tuning import summed_loss
+    from superpositional.tasks.gsm8k.task import summed_loss
 
     torch.manual_seed(1)
     chat, net = Chat(hub.tokenizer("tiny")), CausalLM(model="tiny")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from superpositional import identity as identities
-from superpositional.identity import PRESENTATION, code, family, git_state, identity
+from superpositional.records import identity as identities
+from superpositional.records.identity import PRESENTATION, code, family, git_state, identity
 
 CONFIG = {
     "seed": 0,
@@ -64,7 +64,12 @@ def test_identity_does_not_depend_on_the_order_of_keys():
 # The code ----------------------------------------------------------------------------------------------------------
 
 # What a run of the paper's classification is built from.
-MODULES = ("superpositional.tasks", "superpositional.nets", "superpositional.data", "superpositional.optimizer")
+MODULES = (
+    "superpositional.tasks.base",
+    "superpositional.tasks.classification.net",
+    "superpositional.tasks.classification.data",
+    "superpositional.optim.optimizer",
+)
 
 
 @pytest.fixture
@@ -97,9 +102,9 @@ def test_what_computes_is_found_through_imports_and_what_judges_is_not():
 
 
 def test_a_task_brings_its_own_modules_alone():
-    both = code([*MODULES, "superpositional.llm.fine_tuning"])
+    both = code([*MODULES, "superpositional.tasks.gsm8k.task"])
     assert set(code(MODULES).sources) < set(both.sources)
-    assert "superpositional.llm.fine_tuning" in both.sources
+    assert "superpositional.tasks.gsm8k.task" in both.sources
     assert both.version != code(MODULES).version
 
 
@@ -155,7 +160,7 @@ def test_moving_and_renaming_modules_changes_no_code_version(package):
     (package / "optim").mkdir()
     (package / "scope.py").rename(package / "optim" / "reach.py")
     for path in package.rglob("*.py"):
-        text = path.read_text().replace("superpositional.scope import", "superpositional.optim.reach import")
+        text = path.read_text().replace("superpositional.optim.scope import", "superpositional.optim.reach import")
         path.write_text(text)
     identities._file.cache_clear()
     after = code(MODULES)

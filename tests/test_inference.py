@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from superpositional import inference
-from superpositional.inference import (
+from superpositional.evidence import inference
+from superpositional.evidence.inference import (
     censored,
     clopper_pearson,
     detectable,

@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from superpositional import SuperpositionalAdamW, attention_core
-from superpositional.attention import QuantumAttention
-from superpositional.attention_core import attention_reference, quantum_attention
+from superpositional import SuperpositionalAdamW
+from superpositional.attention import QuantumAttention, core
+from superpositional.attention.core import attention_reference, quantum_attention
 from superpositional.circuits import Ansatz, compiled
+from superpositional.circuits.kernels import build
 from superpositional.circuits.readouts import READOUTS
 from superpositional.circuits.series import series
-from superpositional.kernels import build
-from superpositional.perturbation import CircuitPerturbation
+from superpositional.optim.circuit_perturbation import CircuitPerturbation
 
 EPS = {torch.float32: 2.0**-23, torch.float64: 2.0**-52}
 DTYPES = list(EPS)
@@ -213,7 +213,7 @@ def assert_as_reference(inputs: list[Tensor], first: int = 0, **settings) -> Non
     because Phi's slope multiplies a score's rounding, times the largest number of the kind."""
     above = random(*inputs[0].shape, seed=9, dtype=inputs[0].dtype)
     settings = {"scale_in": 1.0, **settings}
-    assert attention_core.serves(*inputs[:3], settings.get("mask"), inputs[3].shape[-1])
+    assert core.serves(*inputs[:3], settings.get("mask"), inputs[3].shape[-1])
     ours = gradients(quantum_attention, inputs, above, first, **settings)
     wide = [each.detach().double().requires_grad_() for each in inputs]
     mask = settings.get("mask")
@@ -266,7 +266,7 @@ def test_attention_drops_what_it_is_told_to(shape) -> None:
 @pytest.mark.parametrize("tile", [1, 100, 2**10])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_tiles_of_any_size_give_the_same(tile: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention_core, "TILE", tile)
+    monkeypatch.setattr(core, "TILE", tile)
     torch.set_num_threads(threads)
     try:
         assert_as_reference(attention_inputs((2, 3, 29, 31, 4), torch.float64), mask=random(29, 31))
@@ -336,7 +336,7 @@ def test_attentions_memory_is_linear_in_the_length() -> None:
         return max(allocated)
 
     # One tile of scores, twice in backward, whatever the length.
-    assert largest(1024) == largest(2048) == 2 * 4 * attention_core.TILE
+    assert largest(1024) == largest(2048) == 2 * 4 * core.TILE
 
 
 # The optimizer -----------------------------------------------------------------------------------------------------
@@ -439,7 +439,7 @@ def test_a_step_marks_what_it_changed_for_autograd() -> None:
 
 def told(**environment: str) -> subprocess.CompletedProcess:
     code = (
-        "import torch; from superpositional.kernels import build; from superpositional.attention import QuantumAttention\n"
+        "import torch; from superpositional.circuits.kernels import build; from superpositional.attention import QuantumAttention\n"
         "print(build.told(), '|', build.library() is not None)\n"
         "torch.manual_seed(0); m = QuantumAttention(8, 2); x = torch.ones(1, 3, 8); m(x, x, x)[0].sum().backward()"
     )
@@ -591,7 +591,7 @@ def test_the_default_cache_of_an_older_version_is_closed_to_others_and_used(kept
 HOMELESS = """
 import pathlib, torch
 from superpositional import SuperpositionalAdamW
-from superpositional.kernels import build
+from superpositional.circuits.kernels import build
 
 def nowhere():
     raise RuntimeError("Could not determine home directory.")

@@ -20,11 +20,12 @@ import psutil
 import pytest
 from conftest import SMOKE, statuses, wait_for
 
-from superpositional import jobs, records
-from superpositional.identity import Code
-from superpositional.jobs import Job
-from superpositional.launch import LocalLauncher
+from superpositional import records
 from superpositional.records import read_curves, read_record
+from superpositional.records.identity import Code
+from superpositional.sweeps import plan as jobs
+from superpositional.sweeps.launch import LocalLauncher
+from superpositional.sweeps.plan import Job
 from superpositional.tracking import segments
 
 # What a clock says or the machine, of curves and summaries.

@@ -10,10 +10,13 @@ import pytest
 from omegaconf import OmegaConf
 from test_sweep import statuses
 
-from superpositional import ink, records, search, search_figures, tuning
-from superpositional.ledger import best_of_k, ledger, write
-from superpositional.published import publish
-from superpositional.report import ReportError, update_readme, write_report
+from superpositional import records
+from superpositional.evidence import tuning
+from superpositional.evidence.ledger import best_of_k, ledger, write
+from superpositional.records.published import publish
+from superpositional.report import search_figures, style
+from superpositional.report.write import ReportError, update_readme, write_report
+from superpositional.sweeps import search
 
 METRIC = "val/accuracy/last"
 SWEEPER = {
@@ -358,7 +361,7 @@ def test_a_search_without_a_finished_run_or_without_its_metric_is_refused_before
 def test_a_panel_shows_every_trial_of_the_arms_that_search_its_setting(built):
     found = ledger(records.load_sweep(built[0]))
     for key, arms in (("optimizer.lr", ("adam", "loud")), ("weight", ("loud",))):
-        _, (ax,) = ink.page_figure(1)
+        _, (ax,) = style.page_figure(1)
         assert search_figures.searched(ax, found, key) is ax
         trials = [trial for arm in arms for trial in found["arms"][arm]["trials"]]
         bests = [line for line in ax.lines if line.get_markersize() == 9]
@@ -368,7 +371,7 @@ def test_a_panel_shows_every_trial_of_the_arms_that_search_its_setting(built):
     # A cross stands at the edge, below every value; of a loss, above.
     assert crosses[0].get_ydata()[0] < 0.2
     found["goal"] = "min"
-    _, (ax,) = ink.page_figure(1)
+    _, (ax,) = style.page_figure(1)
     search_figures.searched(ax, found, "weight")
     (cross,) = [line for line in ax.lines if line.get_marker() == "x"]
     assert cross.get_ydata()[0] > 0.8
@@ -377,7 +380,7 @@ def test_a_panel_shows_every_trial_of_the_arms_that_search_its_setting(built):
 
 def test_a_line_of_best_of_k_begins_where_a_find_is_all_but_sure(built):
     found = ledger(records.load_sweep(built[0]))
-    _, (ax,) = ink.page_figure(1)
+    _, (ax,) = style.page_figure(1)
     assert search_figures.best_of_k(ax, found) is ax
     # adam: 3 complete of 3 ended; loud: 1 of 4 lost, (1/4)^2 = 6 % and (1/4)^3 = 2 %
     assert [line.get_xdata().tolist() for line in ax.lines] == [[1, 2, 3], [3, 4]]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from superpositional.circuits import Ansatz, portrait, series
+from superpositional.circuits.backends.simulators import evaluate
 from superpositional.circuits.measures import (
     coefficient_slopes,
     dead_angles,
@@ -17,9 +18,8 @@ from superpositional.circuits.measures import (
     rank,
     spectrum,
 )
-from superpositional.circuits.simulators import evaluate
 from superpositional.circuits.statevector import encode, state
-from superpositional.perturbation import sine
+from superpositional.optim.circuit_perturbation import sine
 
 
 def dice(seed: int = 0) -> torch.Generator:

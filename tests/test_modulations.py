@@ -8,8 +8,8 @@ import torch
 from torch.nn import Parameter
 
 from superpositional import SuperpositionalAdamW
-from superpositional.modulations import DRAWN, Drawn, constant, cosine, sine
-from superpositional.perturbation import PERTURBATIONS
+from superpositional.optim.circuit_perturbation import PERTURBATIONS
+from superpositional.optim.perturbations import DRAWN, Drawn, constant, cosine, sine
 
 ULP = torch.finfo(torch.float64).eps
 CONTROLS = ["cosine", "constant", "random_sign", "shuffled"]

@@ -10,8 +10,8 @@ from torch import nn
 
 from superpositional.attention import QuantumAttention
 from superpositional.circuits import Ansatz
-from superpositional.nets import SequenceTransformer
 from superpositional.seeds import drawing_from
+from superpositional.tasks.classification.net import SequenceTransformer
 
 SIZES = {"vocabulary_size": 200, "n_classes": 4, "max_length": 17}
 

@@ -20,14 +20,15 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from superpositional import nets
-from superpositional.attention import QuantumAttention, run_together
-from superpositional.backends import BACKENDS, Aer, Backend, BackendError, Depolarizing, Exact, Shots, estimate
-from superpositional.backends.fitting import phi_error, shares, weight_error
+from superpositional.attention import QuantumAttention
+from superpositional.attention.module import run_together
 from superpositional.circuits import Ansatz, series
+from superpositional.circuits.backends import BACKENDS, Aer, Backend, BackendError, Depolarizing, Exact, Shots, estimate
+from superpositional.circuits.backends.simulators import evaluate
+from superpositional.circuits.fitting import phi_error, shares, weight_error
 from superpositional.circuits.measures import random_angles
-from superpositional.circuits.simulators import evaluate
 from superpositional.records import read_curves
+from superpositional.tasks.classification import net as nets
 
 SMALL = ["net/attention=quantum", "net.attention.readout=z", "optimizer=adam", "data.n_train=96", "logger=none"]
 
@@ -374,7 +375,7 @@ class Flaky(StatevectorSampler):
 '''
 YAML = """
 # For a flaky device.
-_target_: superpositional.backends.Primitive
+_target_: superpositional.circuits.backends.Primitive
 target_class: flaky.Flaky
 options: {until: 6, count: count.txt}
 shots: 16
@@ -475,7 +476,7 @@ def test_aer_keeps_to_the_threads_of_its_run(threads: int) -> None:
     code = f"""
         import psutil, torch
         torch.set_num_threads({threads})
-        from superpositional.backends import Aer, estimate
+        from superpositional.circuits.backends import Aer, estimate
         from superpositional.circuits import Ansatz
         ansatz = Ansatz(16, 2)
         inputs, angles = torch.rand(6, 1).double(), torch.rand(ansatz.angles_shape).double()

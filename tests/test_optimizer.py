@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from superpositional import SuperpositionalAdamW
-from superpositional.controls import PlaceboAdamW
-from superpositional.optimizer_reference import SuperpositionalAdamWReference
-from superpositional.schedules import QuantumWeightScheduler, WarmupDecay
+from superpositional.optim.placebo import PlaceboAdamW
+from superpositional.optim.reference import SuperpositionalAdamWReference
+from superpositional.optim.schedules import QuantumWeightScheduler, WarmupDecay
 
 # Every claim here holds for both.
 pytestmark = pytest.mark.usefixtures("either_way")
@@ -73,7 +73,7 @@ ERROR_INPUTS = [
     (
         {"perturbation": "tangent"},
         "perturbation must be one of sine, cosine, constant, random_sign, shuffled, or a "
-        "superpositional.perturbation.CircuitPerturbation, got 'tangent'",
+        "superpositional.optim.circuit_perturbation.CircuitPerturbation, got 'tangent'",
     ),
     ({"perturbation": {"kind": "sheared"}}, "a modulation that draws must be one of random_sign, shuffled, got 'sheared'"),
     ({"perturbation": {"kind": "shuffled", "seed": -1}}, "seed must be an integer >= 0 or None, got -1"),

@@ -40,7 +40,7 @@ RIGHT = [
     "dashboard_page", "power", "calibration", "findings", "report", "study", "rerun", "arguments", "cli",
 ]  # fmt: skip
 # The launcher and the run it launches know each other; the import is inside the functions that need it.
-# ``python -m superpositional.train`` is the console script, at whose door output and errors are looked after.
+# ``python -m superpositional.training.train`` is the console script, at whose door output and errors are looked after.
 KNOWN_LOOP = {("sweep", "train"), ("launch", "train"), ("train", "cli")}
 
 
@@ -100,7 +100,7 @@ def test_imports_flow_downhill(bank: list[str], within: str) -> None:
 
 def test_the_right_bank_never_imports_the_left_nor_torch() -> None:
     heavy = python(
-        "import sys, superpositional.report\n"
+        "import sys, superpositional.report.write\n"
         "print([name for name in ('torch', 'lightning', 'hydra', 'omegaconf', 'wandb', 'qiskit') if name in sys.modules])"
     )
     assert heavy == "[]"

@@ -21,10 +21,11 @@ from test_analysis import write_sweep
 from test_dashboard import deep
 from test_dashboard import made_up as in_memory
 
-from superpositional import dashboard, dashboard_page, page, records
-from superpositional.analysis import TEST_ACCURACY, compare, label
-from superpositional.inference import student_interval
-from superpositional.report import write_report
+from superpositional import records
+from superpositional.evidence.analysis import TEST_ACCURACY, compare, label
+from superpositional.evidence.inference import student_interval
+from superpositional.report import dashboard, dashboard_page, page
+from superpositional.report.write import write_report
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "outputs" / "published" / "paper_classification"
 EVIL = '<img src=x onerror=alert(1)> & "x"-->'

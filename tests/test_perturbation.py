@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from superpositional.perturbation import PERTURBATIONS, sine
+from superpositional.optim.circuit_perturbation import PERTURBATIONS, sine
 
 # 2**-23 and 2**-52: the distance of 1 to its neighbour.
 ULP = {dtype: torch.finfo(dtype).eps for dtype in (torch.float32, torch.float64)}

@@ -10,11 +10,14 @@ import pytest
 import yaml
 from test_verdicts import SECONDS, a_claim, made_up, pair, timed
 
-from superpositional import claims, ink, power, probe, show, verdicts
-from superpositional.claims import ClaimError
-from superpositional.inference import pairs_for_equivalence, pairs_to_detect, power_equivalence, power_t
-from superpositional.published import publish
-from superpositional.verdicts import ALPHA, LEAST_PAIRS
+from superpositional.evidence import power, verdicts
+from superpositional.evidence.inference import pairs_for_equivalence, pairs_to_detect, power_equivalence, power_t
+from superpositional.evidence.verdicts import ALPHA, LEAST_PAIRS
+from superpositional.records import claims
+from superpositional.records.claims import ClaimError
+from superpositional.records.published import publish
+from superpositional.report import style
+from superpositional.training import probe, show
 
 STEPS = 20
 SCALARS = 81_092  # of the default net
@@ -84,8 +87,8 @@ def test_pairs_that_never_differ_find_anything() -> None:
 
 
 def test_the_curves_are_the_power_of_the_paired_t_test_at_the_familys_level() -> None:
-    with ink.style():
-        _, ax = ink.column_figure(2)
+    with style.style():
+        _, ax = style.column_figure(2)
         assert power.curves(ax, (0.5, 1.5), 3) is ax
     for effect, line in zip((0.5, 1.5), ax.lines, strict=False):
         pairs, shown = line.get_xdata(), line.get_ydata()
@@ -96,8 +99,8 @@ def test_the_curves_are_the_power_of_the_paired_t_test_at_the_familys_level() ->
 
 
 def test_many_effects_are_drawn_as_well() -> None:
-    with ink.style():
-        _, ax = ink.column_figure(2)
+    with style.style():
+        _, ax = style.column_figure(2)
         power.curves(ax, np.linspace(0.1, 2, 15).tolist(), 1)
     assert len(ax.get_legend().get_texts()) == 15
 

@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 from test_report_llm import write_sweep
 
-from superpositional import inference, questions
-from superpositional.questions import Paired, beforehand, compare, mcnemar, paired, read
+from superpositional.evidence import inference, questions
+from superpositional.evidence.questions import Paired, beforehand, compare, mcnemar, paired, read
 from superpositional.records import load_sweep
 
 EMPTY = Paired("x", "adamw", "strict", 2)

@@ -12,16 +12,16 @@ import pytest
 import torch
 import yaml
 
-from superpositional.backends import BACKENDS
-from superpositional.benches.arguments import SUBJECTS
-from superpositional.bill import duration, of_config
-from superpositional.circuits.simulators import SIMULATORS
-from superpositional.modulations import DRAWN
-from superpositional.perturbation import PERTURBATIONS
-from superpositional.report import update_readme
-from superpositional.show import compose
-from superpositional.study.gather import Study, gather
-from superpositional.study.report import write_study
+from superpositional.bench.arguments import SUBJECTS
+from superpositional.circuits.backends import BACKENDS
+from superpositional.circuits.backends.simulators import SIMULATORS
+from superpositional.optim.circuit_perturbation import PERTURBATIONS
+from superpositional.optim.perturbations import DRAWN
+from superpositional.report.study.gather import Study, gather
+from superpositional.report.study.report import write_study
+from superpositional.report.write import update_readme
+from superpositional.training.bill import duration, of_config
+from superpositional.training.show import compose
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -128,7 +128,7 @@ def test_ones_own_parts_run_as_readme_has_them(command: str, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_the_commands_of_the_walk_parse_and_compose(door) -> None:
-    from superpositional.config import directory
+    from superpositional.training.config import directory
 
     assert len(COMMANDS) >= 7
     for command in (line for line in COMMANDS if "SUPERPOSITIONAL_ALLOW" not in line and "DATE" not in line):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from superpositional import records
-from superpositional.published import CLOCKS, THINNED_POINTS, UNSHOWN, WHOLE_POINTS, digest, fingerprint, publish
 from superpositional.records import (
     STATUSES,
     append_curves,
@@ -21,6 +20,7 @@ from superpositional.records import (
     write_json,
     write_record,
 )
+from superpositional.records.published import CLOCKS, THINNED_POINTS, UNSHOWN, WHOLE_POINTS, digest, fingerprint, publish
 
 PLAN = {"sweep": "colours", "question": "Is red faster?", "arms": ["red", "blue"], "seeds": [0, 1]}
 

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from test_analysis import write_sweep
 
-from superpositional import analysis, curves, figures, ink, records, tables
-from superpositional.published import fingerprint, publish
-from superpositional.report import ReportError, update_readme, write_report
+from superpositional import records
+from superpositional.evidence import analysis, curves
+from superpositional.records.published import fingerprint, publish
+from superpositional.report import figures, style, tables
+from superpositional.report.write import ReportError, update_readme, write_report
 
 ARMS = {"adam": [0.90, 0.91, 0.92], "quantum_moments": [0.91, 0.93, 0.90], "lambda_0.5": [0.92, 0.92, 0.95]}
 EPOCHS = {"adam": [7, 8, 7], "quantum_moments": [7, 7, 6], "lambda_0.5": [5, 4, 5]}
@@ -143,12 +145,12 @@ def test_an_unfinished_sweep_says_so_in_words_everywhere(tmp_path):
 
 def test_a_figure_of_an_unfinished_sweep_shows_its_note(tmp_path):
     sweep = write_sweep(tmp_path, {"adam": [0.5, 0.6], "x": [0.5, None]}, curves=rising)
-    _, ax = ink.column_figure(3)
+    _, ax = style.column_figure(3)
     figures.learning_curves(ax, curves.learning_curves(sweep), note="unfinished: 1 run missing")
     legend = ax.get_legend()
     assert legend.get_title().get_text().startswith("unfinished: 1 run missing\n")
     assert [text.get_text() for text in legend.get_texts()] == ["adam (2)", "x (1)"]
-    _, ax = ink.column_figure(3)
+    _, ax = style.column_figure(3)
     comparison = analysis.compare(sweep, "x", analysis.TEST_ACCURACY)
     figures.paired_differences(ax, [comparison], note="unfinished: 1 run missing")
     assert ax.get_title(loc="right").startswith("unfinished: 1 run missing\n")
@@ -203,28 +205,28 @@ def test_the_inset_is_left_out_where_it_would_cover_a_curve(tmp_path):
     falling = write_sweep(tmp_path / "down", {"adam": [0.5, 0.5]}, curves=lambda arm, seed: rising(arm, seed)[::-1])
     up = write_sweep(tmp_path / "up", {"adam": [0.5, 0.5]}, curves=rising)
     for sweep, insets in ((up, 1), (falling, 0)):
-        _, ax = ink.column_figure(3)
+        _, ax = style.column_figure(3)
         assert figures.learning_curves(ax, curves.learning_curves(sweep)) is ax
         assert len(ax.child_axes) == insets
 
 
 def test_a_conditional_row_of_the_forest_plot_has_an_open_marker(tmp_path):
     sweep = write_sweep(tmp_path, ARMS, statuses={("lambda_0.5", 1): "diverged"})
-    _, ax = ink.column_figure(2)
+    _, ax = style.column_figure(2)
     figures.paired_differences(ax, [analysis.compare(sweep, arm, analysis.TEST_ACCURACY) for arm in sweep.arms[1:]])
     means = [line for line in ax.lines if len(line.get_xdata()) == 1]
     assert [line.get_markerfacecolor() == "white" for line in means] == [False, True]
 
 
 def test_neighbouring_arms_differ_in_grey_and_the_first_eight_in_shape():
-    grey = [np.dot(matplotlib.colors.to_rgb(colour), (0.299, 0.587, 0.114)) for colour in ink.COLOURS]
+    grey = [np.dot(matplotlib.colors.to_rgb(colour), (0.299, 0.587, 0.114)) for colour in style.COLOURS]
     assert min(abs(a - b) for a, b in pairwise(grey)) > 0.08  # 20 of 255 steps, seen side by side
-    assert len(set(ink.MARKERS)) == 8
+    assert len(set(style.MARKERS)) == 8
 
 
 def test_the_style_leaves_matplotlibs_settings_as_they_were():
     before = dict(matplotlib.rcParams)
-    with ink.style():
+    with style.style():
         assert matplotlib.rcParams["pdf.fonttype"] == 42
     assert dict(matplotlib.rcParams) == before
 
@@ -263,7 +265,7 @@ def test_a_readme_without_one_pair_of_markers_is_refused_and_untouched(built, tm
 
 def test_the_right_bank_never_imports_the_left_one():
     program = (
-        "import sys, superpositional.cli, superpositional.report, superpositional.study.report\n"
+        "import sys, superpositional.cli, superpositional.report.write, superpositional.report.study.report\n"
         "print([name for name in ('torch', 'lightning', 'hydra', 'qiskit') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -306,7 +308,7 @@ def test_only_the_baseline_has_a_band_and_only_from_five_seeds_on(tmp_path):
     for n, bands in ((4, 0), (5, 1)):
         folder = tmp_path / str(n)
         write_sweep(folder, {"adam": [0.9] * n, "other": [0.9] * n}, curves=rising)
-        _, ax = ink.column_figure(2.6)
+        _, ax = style.column_figure(2.6)
         figures.learning_curves(ax, curves.learning_curves(records.load_sweep(folder)))
         assert len(ax.collections) == bands
 

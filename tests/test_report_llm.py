@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superpositional import analysis, curves, figures, ink, records
-from superpositional.published import publish
-from superpositional.report import ReportError, write_report
+from superpositional import records
+from superpositional.evidence import analysis, curves
+from superpositional.records.published import publish
+from superpositional.report import figures, style
+from superpositional.report.write import ReportError, write_report
 
 STEPS = 60
 SEEDS = 3
@@ -217,8 +219,8 @@ def test_one_is_no_plural():
 
 def test_figure_two_has_a_panel_for_each_arm_on_one_axis_with_the_baseline_dashed(built):
     sweep = records.load_sweep(built[0])
-    with ink.style():
-        figure, axes = ink.page_figure(5)
+    with style.style():
+        figure, axes = style.page_figure(5)
         table = curves.learning_curves(sweep, analysis.LOSS_BY_STEP)
         figures.seed_bands(axes, table, curves.seed_curves(sweep, analysis.LOSS_BY_STEP), analysis.LOSS_BY_STEP)
     assert len({ax.get_ylim() for ax in axes}) == 1
@@ -229,13 +231,13 @@ def test_figure_two_has_a_panel_for_each_arm_on_one_axis_with_the_baseline_dashe
     assert [text.get_text() for text in axes[1].get_legend().get_texts()] == ["AdamW, mean"]
     assert axes[1].lines[-1].get_ydata().tolist() == table[0].mean.tolist()
     assert {ax.get_yscale() for ax in axes} == {"linear"}
-    assert figure.get_figwidth() == ink.PAGE_INCHES
+    assert figure.get_figwidth() == style.PAGE_INCHES
 
 
 def test_a_loss_that_falls_by_more_than_thirty_has_a_log_axis(tmp_path):
     folder = write_sweep(tmp_path, ("adamw", "placebo"), losses=lambda arm, seed: 10.0 * 0.9 ** np.arange(60.0))
     sweep = records.load_sweep(folder)
-    _, axes = ink.page_figure(2)
+    _, axes = style.page_figure(2)
     table = curves.learning_curves(sweep, analysis.LOSS_BY_STEP)
     figures.seed_bands(axes, table, curves.seed_curves(sweep, analysis.LOSS_BY_STEP), analysis.LOSS_BY_STEP)
     assert [ax.get_yscale() for ax in axes] == ["log", "log"]
@@ -286,7 +288,7 @@ def test_departures_say_when_and_in_how_many_seeds(tmp_path):
 
 def test_a_panel_without_a_departure_says_so_in_words(built):
     sweep = records.load_sweep(built[0])
-    _, axes = ink.page_figure(4)
+    _, axes = style.page_figure(4)
     figures.departures(axes, curves.departures(sweep), sweep.arms)
     words = [[text.get_text() for text in ax.texts] for ax in axes]
     assert words == [["equal bit for bit\nin 3 of 3 seeds,\nover all 60 steps"], [], [], []]

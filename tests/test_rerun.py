@@ -11,10 +11,10 @@ import torch
 from conftest import statuses
 from test_sweep import write_sweep
 
-from superpositional import cli, published, records
-from superpositional.records import Run
-from superpositional.rerun import Rerun
-from superpositional.tasks import ClassificationTask
+from superpositional import cli, records
+from superpositional.records import Run, published
+from superpositional.sweeps.rerun import Rerun
+from superpositional.tasks.base import ClassificationTask
 
 GSM8K = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k"
 ARMS = {
@@ -286,8 +286,8 @@ def test_on_ctrl_c_it_ends_as_every_command_does(door, workplace, made, monkeypa
 def test_data_and_model_may_lie_elsewhere_than_they_did(door, workplace) -> None:
     if not GSM8K.is_dir():
         pytest.skip("GSM8K is not beside this checkout, in ../shared/data/gsm8k")
-    from superpositional.llm import hub
-    from superpositional.llm.models import CausalLM
+    from superpositional.tasks.gsm8k import hub
+    from superpositional.tasks.gsm8k.net import CausalLM
 
     there, here = workplace / "there", workplace / "here"
     (there / "rows").mkdir(parents=True)

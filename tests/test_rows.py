@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from superpositional import config as configs
-from superpositional.identity import Code, identity
-from superpositional.llm.gsm8k import GSM8K, WeightedBatches, source
+from superpositional.records.identity import Code, identity
+from superpositional.tasks.gsm8k.data import GSM8K, WeightedBatches, source
+from superpositional.training import config as configs
 
 ROWS = [{"question": f"What is {n} + 1?", "answer": f"{n} + 1 = <<{n}+1={n + 1}>>{n + 1}\n#### {n + 1}"} for n in range(12)]
 
@@ -127,7 +127,7 @@ def test_rows_that_are_cut_are_counted_and_those_without_an_answer_left_out(tmp_
 
 
 def test_no_room_for_any_answer_is_said_in_a_runs_record(tmp_path) -> None:
-    from superpositional.run import run
+    from superpositional.training.run import run
 
     words = [
         "scale=tiny",
@@ -189,7 +189,7 @@ def test_a_run_is_its_rows_and_not_where_they_lie(tmp_path) -> None:
 
 
 def test_a_record_holds_no_path_of_the_machine(tmp_path) -> None:
-    from superpositional.run import opening
+    from superpositional.training.run import opening
 
     config = configs.compose_job(configs.composed(["scale=tiny", f"data.path={write(tmp_path / 'rows')}"])[0])
     opened = opening(config | {"net": config["net"] | {"model": str(tmp_path)}}, Code("c"))

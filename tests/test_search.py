@@ -10,12 +10,12 @@ import pytest
 from omegaconf import OmegaConf
 from scipy.stats import qmc
 
-from superpositional import config as configs
 from superpositional import records
-from superpositional import search as searches
-from superpositional.published import publish
-from superpositional.search import Search
-from superpositional.sweep import ArmsSweeper
+from superpositional.records.published import publish
+from superpositional.sweeps import search as searches
+from superpositional.sweeps.arms import ArmsSweeper
+from superpositional.sweeps.search import Search
+from superpositional.training import config as configs
 
 RATE = {"low": 1e-4, "high": 1e-1, "log": True}
 SPACE = {"optimizer.lr": RATE, "data.length": {"low": 8, "high": 11, "integer": True}, "net.norm": {"choices": ["a", "b"]}}

@@ -21,8 +21,8 @@ from torch.autograd import gradcheck, gradgradcheck
 from superpositional.circuits import Ansatz
 from superpositional.circuits import statevector as statevector_module
 from superpositional.circuits.ansatz import ENTANGLEMENTS
+from superpositional.circuits.backends.simulators import SIMULATORS, evaluate, parameter_shift, refusal
 from superpositional.circuits.readouts import READOUTS
-from superpositional.circuits.simulators import SIMULATORS, evaluate, parameter_shift, refusal
 from superpositional.circuits.statevector import encode
 
 MEASURABLE = [readout for readout in READOUTS if not readout.startswith("amplitude")]

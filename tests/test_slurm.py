@@ -12,8 +12,8 @@ import pytest
 from conftest import SMOKE, statuses, wait_for
 from test_launch import PROBES, SHORT, call, ended, numbers, write_sweep
 
-from superpositional.jobs import slurm_tasks
 from superpositional.records import read_record
+from superpositional.sweeps.plan import slurm_tasks
 
 pytestmark = pytest.mark.slurm
 SCRIPT = Path(__file__).parent / "slurm_node.sh"

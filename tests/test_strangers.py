@@ -11,9 +11,9 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from superpositional import config as configs
 from superpositional import records
-from superpositional.identity import identity
+from superpositional.records.identity import identity
+from superpositional.training import config as configs
 
 CREATE = "oc.create:{_target_:os.mkdir,_args_:[PWNED]}"
 NODE = {"_target_": "os.mkdir", "_args_": ["PWNED"]}

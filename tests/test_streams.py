@@ -10,10 +10,10 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from superpositional import config as configs
 from superpositional.records import read_curves, read_record
-from superpositional.run import run
-from superpositional.streams import _bytes
+from superpositional.training import config as configs
+from superpositional.training.run import run
+from superpositional.training.streams import _bytes
 
 # As Lightning's own documentation writes them: nothing is seeded, splits and workers are left to torch.
 OWN = '''

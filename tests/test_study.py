@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 from test_ledger import ADAM, LOUD, write_search
 
-from superpositional import claims, records
-from superpositional.published import fingerprint, publish
-from superpositional.report import ReportError, update_readme
-from superpositional.study import words
-from superpositional.study.along import along
-from superpositional.study.figures import Block, blocks_in_columns
-from superpositional.study.gather import ORDER, commits, extent, gather, is_study
-from superpositional.study.report import write_study
+from superpositional import records
+from superpositional.records import claims
+from superpositional.records.published import fingerprint, publish
+from superpositional.report.study import words
+from superpositional.report.study.along import along
+from superpositional.report.study.figures import Block, blocks_in_columns
+from superpositional.report.study.gather import ORDER, commits, extent, gather, is_study
+from superpositional.report.study.report import write_study
+from superpositional.report.write import ReportError, update_readme
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -16,13 +16,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from superpositional import config as configs
 from superpositional import records
-from superpositional.jobs import plan
-from superpositional.published import publish
 from superpositional.records import read_record
-from superpositional.sweep import ArmsSweeper
+from superpositional.records.published import publish
+from superpositional.sweeps.arms import ArmsSweeper
+from superpositional.sweeps.plan import plan
 from superpositional.tracking import segments
+from superpositional.training import config as configs
 
 ARMS = {"adam": ["optimizer=adam"], "loud": ["optimizer=superpositional", "optimizer.quantum_weight=0.9"]}
 

@@ -15,12 +15,13 @@ from test_tracking import WHOLE, alone, closed_port, of_wandb, scalars, server  
 from test_train import Stop, composed, with_callback
 from wandb_server import Server as Arrived
 
-from superpositional import config as configs
-from superpositional import locks, records
-from superpositional.report import write_report
-from superpositional.run import run
+from superpositional import records
+from superpositional.records import locks
+from superpositional.report.write import write_report
 from superpositional.tracking import run as tracking
 from superpositional.tracking import sync as syncing
+from superpositional.training import config as configs
+from superpositional.training.run import run
 
 # Minutes in all: W&B's own processes start and end in each.
 pytestmark = pytest.mark.slow

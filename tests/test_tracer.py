@@ -9,8 +9,8 @@ from torch.nn import Parameter
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from superpositional import SuperpositionalAdamW
-from superpositional.controls import PlaceboAdamW
-from superpositional.tracer import Tracer, _angle
+from superpositional.optim.placebo import PlaceboAdamW
+from superpositional.optim.tracer import Tracer, _angle
 
 
 def weights(dtype: torch.dtype = torch.float64) -> list[Parameter]:

@@ -19,12 +19,12 @@ from lightning.pytorch import Callback, Trainer
 from test_train import SMALL, Stop, composed, curves, run_and_die, with_callback
 from wandb_server import KEY, Server, serving
 
-from superpositional import config as configs
 from superpositional import records
-from superpositional.run import opening, run
 from superpositional.tracking import run as tracking
 from superpositional.tracking import segments
 from superpositional.tracking import server as asking
+from superpositional.training import config as configs
+from superpositional.training.run import opening, run
 
 # Quantum attention and the optimizer's term: every kind of number there is.
 WHOLE = ["logger=wandb", "optimizer=superpositional", "net/attention=quantum", "++callbacks.circuit.every_n_steps=2"]

@@ -19,12 +19,12 @@ from lightning.pytorch import Callback, Trainer
 from omegaconf import OmegaConf
 from torch import nn
 
-from superpositional import config as configs
 from superpositional import records
-from superpositional.identity import identity
-from superpositional.kernels import build
+from superpositional.circuits.kernels import build
 from superpositional.records import CHECKPOINTS
-from superpositional.train import run
+from superpositional.records.identity import identity
+from superpositional.training import config as configs
+from superpositional.training.train import run
 
 # Of the curves, what a clock says or the machine.
 CLOCKS = ("time/", "throughput/", "memory/")
@@ -183,8 +183,8 @@ def run_and_die(config: dict[str, Any], folder: Path) -> None:
         ["optimizer=superpositional"],
         ["optimizer=superpositional", "++optimizer.scope=tensor", "++optimizer.bias_correction=false"],
         [
-            "++task.quantum_weight_schedule={_target_:superpositional.schedules.WarmupDecay,warmup_steps:4}",
-            "++task.lr_schedule={_target_:superpositional.schedules.WarmupDecay,total_steps:20}",
+            "++task.quantum_weight_schedule={_target_:superpositional.optim.schedules.WarmupDecay,warmup_steps:4}",
+            "++task.lr_schedule={_target_:superpositional.optim.schedules.WarmupDecay,total_steps:20}",
         ],
         ["optimizer=placebo"],
         ["optimizer=superpositional", "++optimizer.perturbation=random_sign", "++optimizer.scope=all"],
@@ -308,7 +308,7 @@ def test_a_term_that_never_meets_a_gradient_is_a_warning_in_the_record(tmp_path,
 
 
 def test_accumulated_batches_make_one_step(tmp_path) -> None:
-    schedule = "{_target_:superpositional.schedules.WarmupDecay,warmup_steps:100}"
+    schedule = "{_target_:superpositional.optim.schedules.WarmupDecay,warmup_steps:100}"
     config = composed("++trainer.accumulate_grad_batches=3", f"++task.quantum_weight_schedule={schedule}")
     record = run(config, tmp_path)
     assert (record["steps"], record["steps_per_epoch"], record["summary"]["perturbation/steps"]) == (2, 1, 1)
@@ -354,7 +354,7 @@ def test_checkpoints_hold_plain_values_only(tmp_path) -> None:
 
 
 def test_the_config_key_schedule_reaches_the_optimizer(tmp_path) -> None:
-    schedule = "{_target_:superpositional.schedules.WarmupDecay,total_steps:6}"
+    schedule = "{_target_:superpositional.optim.schedules.WarmupDecay,total_steps:6}"
     run(composed(f"++task.quantum_weight_schedule={schedule}", "++optimizer.quantum_weight=0.6"), tmp_path)
     (state,) = torch.load(tmp_path / CHECKPOINTS[0], weights_only=True)["optimizer_states"]
     assert state["param_groups"][0]["quantum_weight"] == 0
@@ -438,7 +438,7 @@ def test_a_killed_run_whose_curves_are_lost_starts_anew_and_says_so(tmp_path, ca
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_a_run_as_interrupted_and_it_can_be_resumed(door, workplace, sent, code) -> None:
     words = ["logger=none", "hydra.run.dir=run", "++trainer.max_epochs=1000", "data.n_train=200"]
-    command = [sys.executable, "-m", "superpositional.train", *words]
+    command = [sys.executable, "-m", "superpositional.training.train", *words]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, preexec_fn=heed_ctrl_c
     )

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from superpositional import SuperpositionalAdamW
 from superpositional.circuits import Ansatz
-from superpositional.perturbation import CircuitPerturbation
-from superpositional.schedules import WarmupDecay
+from superpositional.optim.circuit_perturbation import CircuitPerturbation
+from superpositional.optim.schedules import WarmupDecay
 
 pytest.importorskip("transformers", reason="transformers is not installed; pip install '.[llm]'")
 
@@ -28,7 +28,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from superpositional import SuperpositionalAdamW
-from superpositional.schedules import WarmupDecay
+from superpositional.optim.schedules import WarmupDecay
 
 model = LlamaForCausalLM(LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2))
 rows = [{"input_ids": row, "labels": row} for row in (torch.arange(64)[:, None] + torch.arange(16)) % 64]

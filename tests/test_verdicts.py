@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from superpositional import claims, inference, verdicts
-from superpositional.analysis import bounds
-from superpositional.claims import Claim
-from superpositional.records import Run, Sweep
-from superpositional.verdicts import declared_after, judge, lead
+from superpositional.evidence import inference, verdicts
+from superpositional.evidence.analysis import bounds
+from superpositional.evidence.verdicts import declared_after, judge, lead
+from superpositional.records import Run, Sweep, claims
+from superpositional.records.claims import Claim
 
 DRAWS = 1_000
 CONFIG = {

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from superpositional.llm import hub
-from superpositional.llm.hub import SourceError
-from superpositional.llm.models import CausalLM
+from superpositional.tasks.gsm8k import hub
+from superpositional.tasks.gsm8k.hub import SourceError
+from superpositional.tasks.gsm8k.net import CausalLM
 
 COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
 

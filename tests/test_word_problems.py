@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from superpositional.llm import word_problems
-from superpositional.llm.answers import final, flexible, same, strict, without_marks
-from superpositional.llm.word_problems import PEOPLE, SPLITS, TEMPLATES, Dice, problems, split_of, worked
+from superpositional.tasks.gsm8k import word_problems
+from superpositional.tasks.gsm8k.answers import final, flexible, same, strict, without_marks
+from superpositional.tasks.gsm8k.word_problems import PEOPLE, SPLITS, TEMPLATES, Dice, problems, split_of, worked
 
 MARK = re.compile(r"<<([^<>]*)=([^<>]*)>>([0-9]+)")
 

@@ -15,8 +15,8 @@ import pytest
 from test_analysis import write_sweep
 from test_dashboard import deep, four, made_up
 
-from superpositional import dashboard
-from superpositional.report import write_report
+from superpositional.report import dashboard
+from superpositional.report.write import write_report
 from superpositional.tracking import server as asked
 from superpositional.tracking import workspaces
 from superpositional.tracking.run import STEP
@@ -257,7 +257,7 @@ def test_a_missing_extra_is_one_line_with_the_command_and_other_missing_modules_
 
 def test_neither_the_report_nor_the_module_itself_imports_the_library():
     code = (
-        "import sys, superpositional.report, superpositional.tracking.workspaces\n"
+        "import sys, superpositional.report.write, superpositional.tracking.workspaces\n"
         "print([name for name in ('wandb', 'wandb_workspaces', 'torch', 'pydantic') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
@@ -296,7 +296,7 @@ def test_with_a_server_it_prints_where_the_dashboard_is_and_without_one_it_keeps
     assert (sweep.parents[1] / "specs" / "workspace.json").is_file()
     # The report is written once: it is the same in all that follows.
     report = write_report(sweep)
-    monkeypatch.setattr("superpositional.report.write_report", lambda *_, **__: report)
+    monkeypatch.setattr("superpositional.report.write.write_report", lambda *_, **__: report)
     monkeypatch.delenv("WANDB_MODE")
     code, out, _ = door("dashboard", "made_up", "--project", "project")
     assert code == 0

@@ -1,9 +1,9 @@
 """The door through which Hydra finds our sweeper and launchers: it builds plugins from ``hydra_plugins`` alone."""
 
-from superpositional import launch, slurm, sweep
+from superpositional.sweeps import arms, launch, slurm
 
 
-class ArmsSweeper(sweep.ArmsSweeper):
+class ArmsSweeper(arms.ArmsSweeper):
     """``hydra/sweeper=arms``."""
 
 

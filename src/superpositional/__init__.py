@@ -6,7 +6,7 @@ Importing the package is light: torch is imported when ``SuperpositionalAdamW`` 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from superpositional.optimizer import SuperpositionalAdamW as SuperpositionalAdamW
+    from superpositional.optim.optimizer import SuperpositionalAdamW as SuperpositionalAdamW
 
 __version__ = "0.1.0"
 __all__ = ["SuperpositionalAdamW", "__version__"]
@@ -14,7 +14,7 @@ __all__ = ["SuperpositionalAdamW", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "SuperpositionalAdamW":
-        from superpositional.optimizer import SuperpositionalAdamW
+        from superpositional.optim.optimizer import SuperpositionalAdamW
 
         return SuperpositionalAdamW
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

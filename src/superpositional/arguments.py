@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from superpositional import __version__
-from superpositional.benches import arguments as benches
+from superpositional.bench import arguments as benches
 
 EXAMPLES = """examples:
   superpositional train optimizer=superpositional optimizer.quantum_weight=0.1 seed=7

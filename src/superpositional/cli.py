@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        from superpositional.train import cannot_write
+        from superpositional.training.train import cannot_write
 
         cannot_write(error)
 
@@ -76,7 +76,7 @@ def _main(arguments: Sequence[str] | None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["train"]:
         # Hydra has a grammar and a --help of its own.
-        from superpositional.train import main as train
+        from superpositional.training.train import main as train
 
         sys.argv[0] = "superpositional train"
         return train(given[1:])
@@ -126,15 +126,15 @@ def _sync(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from superpositional.benches.command import answer
+    from superpositional.bench.command import answer
 
     answer(options)
 
 
 def _circuit(options: argparse.Namespace) -> None:
-    from superpositional import show
-    from superpositional.config import ConfigError
-    from superpositional.train import refuse
+    from superpositional.training import show
+    from superpositional.training.config import ConfigError
+    from superpositional.training.train import refuse
 
     try:
         show.main(options.overrides, options.out, options.readout)
@@ -146,7 +146,7 @@ def _circuit(options: argparse.Namespace) -> None:
 
 def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
     from superpositional.places import directory
-    from superpositional.train import main as train
+    from superpositional.training.train import main as train
 
     path = Path(options.name)
     if path.suffix != ".yaml":
@@ -166,9 +166,12 @@ def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    from superpositional import ink, power, probe, records, show, tables
-    from superpositional.config import ConfigError
-    from superpositional.train import refuse
+    from superpositional import records
+    from superpositional.evidence import power
+    from superpositional.report import style, tables
+    from superpositional.training import probe, show
+    from superpositional.training.config import ConfigError
+    from superpositional.training.train import refuse
 
     effects = options.effects or power.EFFECTS
     try:
@@ -195,19 +198,19 @@ def _plan(options: argparse.Namespace) -> None:
     )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "plan.md").write_text(text, encoding="utf-8")
-    with ink.style():
-        figure, ax = ink.column_figure(2.6)
+    with style.style():
+        figure, ax = style.column_figure(2.6)
         family = options.family or max((spread.family for spread in found), default=1)
         power.curves(ax, effects, family)
-        files = ink.save(figure, options.out / "power", {"family": str(family)})
+        files = style.save(figure, options.out / "power", {"family": str(family)})
     sys.stdout.write(f"{text}\n{', '.join(map(str, [options.out / 'plan.md', *files]))}\n")
 
 
 def _rerun(options: argparse.Namespace) -> None:
-    from superpositional.config import ConfigError
     from superpositional.records import Unreadable
-    from superpositional.rerun import rerun
-    from superpositional.train import refuse
+    from superpositional.sweeps.rerun import rerun
+    from superpositional.training.config import ConfigError
+    from superpositional.training.train import refuse
 
     folder = _folder(options.sweep)
     out = options.out or Path("outputs", "rerun", folder.name, options.arm, f"seed-{options.seed}")
@@ -223,7 +226,7 @@ def _rerun(options: argparse.Namespace) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> None:
-    from superpositional.calibration import write_calibration
+    from superpositional.evidence.calibration import write_calibration
 
     try:
         text = write_calibration(_folder(options.sweep), options.out, declared=options.claims)
@@ -240,11 +243,12 @@ def _folder(sweep: str) -> Path:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from superpositional import ledger, records
-    from superpositional.published import publish
+    from superpositional import records
+    from superpositional.evidence import ledger
     from superpositional.records import Unreadable
-    from superpositional.report import ReportError, update_readme, write_report
-    from superpositional.study.gather import is_study
+    from superpositional.records.published import publish
+    from superpositional.report.study.gather import is_study
+    from superpositional.report.write import ReportError, update_readme, write_report
 
     folder = _folder(options.sweep)
     if is_study(folder):
@@ -267,8 +271,8 @@ def _report(options: argparse.Namespace) -> None:
 
 def _study(options: argparse.Namespace, folder: Path) -> None:
     from superpositional.records import Unreadable
-    from superpositional.report import ReportError, update_readme
-    from superpositional.study.report import write_study
+    from superpositional.report.study.report import write_study
+    from superpositional.report.write import ReportError, update_readme
 
     try:
         if options.claims or options.publish:
@@ -284,7 +288,7 @@ def _study(options: argparse.Namespace, folder: Path) -> None:
 
 def _dashboard(options: argparse.Namespace) -> None:
     from superpositional.records import Unreadable
-    from superpositional.report import ReportError, write_report
+    from superpositional.report.write import ReportError, write_report
     from superpositional.tracking import workspaces
 
     folder = _folder(options.sweep)

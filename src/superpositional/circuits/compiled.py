@@ -14,9 +14,9 @@ from torch import Tensor
 
 from superpositional.circuits import series
 from superpositional.circuits.ansatz import ROTATIONS, Ansatz
+from superpositional.circuits.backends.simulators import evaluate
+from superpositional.circuits.kernels import build
 from superpositional.circuits.readouts import basis_states, is_amplitude
-from superpositional.circuits.simulators import evaluate
-from superpositional.kernels import build
 
 # So wide a state, of several circuits at once, lies within a processor's cache.
 QUBITS = 12

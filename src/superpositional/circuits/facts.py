@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from superpositional.circuits.ansatz import Ansatz
+from superpositional.circuits.backends.transpiled import SEED, Device, transpiled
 from superpositional.circuits.expressibility import BINS, PAIRS, expressibility
 from superpositional.circuits.kept import kept, releases
 from superpositional.circuits.measures import dead_angles, gradient_variance
-from superpositional.circuits.transpiled import SEED, Device, transpiled
 
 # Counted up when code changes an answer: what was kept before is then found out anew.
 VERSION = 1

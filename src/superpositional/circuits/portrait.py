@@ -18,6 +18,7 @@ from torch import Tensor
 
 from superpositional.circuits import facts, series
 from superpositional.circuits.ansatz import Ansatz
+from superpositional.circuits.backends.simulators import evaluate
 from superpositional.circuits.kept import kept, releases
 from superpositional.circuits.measures import (
     AMPLITUDES_AT_ONCE,
@@ -28,7 +29,6 @@ from superpositional.circuits.measures import (
     rank,
     spectrum,
 )
-from superpositional.circuits.simulators import evaluate
 
 # A perturbation of the optimizer: blocks of weights to the modulation of each.
 Modulation = Callable[[list[list[Tensor]], tuple[int, ...]], list[Tensor]]

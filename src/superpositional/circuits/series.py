@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from superpositional.circuits.ansatz import Ansatz
+from superpositional.circuits.kernels import build
 from superpositional.circuits.readouts import is_amplitude
-from superpositional.kernels import build
 
 # Of series.h: scores that share a sum in single precision.
 BLOCK = 2048

@@ -21,7 +21,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from superpositional import locks, places, records
+from superpositional import places, records
+from superpositional.records import locks
 from superpositional.tracking import arrivals, artifacts
 from superpositional.tracking.run import exit_code
 from superpositional.tracking.server import address, lines, reachable

@@ -19,8 +19,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from superpositional import ink, tables
-from superpositional.dashboard import LEARNING, Dashboard, Panel, Section, Series, Setting
+from superpositional.report import style, tables
+from superpositional.report.dashboard import LEARNING, Dashboard, Panel, Section, Series, Setting
 from superpositional.tracking import server as asked
 
 # What `tracking.run` has every metric's steps under.
@@ -218,7 +218,7 @@ def _workspace(
     summary._id = _hash(name, "in short")[:12]
     sections.insert(0, ws.Section(name="In short", panels=[summary], is_open=True, panel_settings=by_step))
     # Without an arm's own colour, groups of values have W&B's.
-    colors = {arm.name: ink.drawn_as(arm.place)["color"] for arm in board.arms} if setting is None else {}
+    colors = {arm.name: style.drawn_as(arm.place)["color"] for arm in board.arms} if setting is None else {}
     made = ws.Workspace(
         entity=entity,
         project=project,

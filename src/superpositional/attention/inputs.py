@@ -1,0 +1,138 @@
+"""What does attention take?
+
+Its settings, its inputs, and masks in all the shapes that ``torch.nn.MultiheadAttention`` has them. Read by attention.
+
+Shapes: as in ``attention``.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from superpositional.circuits import Ansatz, series
+from superpositional.circuits.backends import Backend, Exact
+from superpositional.circuits.readouts import READOUTS
+
+# Which simulator gives the values at the nodes of the series; None: no series, but the circuit for every score.
+EVALUATORS = {"fourier": "statevector", "statevector": None, "qiskit": "qiskit", "aer": "aer"}
+SCORES = ("raw", "scaled")
+
+
+def check_settings(settings: dict[str, Any], *, circuits: bool, module: str) -> None:
+    """Raises ValueError with every argument that is out of range, with its cure.
+
+    Args:
+        settings: those of the module's constructor.
+        circuits: whether the module runs any; controls do not.
+        module: its name.
+    """
+    mistakes = []
+    width, heads = settings["embed_dim"], settings["num_heads"]
+    for name, value in (("embed_dim", width), ("num_heads", heads)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            mistakes.append(f"{name} must be an integer >= 1, got {value!r}; the paper has 64 and 4 heads")
+    if not mistakes and width % heads:
+        mistakes.append(f"embed_dim must be a multiple of num_heads, got {width} and {heads}; try 64 and 4")
+    dropout = settings["dropout"]
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        mistakes.append(f"dropout must be in [0, 1), got {dropout!r}; 0 switches it off")
+    for name, choices in (("readout", READOUTS), ("evaluator", tuple(EVALUATORS)), ("score", SCORES)):
+        if settings[name] not in choices:
+            mistakes.append(f"{name} must be one of {', '.join(choices)}, got {settings[name]!r}")
+    for name in ("bias", "shared_angles", "batch_first"):
+        if not isinstance(settings[name], bool):
+            mistakes.append(f"{name} must be true or false, got {settings[name]!r}")
+    if not isinstance(settings["ansatz"], Ansatz):
+        mistakes.append(
+            f"ansatz must be a superpositional.circuits.Ansatz, got {settings['ansatz']!r}; in a config, set circuit.*"
+        )
+    mistakes += [] if mistakes else _bad_nodes(settings, circuits, module)
+    if settings["dtype"] is not None and not settings["dtype"].is_floating_point:
+        mistakes.append(f"dtype must be a floating-point one, got {settings['dtype']}")
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
+
+
+def _bad_nodes(settings: dict[str, Any], circuits: bool, module: str) -> list[str]:
+    """What is wrong with where the circuits run, and how many."""
+    ansatz, readout, backend, nodes = (settings[name] for name in ("ansatz", "readout", "backend", "nodes"))
+    mistakes = []
+    if not isinstance(backend, Backend):
+        return [
+            f"backend must be one of superpositional.circuits.backends, got {backend!r}; in a config, choose backend=..."
+        ]
+    least = series.node_count(ansatz, readout)
+    if nodes is not None and (isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < least):
+        mistakes.append(
+            f"nodes must be an integer >= {least}, the coefficients of readout={readout}, or None, got {nodes!r}"
+        )
+    if nodes is not None and settings["evaluator"] == "statevector":
+        mistakes.append(f"nodes={nodes} has no effect: evaluator=statevector has no series; choose evaluator=fourier")
+    if not isinstance(backend, Exact):
+        if not circuits:
+            mistakes.append(f"backend must be exact, got {backend.name}: {module} runs no circuit")
+        elif settings["evaluator"] != "fourier":
+            mistakes.append(
+                f"evaluator={settings['evaluator']} is exact, got backend={backend.name}; choose evaluator=fourier"
+            )
+        elif (wrong := backend.refusal(ansatz, readout)) is not None:
+            mistakes.append(wrong)
+    return mistakes
+
+
+def check_inputs(query: Tensor, key: Tensor, value: Tensor, embed_dim: int, *, batch_first: bool) -> None:
+    """Raises ValueError where queries, keys and values do not fit together."""
+    if query.is_nested:
+        raise ValueError(
+            "nested tensors must be query, key and value in one, without masks and need_weights, got others; pad them"
+        )
+    fit = query.dim() == key.dim() == value.dim() in (2, 3)
+    fit = fit and query.shape[-1] == key.shape[-1] == value.shape[-1] == embed_dim
+    if fit and query.dim() == 3:
+        batch = 0 if batch_first else 1
+        fit = query.shape[batch] == key.shape[batch]
+    if not fit or key.shape != value.shape:
+        raise ValueError(
+            f"query must have shape (..., N, {embed_dim}), key and value (..., M, {embed_dim}) with the same "
+            f"batch or none, got {tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
+        )
+
+
+def mask_of(
+    q_BHNE: Tensor,
+    k_BHME: Tensor,
+    key_padding_mask: Tensor | None,
+    attn_mask: Tensor | None,
+    is_causal: bool,
+) -> Tensor | None:
+    """All masks as numbers to add, in a shape that broadcasts against ``(B, H, N, M)``."""
+    (batch, heads, n, _), m = q_BHNE.shape, k_BHME.shape[2]
+    masks = []
+    for name, mask in (("attn_mask", attn_mask), ("key_padding_mask", key_padding_mask)):
+        if mask is not None and mask.dtype != torch.bool and not mask.is_floating_point():
+            raise ValueError(f"{name} must be of bool, True to ignore, or of floats to add, got {mask.dtype}")
+    if attn_mask is not None:
+        if attn_mask.shape not in ((n, m), (batch * heads, n, m)):
+            raise ValueError(f"attn_mask must have shape {(n, m)} or {(batch * heads, n, m)}, got {tuple(attn_mask.shape)}")
+        masks.append(attn_mask if attn_mask.dim() == 2 else attn_mask.unflatten(0, (batch, heads)))
+    elif is_causal:
+        masks.append(torch.ones(n, m, dtype=torch.bool, device=q_BHNE.device).triu(1))
+    if key_padding_mask is not None:
+        if key_padding_mask.shape != (batch, m):
+            raise ValueError(f"key_padding_mask must have shape {(batch, m)}, got {tuple(key_padding_mask.shape)}")
+        masks.append(key_padding_mask[:, None, None, :])
+    if not masks:
+        return None
+    return sum(
+        torch.zeros_like(mask, dtype=q_BHNE.dtype).masked_fill_(mask, -math.inf)
+        if mask.dtype == torch.bool
+        else mask.to(q_BHNE.dtype)
+        for mask in masks
+    )
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """At least float32: half precision cannot hold an angle."""
+    return tensor.float() if tensor.dtype.itemsize < 4 else tensor

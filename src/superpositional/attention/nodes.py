@@ -1,0 +1,52 @@
+"""Where do the coefficients of Phi come from?
+
+From circuits at the nodes of its series (``circuits.series``), and nowhere else are attention's circuits run. Exactly, as a
+rule; or on a ``backends.Backend``, where an execution has a price: then the circuits of all layers, and the shifted ones
+that give their gradients, which depend on the angles alone, are one call of a step (``attention.run_together``).
+
+Shapes: A sets of angles; L, R, Q as in ``Ansatz.angles_shape``; K nodes, J frequencies.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from superpositional.circuits import compiled, series
+from superpositional.circuits.ansatz import Ansatz
+from superpositional.circuits.backends import Backend, Exact, estimate
+
+
+class Fitted(NamedTuple):
+    """``coefficients_A2J`` of Phi, and the standard error of what was found at each node, ``error_AK``; None is exact."""
+
+    coefficients_A2J: Tensor
+    error_AK: Tensor | None
+
+
+def fitted(
+    ansatz: Ansatz,
+    readout: str,
+    angles_ALRQ: Tensor,
+    *,
+    backend: Backend,
+    nodes: int | None = None,
+    simulator: str = "statevector",
+    seed: int | None = None,
+) -> Fitted:
+    """The series of Phi at these angles, differentiable in them.
+
+    Args:
+        ansatz, readout: of Phi.
+        angles_ALRQ: float32 or float64.
+        backend: where the circuits run.
+        nodes: K; None is as many as there are coefficients.
+        simulator: of ``Exact`` alone, a key of ``circuits.simulators.SIMULATORS``.
+        seed: of the shots.
+    """
+    if isinstance(backend, Exact):
+        if simulator == "statevector" and nodes is None:
+            return Fitted(compiled.coefficients(ansatz, readout, angles_ALRQ), None)
+        return Fitted(compiled.coefficients_reference(ansatz, readout, angles_ALRQ, simulator, nodes), None)
+    node_K = series.nodes(ansatz, readout, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device, count=nodes)
+    found = estimate(backend, ansatz, node_K[:, None], angles_ALRQ[:, None], readout, total=True, seed=seed)
+    return Fitted(series.fit(ansatz, readout, found.mean_BC.squeeze(-1)), found.error_BC.squeeze(-1))

@@ -1,0 +1,229 @@
+"""What do Qiskit and Aer say?
+
+The same circuits on the simulators the paper used: Qiskit's ``Statevector`` and ``AerSimulator``, exact; counted, with or
+without noise; and on whatever offers Qiskit's V2 primitives. One call runs all the circuits of a batch. The only file that
+imports Qiskit's simulators and primitives. Read by ``simulators`` and by ``backends.devices``.
+
+Shapes: B circuits, L, R, Q as in ``Ansatz.angles_shape``, P = L * R * Q, S = 2**Q, C observables.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from qiskit import QuantumCircuit
+from qiskit.circuit import ClassicalRegister, ParameterVector
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2, StatevectorSampler
+from qiskit.providers import BackendV2
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit.quantum_info import SparsePauliOp, Statevector
+from qiskit.transpiler import CouplingMap, PassManager, generate_preset_pass_manager
+from qiskit_aer import AerSimulator
+from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error
+from qiskit_aer.primitives import EstimatorV2
+from torch import Tensor
+
+from superpositional.circuits.ansatz import Ansatz
+from superpositional.circuits.backends.transpiled import SEED
+from superpositional.circuits.readouts import basis_states, read
+from superpositional.circuits.statevector import require_memory
+
+# Counts of each circuit: how often each outcome came, qubit 0 the most significant bit of its number.
+Counts = list[dict[int, int]]
+
+
+def run_qiskit(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
+    """psi_k, ``(B, Q)``, exact, by ``qiskit.quantum_info.Statevector``."""
+    require_memory(ansatz, 1, torch.float64)
+    circuit, parameters = template(ansatz)
+    values_BP = gate_angles_BLRQ.flatten(1).double().numpy(force=True)
+    bound = (circuit.assign_parameters(dict(zip(parameters, row, strict=True))) for row in values_BP)
+    return torch.stack([_read(ansatz, Statevector(each).data, readout) for each in bound]).to(gate_angles_BLRQ)
+
+
+def run_aer(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
+    """psi_k, ``(B, Q)``, exact, by ``AerSimulator``."""
+    require_memory(ansatz, len(gate_angles_BLRQ), torch.float64)
+    circuit, parameters = template(ansatz)
+    circuit.save_statevector()
+    values_BP = gate_angles_BLRQ.flatten(1).double().numpy(force=True)
+    simulator = AerSimulator(method="statevector", max_parallel_threads=torch.get_num_threads())
+    result = simulator.run([circuit], parameter_binds=_binds(parameters, values_BP)).result()
+    states = (np.asarray(result.get_statevector(index)) for index in range(len(values_BP)))
+    return torch.stack([_read(ansatz, each, readout) for each in states]).to(gate_angles_BLRQ)
+
+
+def template(ansatz: Ansatz, *, measured: bool = False) -> tuple[QuantumCircuit, ParameterVector]:
+    """The circuit with one parameter for each angle that a gate gets, inputs already added.
+
+    ``measured``: into a register ``meas`` whose number has qubit 0 as its most significant bit.
+    """
+    parameters = ParameterVector("a", ansatz.num_parameters)
+    n = ansatz.n_qubits
+    circuit = QuantumCircuit(n)
+    strides = np.array(ansatz.angles_shape)
+    for gate in ansatz.gates():
+        angle = [] if gate.angle is None else [parameters[int(np.ravel_multi_index(gate.angle, strides))]]
+        getattr(circuit, gate.name)(*angle, *gate.qubits)
+    if measured:
+        circuit.add_register(ClassicalRegister(n, "meas"))
+        circuit.measure(range(n), range(n - 1, -1, -1))
+    return circuit, parameters
+
+
+# Simulated devices -----------------------------------------------------------------------------------------------
+
+
+def noise_model(one_qubit: float, two_qubit: float, readout_error: float) -> NoiseModel | None:
+    """Depolarising noise after every gate of an ansatz and bits that flip at the measurement; None where there is none."""
+    model = NoiseModel()
+    if one_qubit:
+        model.add_all_qubit_quantum_error(depolarizing_error(one_qubit, 1), ["h", "rx", "ry", "rz"])
+    if two_qubit:
+        model.add_all_qubit_quantum_error(depolarizing_error(two_qubit, 2), ["cx"])
+    if readout_error:
+        right = 1 - readout_error
+        model.add_all_qubit_readout_error(ReadoutError([[right, readout_error], [readout_error, right]]))
+    return None if model.is_ideal() else model
+
+
+def generic_device(n_qubits: int, seed: int) -> BackendV2:
+    """A made-up device of so many qubits in a line, with Qiskit's usual gates and calibrations drawn from the seed."""
+    n_qubits = max(n_qubits, 2)  # Qiskit makes none of one
+    return GenericBackendV2(n_qubits, coupling_map=CouplingMap.from_line(n_qubits), noise_info=True, seed=seed)
+
+
+def aer_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """With the threads that this process has: several runs at a time keep to their shares."""
+    return {**options, "max_parallel_threads": torch.get_num_threads()}
+
+
+def aer_counts(
+    ansatz: Ansatz,
+    values_BP: np.ndarray,
+    *,
+    device: BackendV2 | None = None,
+    level: int = 1,
+    options: Mapping[str, Any],
+    shots: int,
+    seed: int,
+) -> Counts:
+    """Counts by ``AerSimulator``; with the noise, gates and coupling map of a device where one is given.
+
+    Not by Aer's own SamplerV2, which keeps every single shot: ten times the time at 10,000 of them.
+    """
+    circuit, parameters = template(ansatz, measured=True)
+    if device is None:
+        simulator = AerSimulator(**aer_options(options))
+    else:
+        simulator = AerSimulator.from_backend(device, **aer_options(options))
+        circuit = _passes(device, level).run(circuit)
+    binds = _binds(parameters, values_BP)
+    # Aer's seeds have 32 bits.
+    result = simulator.run([circuit], parameter_binds=binds, shots=shots, seed_simulator=seed % 2**32).result()
+    if not result.success:
+        raise RuntimeError(result.status)
+    return [
+        {int(outcome, 16): count for outcome, count in result.data(index)["counts"].items()}
+        for index in range(len(values_BP))
+    ]
+
+
+def aer_expectations(
+    ansatz: Ansatz, values_BP: np.ndarray, readout: str, *, total: bool, options: Mapping[str, Any]
+) -> np.ndarray:
+    """Exact expectation values ``(B, C)`` by Aer's ``EstimatorV2``, of any method, with gate noise too."""
+    estimator = EstimatorV2(options={"backend_options": aer_options(options)})
+    return estimated(estimator, ansatz, values_BP, readout, total=total, precision=0.0)[0]
+
+
+# Primitives ------------------------------------------------------------------------------------------------------
+
+
+def is_primitive(kind: Any) -> bool:
+    """Whether a class offers one of Qiskit's V2 primitives."""
+    return isinstance(kind, type) and issubclass(kind, (BaseSamplerV2, BaseEstimatorV2))
+
+
+def dice(kind: type, seed: int) -> np.random.Generator | int:
+    """What the constructor of a primitive takes for a seed: 32 bits, as a rule.
+
+    Qiskit's own sampler starts an integer's dice anew for each circuit of a job, so that all of them would err alike; a
+    generator goes on.
+    """
+    return np.random.default_rng(seed) if issubclass(kind, StatevectorSampler) else seed % 2**32
+
+
+def sampled(
+    sampler: BaseSamplerV2,
+    ansatz: Ansatz,
+    values_BP: np.ndarray,
+    *,
+    shots: int,
+    device: BackendV2 | None = None,
+    level: int = 1,
+) -> Counts:
+    """Counts from one job of a V2 sampler: one circuit with an array of angles."""
+    circuit, _ = template(ansatz, measured=True)
+    if device is not None:
+        circuit = _passes(device, level).run(circuit)
+    outcomes = sampler.run([(circuit, values_BP)], shots=shots).result()[0].data.meas
+    return [dict(outcomes.get_int_counts(index)) for index in range(len(values_BP))]
+
+
+def estimated(
+    estimator: BaseEstimatorV2,
+    ansatz: Ansatz,
+    values_BP: np.ndarray,
+    readout: str,
+    *,
+    total: bool,
+    precision: float,
+    device: BackendV2 | None = None,
+    level: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Expectation values and standard errors, ``(B, C)``, from one job of a V2 estimator."""
+    circuit, _ = template(ansatz)
+    observables_C = observables(ansatz, readout, total=total)
+    if device is not None:
+        circuit = _passes(device, level).run(circuit)
+        observables_C = [each.apply_layout(circuit.layout) for each in observables_C]
+    data = estimator.run([(circuit, observables_C, values_BP[:, None])], precision=precision).result()[0].data
+    shape = len(values_BP), len(observables_C)
+    # Qiskit's own StatevectorEstimator adds noise of the precision asked for and states no error: that precision is it.
+    errors = data.stds if precision == 0 or np.any(data.stds) else np.full_like(data.evs, precision)
+    return np.broadcast_to(data.evs, shape), np.broadcast_to(errors, shape)
+
+
+def observables(ansatz: Ansatz, readout: str, *, total: bool) -> Sequence[SparsePauliOp]:
+    """What is measured, as Paulis: Z of each qubit, or projectors on states, each a product of (1 +- Z) / 2."""
+    n = ansatz.n_qubits
+    if readout == "z":
+        each = [SparsePauliOp.from_sparse_list([("Z", [q], 1.0)], n) for q in range(n)]
+    else:
+        each = []
+        for index in basis_states(readout, n):
+            projector = SparsePauliOp("", 1.0)
+            # Qiskit's tensor product puts its first factor at the highest qubit.
+            for bit in reversed(f"{index:0{n}b}"):
+                projector = projector.tensor(SparsePauliOp(["I", "Z"], [0.5, -0.5 if bit == "1" else 0.5]))
+            each.append(projector)
+    return [SparsePauliOp.sum(each).simplify()] if total else each
+
+
+@lru_cache(maxsize=8)
+def _passes(device: BackendV2, level: int) -> PassManager:
+    return generate_preset_pass_manager(optimization_level=level, backend=device, seed_transpiler=SEED)
+
+
+def _binds(parameters: ParameterVector, values_BP: np.ndarray) -> list[dict[Any, list[float]]]:
+    return [{parameter: list(column) for parameter, column in zip(parameters, values_BP.T, strict=True)}]
+
+
+def _read(ansatz: Ansatz, state_S: np.ndarray, readout: str) -> Tensor:
+    n = ansatz.n_qubits
+    # Qiskit's qubit 0 is the least significant bit: turn the axes round.
+    ours_S = np.ascontiguousarray(state_S.reshape([2] * n).T).reshape(-1)
+    return read(torch.from_numpy(ours_S), readout, n)

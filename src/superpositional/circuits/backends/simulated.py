@@ -1,0 +1,186 @@
+"""What do shots and noise change, where everything else is known?
+
+``Exact`` knows the state. ``Shots`` measures it so many times: counts drawn from the exact probabilities, so that nothing
+but the finite number of shots is different. ``Depolarizing`` has noise after every gate and at the measurement, exactly or
+with shots on top. All in torch, on the device of the angles; counts are drawn on the host.
+
+Shapes: B circuits; S = 2**Q outcomes; L, R, Q as in ``Ansatz.angles_shape``; C numbers of a circuit.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from superpositional.circuits.ansatz import Ansatz
+from superpositional.circuits.backends import depolarizing
+from superpositional.circuits.backends.base import (
+    Backend,
+    Capabilities,
+    Estimate,
+    bad_rate,
+    bad_shots,
+    counted,
+    refuse,
+    weights,
+)
+from superpositional.circuits.readouts import read, read_probabilities
+from superpositional.circuits.statevector import state
+
+# Where nothing is differentiated, at most so many numbers of states at once: 2 to 4 MiB, which stay in a processor's cache.
+NUMBERS_AT_ONCE = 2**18
+
+
+@dataclass(frozen=True, eq=False)
+class Exact(Backend):
+    """The circuit's exact output: no shots, no noise. The default everywhere."""
+
+    capabilities = Capabilities("all", "–", "–", "autograd", "–", "torch: CPU, GPU")
+    measures = False
+
+    @property
+    def differentiates(self) -> bool:
+        return True
+
+    def run(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, *, total: bool, seed: int | None) -> Estimate:
+        value_BQ = read(state(ansatz, gate_angles_BLRQ), readout, ansatz.n_qubits)
+        return _exactly(value_BQ, total)
+
+
+@dataclass(frozen=True, eq=False)
+class Shots(Backend):
+    """A perfect device, measured ``shots`` times: the only error is that of finite counts, 1 / sqrt(shots).
+
+    Counts are drawn from the exact probabilities of all 2**Q outcomes, so they are correlated between qubits as a device's
+    are. Those of a circuit follow from the seed and its own angles alone: where it stands in a batch, and what else is in
+    it, changes nothing, and equal circuits of a call have equal counts.
+
+    Args:
+        shots: how often each circuit is measured.
+
+    Raises:
+        ValueError: with the cure.
+    """
+
+    shots: int = 1024
+
+    capabilities = Capabilities("probability, z", "needed", "–", "parameter shift", "yes", "torch: CPU, GPU")
+
+    def __post_init__(self) -> None:
+        refuse([bad_shots(self.shots, optional=False)])
+        object.__setattr__(self, "shots", int(self.shots))
+
+    def run(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, *, total: bool, seed: int | None) -> Estimate:
+        def probabilities(angles_BLRQ: Tensor) -> Tensor:
+            state_BS = state(ansatz, angles_BLRQ)
+            return state_BS.real.square() + state_BS.imag.square()
+
+        size = 2**ansatz.n_qubits
+        return _measured(ansatz, gate_angles_BLRQ, readout, total, self.shots, seed, probabilities, size)
+
+
+@dataclass(frozen=True, eq=False)
+class Depolarizing(Backend):
+    """Depolarising noise after every gate and bits that flip at the measurement; exactly, or with shots.
+
+    After each one-qubit gate, and after each CNOT on both its qubits, the state is replaced by the maximally mixed one with
+    the probability given (``qiskit_aer.noise.depolarizing_error``). Exact in the Pauli basis (``depolarizing``), at
+    4**Q numbers a circuit; ``Aer`` with the same three rates is what it is held to, and takes wider circuits.
+
+    Args:
+        one_qubit, two_qubit: p of the gates, 0 to 1.
+        readout_error: the probability that a measured bit is the other one.
+        shots: how often each circuit is measured; None is exact.
+
+    Raises:
+        ValueError: naming every argument that is out of range, with its cure.
+    """
+
+    one_qubit: float = 0.001
+    two_qubit: float = 0.01
+    readout_error: float = 0.0
+    shots: int | None = None
+
+    capabilities = Capabilities(
+        "probability, z",
+        "optional",
+        "depolarising, readout",
+        "autograd; with shots parameter shift",
+        "yes",
+        "torch: CPU, GPU",
+    )
+
+    def __post_init__(self) -> None:
+        rates = [bad_rate(name, getattr(self, name)) for name in ("one_qubit", "two_qubit", "readout_error")]
+        refuse([*rates, bad_shots(self.shots, optional=True)])
+
+    @property
+    def differentiates(self) -> bool:
+        return self.shots is None
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The noise, as ``depolarizing`` takes it."""
+        return {"one_qubit": self.one_qubit, "two_qubit": self.two_qubit, "readout_error": self.readout_error}
+
+    def run(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, *, total: bool, seed: int | None) -> Estimate:
+        def probabilities(angles_BLRQ: Tensor) -> Tensor:
+            return depolarizing.probabilities(ansatz, angles_BLRQ, **self.rates)
+
+        if self.shots is not None:
+            size = 4**ansatz.n_qubits
+            return _measured(ansatz, gate_angles_BLRQ, readout, total, self.shots, seed, probabilities, size)
+
+        def value(angles_BLRQ: Tensor) -> Tensor:
+            if readout == "z":
+                return depolarizing.z(ansatz, angles_BLRQ, **self.rates)
+            return read_probabilities(probabilities(angles_BLRQ), readout, ansatz.n_qubits)
+
+        if gate_angles_BLRQ.requires_grad and torch.is_grad_enabled():
+            return _exactly(value(gate_angles_BLRQ), total)
+        return _exactly(torch.cat([value(each) for each in _parts(gate_angles_BLRQ, 4**ansatz.n_qubits)]), total)
+
+
+def _exactly(value_BQ: Tensor, total: bool) -> Estimate:
+    value_BC = value_BQ.sum(-1, keepdim=True) if total else value_BQ
+    return Estimate(value_BC, torch.zeros_like(value_BC, requires_grad=False))
+
+
+def _parts(gate_angles_BLRQ: Tensor, size: int) -> tuple[Tensor, ...]:
+    return gate_angles_BLRQ.split(max(1, NUMBERS_AT_ONCE // size))
+
+
+def _measured(ansatz, gate_angles_BLRQ, readout, total, shots, seed, probabilities, size) -> Estimate:
+    """Counts of what a simulator says would come out, so many circuits at once that its states stay small."""
+    if seed is None:
+        raise ValueError(f"seed must be given with shots={shots}, got None")
+    weight_SC = weights(readout, ansatz.n_qubits, total=total)
+    # Zeros of one sign: equal angles have equal bytes.
+    wide_BLRQ = gate_angles_BLRQ.detach().double() + 0.0
+    parts = []
+    for part in _parts(wide_BLRQ, size):
+        probability_BS = probabilities(part).cpu()
+        count_BS = draw(probability_BS, shots, seed, part.flatten(1).numpy(force=True))
+        parts.append(counted(count_BS, weight_SC, shots))
+    mean_BC, error_BC = (torch.cat(each).to(gate_angles_BLRQ) for each in zip(*parts, strict=True))
+    return Estimate(mean_BC, error_BC)
+
+
+def draw(probability_BS: Tensor, shots: int, seed: int, identity_BP: np.ndarray) -> Tensor:
+    """How often each outcome came, ``(B, S)``, of ``shots`` for each row, from a stream of its own: a counter-based
+    generator (Philox) whose key is a hash of the seed and of what identifies the row."""
+    found_BS = np.empty(probability_BS.shape)
+    generator = np.random.Generator(np.random.Philox(0))
+    start = generator.bit_generator.state
+    # What rounding has left below 0 or beside 1, NumPy refuses.
+    exact_BS = probability_BS.double().clamp(min=0)
+    exact_BS = (exact_BS / exact_BS.sum(1, keepdim=True)).numpy()
+    salt = int(seed).to_bytes(16, "little", signed=True)
+    for row, identity in enumerate(np.ascontiguousarray(identity_BP)):
+        key = hashlib.blake2b(identity.tobytes(), digest_size=16, key=salt).digest()
+        start["state"]["key"] = np.frombuffer(key, dtype=np.uint64)
+        generator.bit_generator.state = start
+        found_BS[row] = generator.multinomial(shots, exact_BS[row])
+    return torch.from_numpy(found_BS)

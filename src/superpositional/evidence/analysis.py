@@ -1,0 +1,382 @@
+"""How do two arms differ, and how sure are we?
+
+Runs of one seed share their initial weights, batches and dropout masks, so arms are compared by the paired difference
+arm − baseline of each seed, d_s. Over n pairs the 95 % interval is Student's, mean(d) ± t_{0.975, n−1} · sd(d) / √n:
+a percentile bootstrap of five seeds covers 84 % where it says 95 %.
+
+Three rules keep the answer honest. A pair that has not run yet is unfinished, and is counted and named. A run that
+diverged or failed is neither dropped nor zero: it takes the unconditional interval away, and what remains is labelled
+as conditional on the pairs that finished. A run that never reached the target has no time to it: it is a miss.
+
+What is compared is what the runs recorded (`measures`): accuracy where there is one, else losses. `figures` draws these
+tables and `report` prints their sentences.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from superpositional.evidence import inference
+from superpositional.evidence.inference import LEVEL, Estimate, ratio, student_interval
+from superpositional.records import Run, Sweep
+
+# What became of a planned run that gives no value. The first four say something about the arm, so leaving them out
+# would bias the rest; the last two only say that the sweep goes on.
+CENSORED = ("diverged", "failed", "missed the target", "gave no value")
+UNFINISHED = ("interrupted", "not run")
+# Below this, four decimals lose what is there.
+SMALL = 1e-3
+
+
+@dataclass(frozen=True)
+class Along:
+    """A metric logged along the way and how to speak of it; it is drawn against ``by``, ``"epoch"`` or ``"step"``."""
+
+    metric: str
+    quantity: str
+    scale: float = 1.0
+    by: str = "epoch"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A summary metric and how to speak of it. ``requires`` tells a miss (set, but no value) from "not measured".
+
+    ``heading`` and ``decimals`` are a table's; ``relative`` measures are compared as a ratio too; ``along`` is what shows
+    the measure on its way.
+    """
+
+    metric: str
+    name: str
+    unit: str
+    more: str
+    fewer: str
+    scale: float = 1.0
+    requires: str | None = None
+    heading: str = ""
+    decimals: int = 2
+    relative: bool = False
+    along: Along | None = None
+
+
+VALIDATION_ACCURACY = Along("val/accuracy", "validation accuracy (%)", 100.0)
+LOSS_BY_STEP = Along("train/loss", "training loss", by="step")
+POINTS = {"unit": "points", "more": "higher", "fewer": "lower", "scale": 100.0}
+# A loss is compared by factors too, and differences of a millionth of it are no rounding.
+LOSS = {"unit": "", "more": "higher", "fewer": "lower", "decimals": 6, "relative": True}
+TEST_ACCURACY = Measure("test/accuracy", "test accuracy", **POINTS, heading="test accuracy (%)", along=VALIDATION_ACCURACY)
+EPOCHS_TO_TARGET = Measure(
+    "convergence/epochs_to_target", "epochs to target", "epochs", "more", "fewer", requires="convergence/target"
+)
+TRAINING_LOSS = Measure("train/loss/last_epoch", "mean training loss", **LOSS, along=LOSS_BY_STEP)
+VALIDATION_LOSS = Measure("val/loss/last", "validation loss", **LOSS)
+EXACT_MATCH = Measure("test/exact_match", "exact match", **POINTS, heading="exact match (%)")
+FLEXIBLE_MATCH = Measure("test/exact_match_flexible", "flexible match", **POINTS, heading="flexible match (%)")
+
+
+def measures(sweep: Sweep) -> tuple[Measure, ...]:
+    """What a sweep's tables and figures show, by what its finished runs recorded; the first is the main one.
+
+    Accuracy and the epochs to it, as the paper's classification has them (Pamuk et al. 2025, C1 and C2); of runs that
+    record a loss and no accuracy the losses (C5), and matches where a whole split was answered: a smoke's are no result.
+    """
+    had = {name for run in sweep.runs if run.status == "done" for name in run.record["summary"]}
+    if TEST_ACCURACY.metric in had or TRAINING_LOSS.metric not in had:
+        return TEST_ACCURACY, EPOCHS_TO_TARGET
+    asked = (VALIDATION_LOSS,) if smoke(sweep) else (VALIDATION_LOSS, EXACT_MATCH, FLEXIBLE_MATCH)
+    return TRAINING_LOSS, *(measure for measure in asked if measure.metric in had)
+
+
+def smoke(sweep: Sweep) -> int | None:
+    """Of how many questions the smallest evaluation was that asked fewer than there are; None where none did."""
+    asked = [run.record.get("evaluation") for run in sweep.runs if run.status == "done"]
+    return min((each["questions"] for each in asked if each and is_smoke(each)), default=None)
+
+
+def is_smoke(evaluation: Mapping[str, Any]) -> bool:
+    return bool(evaluation.get("smoke")) or evaluation["questions"] < evaluation["of"]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What every planned seed of an arm came to: a value, or the reason why there is none."""
+
+    arm: str
+    planned: int
+    values: Mapping[int, float]
+    without: Mapping[str, tuple[int, ...]]
+
+    @property
+    def estimate(self) -> Estimate:
+        return student_interval(list(self.values.values()))
+
+    def seeds(self, reasons: Iterable[str]) -> set[int]:
+        return {seed for reason in reasons for seed in self.without.get(reason, ())}
+
+    def losses(self) -> list[str]:
+        """``["2 of 30 diverged (seeds 3, 7)"]``: the runs that ended without a value."""
+        ended = {reason: self.without[reason] for reason in CENSORED if reason in self.without}
+        return [f"{len(seeds)} of {self.planned} {reason} ({name_seeds(seeds)})" for reason, seeds in ended.items()]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The paired differences arm − baseline of one measure; ``sentence`` says them in full.
+
+    ``rounded`` says that they are the same but for the rounding of the values, which is taken away.
+    """
+
+    measure: Measure
+    arm: Outcomes
+    baseline: Outcomes
+    differences: Mapping[int, float]
+    estimate: Estimate
+    mixed: tuple[str, ...]
+    rounded: bool = False
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the estimate stands only for the pairs that gave a value, because others ended without one."""
+        return bool(self._seeds(CENSORED))
+
+    @property
+    def unfinished(self) -> tuple[int, ...]:
+        """Seeds whose pair may still come; a pair with a run that is lost for good is not among them."""
+        return tuple(sorted(self._seeds(UNFINISHED) - self._seeds(CENSORED)))
+
+    @property
+    def counted(self) -> str:
+        """``28 finished pairs``: the pairs that the estimate is over."""
+        if self._seeds(["missed the target"]):
+            return f"{self.estimate.n} of {self.arm.planned} pairs where both reached the target"
+        if self._seeds(["gave no value"]):
+            return f"{self.estimate.n} of {self.arm.planned} pairs where both gave a value"
+        return f"{self.estimate.n} finished {'pair' if self.estimate.n == 1 else 'pairs'}"
+
+    @property
+    def same(self) -> bool:
+        """Whether every difference is 0: an interval from 0 to 0 could be taken for a rounded one."""
+        return self.estimate.n > 1 and self.estimate.sd == 0 and self.estimate.mean == 0
+
+    @property
+    def zeros(self) -> str:
+        """``0 in every pair``, and whether that is exact."""
+        return f"0{' up to rounding' if self.rounded else ''} in every pair"
+
+    @property
+    def change(self) -> Estimate | None:
+        """The same in percent of the baseline's mean; None of a measure that is no ratio's."""
+        if not self.measure.relative:
+            return None
+        sides = (np.array([side.values[seed] for seed in self.differences]) for side in (self.arm, self.baseline))
+        return relative(*sides)
+
+    @property
+    def verdict(self) -> str:
+        """What the interval allows to be said, and no more."""
+        estimate = self.estimate
+        if estimate.low is None:
+            return "No interval, so nothing is shown."
+        if estimate.sd == 0:
+            each = "the same" if estimate.mean else "0 up to rounding" if self.rounded else "exactly 0"
+            return f"All {estimate.n} differences are {each} (sd 0), so the interval has no width."
+        if estimate.low <= 0 <= estimate.high:
+            return "The interval contains 0 and by itself shows neither a difference nor equality."
+        if self.conditional:
+            return "The interval excludes 0 over these pairs only; for all pairs nothing is shown."
+        word = self.measure.more if estimate.low > 0 else self.measure.fewer
+        if self.unfinished:
+            return f"So far the interval excludes 0 ({word}); an interim look is no verdict."
+        return f"The interval excludes 0: {word} than {label(self.baseline.arm)}."
+
+    @property
+    def sentence(self) -> str:
+        """``placebo vs adam, test accuracy: mean paired difference −0.15 points [−0.47, +0.17], n = 30 seeds. …``"""
+        notes = [f"{label(side.arm)}: {loss}" for side in (self.arm, self.baseline) for loss in side.losses()]
+        if waiting := self.unfinished:
+            notes.append(f"{len(waiting)} of {self.arm.planned} pairs unfinished ({name_seeds(waiting)})")
+        estimate = self.estimate
+        result = "no pair to compare."
+        if estimate.n:
+            result = f"over the {self.counted}: " if notes else ""
+            shown = self.zeros if self.same else bounds(estimate, self.measure.unit)
+            result += f"mean paired difference {shown}"
+            if self.change and not self.same:
+                result += f", {bounds(self.change, '%')} of the baseline's mean"
+            result += f", n = {number(estimate.n, 'seed')}"
+            zeros = sum(difference == 0 for difference in self.differences.values())
+            result += f", {zeros} of the differences exactly 0" if 0 < zeros < estimate.n else ""
+            result += " (conditional; no unconditional interval exists). " if self.conditional else ". "
+            result += self.verdict
+        pair = f"{label(self.arm.arm)} vs {label(self.baseline.arm)}, {self.measure.name}"
+        cautions = [f" Caution, the runs compared differ in {words}." for words in self.mixed]
+        return f"{pair}: {'; '.join([*notes, result])}{''.join(cautions)}"
+
+    def _seeds(self, reasons: Iterable[str]) -> set[int]:
+        return self.arm.seeds(reasons) | self.baseline.seeds(reasons)
+
+
+def outcomes(sweep: Sweep, arm: str, measure: Measure) -> Outcomes:
+    """Every planned seed of an arm, sorted into values (scaled to the measure's unit) and reasons for having none.
+
+    Raises:
+        ValueError: the sweep has no such arm.
+    """
+    if arm not in sweep.arms:
+        raise ValueError(f"no arm {arm!r} in sweep {sweep.name}; it has {', '.join(sweep.arms)}")
+    runs = {run.seed: run for run in sweep.runs if run.arm == arm}
+    values, without = {}, {}
+    for seed in sweep.seeds:
+        run = runs.get(seed)
+        reason = "not run" if run is None else run.status
+        if reason == "done":
+            if (value := run.summary(measure.metric)) is not None:
+                values[seed] = measure.scale * value
+                continue
+            measured = measure.requires and run.summary(measure.requires) is not None
+            reason = "missed the target" if measured else "gave no value"
+        without[reason] = (*without.get(reason, ()), seed)
+    return Outcomes(arm, len(sweep.seeds), values, without)
+
+
+def compare(sweep: Sweep, arm: str, measure: Measure, baseline: str | None = None) -> Comparison:
+    """The paired differences of an arm to another, by default the sweep's baseline of it."""
+    baseline = baseline or sweep.baseline(arm)
+    sides = outcomes(sweep, arm, measure), outcomes(sweep, baseline, measure)
+    values, reference = sides[0].values, sides[1].values
+    seeds = [seed for seed in values if seed in reference]
+    a, b = (np.array([side[seed] for seed in seeds]) for side in (values, reference))
+    # What counts as rounding is what does in a verdict.
+    found = inference.differences(a, b, measure.scale)[0]
+    differences = dict(zip(seeds, found.tolist(), strict=True))
+    compared = [run for run in sweep.runs if run.arm in (arm, baseline) and run.seed in differences]
+    rounded = not np.array_equal(found, a - b)
+    return Comparison(measure, *sides, differences, student_interval(found), mixed_versions(compared), rounded)
+
+
+def mixed_versions(runs: Iterable[Run]) -> tuple[str, ...]:
+    """In words, what differs between finished runs and ought not to: the code, a version, the target, data, weights."""
+    stamps = []
+    for run in runs:
+        if run.status == "done":
+            # Behind a + stand the user's own sources, which belong to an arm.
+            stamp = {
+                "code version": str(run.record.get("code")).split("+")[0],
+                "target accuracy": run.summary("convergence/target"),
+            }
+            stamps.append(stamp | material(run) | run.record.get("versions", {}))
+    words = []
+    for name in sorted({name for stamp in stamps for name in stamp}):
+        counts = Counter(str(stamp.get(name)) for stamp in stamps)
+        if len(counts) > 1:
+            listed = ", ".join(f"{value} ({n} of {len(stamps)} runs)" for value, n in sorted(counts.items()))
+            words.append(f"{name}: {listed}")
+    return tuple(words)
+
+
+def material(run: Run) -> dict[str, str]:
+    """What a config only names, downloaded data and weights, by the hash and revision that the run recorded."""
+    stamps = [(what, stamp) for what in ("data", "model") for stamp in ("revision", "hash")]
+    found = {f"the {what}'s {stamp}": (run.record.get(what) or {}).get(stamp) for what, stamp in stamps}
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def progress(sweep: Sweep) -> str:
+    """``150 of 150 runs done``, or how far the sweep is and what ended otherwise, in words."""
+    planned, counts = len(sweep.arms) * len(sweep.seeds), Counter(run.status for run in sweep.runs)
+    ended = [f"{counts[status]} {status}" for status in ("diverged", "failed", "interrupted") if counts[status]]
+    text = ", ".join([f"{counts['done']} of {planned} runs done", *ended])
+    if sweep.missing or counts["interrupted"]:
+        return f"unfinished: {len(sweep.missing)} of {planned} runs missing; {text}"
+    return text
+
+
+def relative(arm: np.ndarray, baseline: np.ndarray, level: float = LEVEL) -> Estimate:
+    """The change of the mean, 100 (mean(arm) / mean(baseline) − 1) in percent over pairs, with Fieller's interval."""
+    estimate = replace(student_interval(arm - baseline, level), mean=None, sd=None, low=None, high=None)
+    # Of a baseline below 0, more percent would be less.
+    if not len(baseline) or baseline.mean() <= 0:
+        return estimate
+    found = ratio(arm, baseline, level)
+    ends = {"mean": found.value, "low": found.low, "high": found.high}
+    return replace(estimate, **{key: None if value is None else 100 * (value - 1) for key, value in ends.items()})
+
+
+def bounds(estimate: Estimate, unit: str = "") -> str:
+    """``−0.15 points [−0.47, +0.17]``; without an interval the mean alone, and it says so; a bound: ``at least +40.62 %``.
+
+    Two decimals, or as many, up to four, as give the interval's half-width, or where it has none the mean, two digits:
+    −0.00 [−0.00, +0.00] says nothing. What is below a thousandth altogether has an exponent: ``−2.1e−6 [−4.2e−6, 0]``.
+    """
+    if estimate.mean is None:
+        ends = {"at least": estimate.low, "at most": estimate.high}
+        known = [f"{words} {signed(end)} {unit}".rstrip() for words, end in ends.items() if end is not None]
+        return known[0] if known else "–"
+    half = 0.0 if estimate.low is None else (estimate.high - estimate.low) / 2
+    finest, size = half or abs(estimate.mean), max(abs(estimate.mean), half)
+    decimals = 2 if finest == 0 else max(2, 1 - math.floor(math.log10(finest)))
+    write = signed
+    if size >= SMALL:
+        decimals = min(4, decimals)
+    elif size:
+        write = _with_exponent
+    first = -math.floor(math.log10(abs(estimate.mean))) if estimate.mean else 0
+    # A mean far within its interval keeps its first digit.
+    mean = (_with_exponent if write is signed and first > 4 else write)(estimate.mean, max(decimals, first))
+    mean = f"{mean} {unit}".rstrip()
+    if estimate.low is None:
+        return f"{mean} (no interval)"
+    return f"{mean} [{write(estimate.low, decimals)}, {write(estimate.high, decimals)}]"
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """A number with a sign, a true minus; exactly 0 has no sign."""
+    return f"{value:.{decimals}f}" if value == 0 else f"{value:+.{decimals}f}".replace("-", "−")
+
+
+def as_given(value: float) -> str:
+    """A number that somebody else gave, with its sign and no more digits than it had; exactly 0 has no sign."""
+    return f"{value:+g}".replace("-", "−") if value else "0"
+
+
+def _with_exponent(value: float, decimals: int) -> str:
+    """As many digits as reach so far behind the point, one at least."""
+    if value == 0:
+        return "0"
+    digits = min(6, max(0, decimals + math.floor(math.log10(abs(value)))))
+    mantissa, exponent = f"{value:+.{digits}e}".split("e")
+    return f"{mantissa}e{int(exponent)}".replace("-", "−")
+
+
+def number(count: int, noun: str) -> str:
+    """``1 run``, ``1,200 runs``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def name_seeds(seeds: Iterable[int]) -> str:
+    """``seeds 3, 7, 20–29``."""
+    seeds, spans = sorted(seeds), []
+    for seed in seeds:
+        if spans and seed == spans[-1][-1] + 1:
+            spans[-1].append(seed)
+        else:
+            spans.append([seed])
+    words = [f"{span[0]}–{span[-1]}" if len(span) > 2 else ", ".join(map(str, span)) for span in spans]
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(words)}"
+
+
+def label(arm: str) -> str:
+    """An arm's name for readers: ``lambda_0.5`` is "λ = 0.5", ``quantum_moments`` is "quantum moments", AdamW is itself."""
+    # A setting keeps its own name: circuit.n_qubits=2.
+    parts = [part if "=" in part else _plainly(part) for part in arm.split(",")]
+    return ", ".join(parts)
+
+
+def _plainly(name: str) -> str:
+    name = re.sub(r"(?<![^_])adamw(?![^_])", "AdamW", name)
+    return re.sub(r"(?<![^_:])lambda_(-?\d[\d.]*(?:e-?\d+)?)(?![^_])", r"λ = \1", name).replace("_", " ")

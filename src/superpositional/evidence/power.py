@@ -1,0 +1,125 @@
+"""How many seeds would show it?
+
+Pairs needed to find an effect of a given size, or to show that it is smaller than that, from the spread of the paired
+differences: by the noncentral t distribution, at the level that Holm's correction asks of a family's hardest claim. Effects
+are in units of the spread, or, where a sweep's records tell the spread of its claims, in the claims' own. Read by the
+command line's ``plan``.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from superpositional.evidence import inference, verdicts
+from superpositional.evidence.verdicts import ALPHA, LEAST_PAIRS
+from superpositional.records import Sweep, claims
+from superpositional.report.style import drawn_as
+from superpositional.report.tables import Rows
+
+EFFECTS = (0.3, 0.5, 0.8, 1.0, 1.5)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The sd of a claim's paired differences over n pairs, and the effects to plan for, in the claim's unit.
+
+    ``family`` is the number of claims that are judged together with it.
+    """
+
+    name: str
+    sd: float
+    n: int
+    unit: str
+    effects: tuple[float, ...]
+    family: int = 1
+
+
+def spreads(sweep: Sweep, declared: str | None = None) -> list[Spread]:
+    """Of every claim of a sweep whose pairs tell one; the effects are its margin and what was published.
+
+    Raises:
+        ClaimError: the sweep has no claims, or none whose pairs tell a spread.
+    """
+    _, asked = claims.of(sweep, declared)
+    sizes = Counter(claim.family for claim in asked)
+    found = []
+    for claim in asked:
+        spread = verdicts.spread(sweep, claim)
+        # Fewer pairs, or differences that are all the same, are no pilot.
+        if spread is not None and spread[0] > 0 and spread[1] >= LEAST_PAIRS:
+            # A published 0 is an effect that no number of pairs finds.
+            effects = sorted({claim.margin, abs(claim.published or claim.margin)})
+            found.append(Spread(claim.id, *spread, claim.effect_unit, tuple(effects), sizes[claim.family]))
+    if not found:
+        raise claims.ClaimError(
+            f"no claim of {sweep.name} has {LEAST_PAIRS} pairs whose differences are not all the same, so none tells a "
+            "spread to plan with; run more seeds, or name others with --claims"
+        )
+    return found
+
+
+def rows(effects: Sequence[float], powers: Sequence[float], family: int | None, found: Sequence[Spread] = ()) -> Rows:
+    """A row for each effect: pairs to find it with each power, and to show that it is smaller, at the level of a family.
+
+    ``family`` None is that of each spread.
+    """
+    # In units of the sd where nothing tells it.
+    each = found or [Spread("any", 1.0, 0, "sd", tuple(effects))]
+    to_find = [f"pairs to find it, {100 * power:g} %" for power in powers]
+    to_exclude = [f"to show it is smaller, {100 * power:g} %" for power in powers]
+    table: Rows = [("claim", "family of", "sd of differences", "effect", *to_find, *to_exclude)]
+    for spread in each:
+        size = family or spread.family
+        alpha, least = ALPHA / size, verdicts.least_pairs(size)
+        unit = f" {spread.unit}".rstrip()
+        sd = f"{spread.sd:.3g}{unit} (n = {spread.n})" if spread.n else "1 sd"
+        for effect in spread.effects:
+            find = [inference.pairs_to_detect(effect, spread.sd, alpha, power, least) for power in powers]
+            exclude = [
+                inference.pairs_for_equivalence(effect, spread.sd, alpha=ALPHA, power=power, least=LEAST_PAIRS)
+                for power in powers
+            ]
+            table.append((spread.name, str(size), sd, f"{effect:g}{unit}", *map(_count, [*find, *exclude])))
+    return table
+
+
+def curves(ax: Axes, effects: Sequence[float], family: int) -> Axes:
+    """Power against pairs, a line for each effect in units of the sd of the paired differences."""
+    pairs = np.unique(np.geomspace(LEAST_PAIRS, 200, 60).round().astype(int))
+    for index, effect in enumerate(effects):
+        power = [100 * inference.power_t(effect, 1.0, int(n), ALPHA / family) for n in pairs]
+        ax.plot(pairs, power, label=f"{effect:g} sd", markevery=(index % 10, 10), **drawn_as(index))
+    ax.axhline(80, color="0.6", linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
+    ax.set_xscale("log")
+    ticks = [6, 10, 20, 50, 100, 200]
+    ax.set_xticks(ticks, map(str, ticks))
+    ax.minorticks_off()
+    ax.set(xlim=(LEAST_PAIRS, 200), ylim=(0, 102), xlabel="pairs (seeds)", ylabel="power (%)")
+    ax.legend(title="effect", loc="lower right")
+    ax.set_title(f"paired $t$ at 5 %, {family} claim{'' if family == 1 else 's'} in the family", loc="left")
+    return ax
+
+
+def check(effects: Sequence[float], powers: Sequence[float], family: int | None) -> list[str]:
+    """What is wrong with what was asked, in words."""
+    wrong = [
+        f"--effects must be finite and > 0, got {value:g}; 0.5 is half the sd of the differences"
+        for value in effects
+        if not 0 < value < math.inf
+    ]
+    wrong += [
+        f"--power must lie between {ALPHA}, which the tests find where nothing is, and 1, got {value:g}; 0.8 is usual"
+        for value in powers
+        if not ALPHA < value < 1
+    ]
+    if family is not None and family < 1:
+        wrong.append(f"--family must be >= 1, got {family}; it is the number of claims")
+    return wrong
+
+
+def _count(pairs: int | None) -> str:
+    return "> 1,000,000" if pairs is None else str(pairs)

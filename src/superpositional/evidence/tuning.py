@@ -1,0 +1,155 @@
+"""What did a search find, in words?
+
+From a `ledger` the sentences, the table and the rows of a search's report. Every arm's best trial is named and no best arm:
+what was the best of many on these seeds looks better on them than it is. Read by `report`.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from superpositional.evidence import analysis
+from superpositional.evidence.ledger import COMPLETE, LOST
+from superpositional.records import STATUSES, Sweep
+from superpositional.report.tables import written
+
+
+def lead(sweep: Sweep, found: Mapping[str, Any]) -> str:
+    """Each arm's best in short, and what it is worth."""
+    best = [
+        f"{analysis.label(arm)} {_trial(entry, entry['best'])['mean']:.4g}"
+        if entry["best"]
+        else f"{analysis.label(arm)} none yet"
+        for arm, entry in found["arms"].items()
+    ]
+    waiting = " The search is unfinished, so this is an interim look." if sweep.missing else ""
+    return (
+        f"**In short.** Best of {found['trials']} trials by {found['metric']}, {_seeds(found)}: {', '.join(best)}. "
+        "Each is the best on the very seeds that chose it, which flatters it; which arm is better, only other seeds can "
+        f"tell.{waiting}"
+    )
+
+
+def caption(sweep: Sweep, found: Mapping[str, Any]) -> str:
+    """What was tried, with which budget, and what it cannot show."""
+    better = "higher" if found["goal"] == "max" else "lower"
+    parts = [
+        f"{analysis.progress(sweep).capitalize()}.",
+        f"A search: {found['trials']} Sobol trials of every arm, at the same points of the space they share",
+        f"({_space(found['space'])}),",
+        f"ranked by {found['metric']} ({better} is better), {_seeds(found)}, ± sd over them.",
+    ]
+    for arm, space in found["own"].items():
+        parts.append(f"{analysis.label(arm)} searches {_space(space)} too, with no more trials.")
+    if found["equal_budget"]:
+        parts.append("Budgets are equal: as many trials and seeds of every arm, all ended.")
+    else:
+        parts.append(f"Caution, budgets are not equal: {'; '.join(found['why_not'])}.")
+    if aside := sum(entry["set_aside"]["runs"] for entry in found["arms"].values()):
+        parts.append(f"{aside} further runs, of another config or code version, were looked at before and set aside.")
+    parts.append("Expected best of k: k trials drawn with replacement from the arm's own (Dodge et al. 2019).")
+    if any(trial["outcome"] == LOST for entry in found["arms"].values() for trial in entry["trials"]):
+        parts.append(
+            "Trials that lost a run are drawn too and are worse than any other; the mean is over the draws that found"
+        )
+        parts.append("something, and a line begins where those are 95 % or more.")
+    parts.append("Tuning seeds select, they do not test: no arm is shown to be better here.")
+    if mixed := analysis.mixed_versions(sweep.runs):
+        parts.append(f"Caution, the runs differ in {'; '.join(mixed)}.")
+    return " ".join(parts)
+
+
+def _seeds(found: Mapping[str, Any]) -> str:
+    seeds = found["tuning_seeds"]
+    return f"mean over n = {len(seeds)} tuning seed{'' if len(seeds) == 1 else 's'} ({analysis.name_seeds(seeds)})"
+
+
+def _space(space: Mapping[str, Any]) -> str:
+    """``optimizer.lr 0.0001 to 0.1 (log)``."""
+    words = []
+    for key, each in space.items():
+        if "choices" in each:
+            words.append(f"{key} of {', '.join(map(_typed, each['choices']))}")
+        else:
+            words.append(f"{key} {each['low']:g} to {each['high']:g}{' (log)' if each['log'] else ''}")
+    return ", ".join(words) or "nothing"
+
+
+def _typed(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _trial(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return next(trial for trial in entry["trials"] if trial["trial"] == name)
+
+
+def _values(trial: Mapping[str, Any]) -> str:
+    """As they are typed: ``optimizer.lr=0.001234``."""
+    return " ".join(f"{key}={_typed(value)}" for key, value in trial["values"].items())
+
+
+def _score(trial: Mapping[str, Any]) -> str:
+    spread = "" if trial["sd"] is None else f" ± {trial['sd']:.2g}"
+    return f"{trial['mean']:.4g}{spread} (n = {trial['n']})"
+
+
+def _seconds(entry: Mapping[str, Any]) -> str:
+    without = entry["without_wall_seconds"]
+    seconds = entry["wall_seconds"]
+    said = "unknown" if seconds is None else f"{seconds:.0f}" if seconds >= 100 else f"{seconds:.3g}"
+    return f"{said}{f' ({without} runs do not say)' if without else ''}"
+
+
+def rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A table's cells, a row per arm; the last column exists only if some run did not simply end."""
+    head = ("arm", "trials", "seeds", "best trial", "its values", f"{found['metric']} at best", "median over trials")
+    table = [(*head, "diverged runs", "compute (s)", "ended otherwise")]
+    for arm, entry in found["arms"].items():
+        runs, statuses = entry["runs_planned"], entry["statuses"]
+        trials = f"{entry['trials_recorded']} of {entry['trials_planned']}"
+        best = ("–", "–", "–")
+        if entry["best"]:
+            trial = _trial(entry, entry["best"])
+            best = (f"{trial['number']}", f"`{_values(trial)}`", _score(trial))
+        median = "–" if entry["median"] is None else f"{entry['median']:.4g}"
+        diverged = f"{statuses['diverged']} of {runs} ({100 * statuses['diverged'] / runs:.0f} %)"
+        ended = ", ".join(
+            f"{statuses[status]} {status}" for status in ("failed", "interrupted", "missing") if statuses[status]
+        )
+        table.append(
+            (analysis.label(arm), trials, str(len(entry["seeds"])), *best, median, diverged, _seconds(entry), ended or "–")
+        )
+    return table if any(row[-1] != "–" for row in table[1:]) else [row[:-1] for row in table]
+
+
+def sentence(found: Mapping[str, Any], arm: str) -> str:
+    """``adam: best of 16 trials is number 3, optimizer.lr=0.003: 0.9123 ± 0.01 (n = 3), …``"""
+    entry = found["arms"][arm]
+    lost = sum(trial["outcome"] == LOST for trial in entry["trials"])
+    complete = sum(trial["outcome"] == COMPLETE for trial in entry["trials"])
+    words = [f"{complete} of {entry['trials_planned']} trials complete"]
+    words += [f"{lost} lost a run (diverged, failed or without {found['metric']})"] if lost else []
+    counts = f"{', '.join(words)}; {_seconds(entry)} s of compute"
+    if not entry["best"]:
+        return f"{analysis.label(arm)}: no trial is complete yet; {counts}."
+    trial = _trial(entry, entry["best"])
+    return f"{analysis.label(arm)}: number {trial['number']} is best, {_values(trial)}: {_score(trial)}; {counts}."
+
+
+def trials_csv(found: Mapping[str, Any]) -> str:
+    """One row per trial of every arm, with every digit; an empty cell is "no value"."""
+    keys = list(dict.fromkeys(key for entry in found["arms"].values() for key in entry["space"]))
+    statuses = (*STATUSES, "missing")
+    measured = ("n", "mean", "sd", "wall_seconds", "steps")
+    seeds = [f"{found['metric']} seed {seed}" for seed in found["tuning_seeds"]]
+    rows = [("arm", "trial", "number", "rank", "best", "outcome", *keys, *statuses, *measured, *seeds)]
+    for arm, entry in found["arms"].items():
+        for trial in entry["trials"]:
+            first = (arm, trial["trial"], trial["number"], trial["rank"], trial["trial"] == entry["best"], trial["outcome"])
+            cells = [
+                *first,
+                *(trial["values"].get(key) for key in keys),
+                *(trial["statuses"][status] for status in statuses),
+            ]
+            rows.append([*cells, *(trial[key] for key in measured), *trial["metric_by_seed"].values()])
+    return written(rows)

@@ -1,0 +1,291 @@
+"""What is Q?
+
+Pamuk et al. 2025, eq. (2): ``Q_i = sin(pi theta_i) * dL/dtheta_i``. Every perturbation here has that form,
+``Q = s(theta) * g``: a modulation ``s`` that depends on the weights alone, times the raw gradient.
+
+``sine`` is eq. (2). ``CircuitPerturbation`` is the circuit that the paper speaks of: ``s_i = -<Z_i>`` of a register into
+which the weights are encoded; at depth 1 without CNOTs it is the sine exactly. ``modulations`` has the sine, and what can
+take its place as a control. Read by the optimizer.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from superpositional.circuits import Ansatz, compiled
+from superpositional.circuits.backends import Backend, Exact, backend_from, estimate
+from superpositional.circuits.backends.simulators import evaluate, refusal
+from superpositional.circuits.closed_form import has_closed_form
+from superpositional.circuits.kernels import build
+from superpositional.circuits.measures import entanglement, random_angles
+from superpositional.circuits.statevector import require_memory
+from superpositional.optim.perturbations import (
+    DRAWN,
+    Drawn,
+    Modulation,
+    constant,
+    cosine,
+    draw_seed,
+    flattened,
+    reduced,
+    sine,
+)
+from superpositional.seeds import generator, stream
+
+# At most so many amplitudes are simulated at once, 64 MiB of them, however many scalars are in scope.
+AMPLITUDES_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True)
+class CircuitPerturbation:
+    """``Q_i = -<Z_i> g_i`` of a simulated circuit (the paper's "circuit perturbations"; eqs. 2 and 5).
+
+    Each run of ``ansatz.n_qubits`` consecutive scalars in scope is one register; the last may be shorter, and has the first
+    of the circuit's qubits. ``x_i = pi theta_i`` is the input of qubit i. The angles are fixed and never trained.
+    Registers go through a parameter group (for ``scope="tensor"``, through a tensor) and do not cross into the next. A
+    weight that is not finite leaves its whole register without a value.
+
+    Args:
+        ansatz: the circuit. At depth 1 without CNOTs this is the sine of eq. (2) exactly; with the chain of CNOTs it is
+            ``-prod_{j<=i} (-sin(pi theta_j))``.
+        simulator: a key of ``circuits.simulators.SIMULATORS`` that takes an input per qubit; ``"auto"`` is the closed form
+            where there is one and the statevector elsewhere, which agree to 1e-12.
+        angles: the further angles: ``"zero"``, or ``"random"``, drawn once, uniform over a turn, from ``seed``'s circuit
+            stream.
+        seed: for random angles, and for shots, which are drawn anew at every step. None lets the optimizer draw one from
+            torch's generator when it is made (a run's circuit stream), if one is needed; not under ``torch.distributed``,
+            whose ranks would draw different ones.
+        backend: where the registers run (``superpositional.circuits.backends``): exactly, or with shots, with noise, on a device,
+            all registers of one width in one call.
+
+    Raises:
+        ValueError: naming every argument that is out of range, with its cure.
+        MemoryError: where one register's statevector would not fit.
+    """
+
+    ansatz: Ansatz = Ansatz()  # noqa: RUF009  (frozen)
+    simulator: str = "auto"
+    angles: str = "zero"
+    seed: int | None = None
+    backend: Backend = Exact()  # noqa: RUF009  (frozen)
+
+    def __post_init__(self) -> None:
+        mistakes = []
+        if not isinstance(self.ansatz, Ansatz):
+            mistakes.append(
+                f"ansatz must be a superpositional.circuits.Ansatz, got {self.ansatz!r}; in a config, set circuit.*"
+            )
+        elif (wrong := refusal(self.ansatz, "z", self.resolved, scalar=False)) is not None:
+            mistakes.append(wrong)
+        if not isinstance(self.backend, Backend):
+            mistakes.append(
+                f"backend must be one of superpositional.circuits.backends, got {self.backend!r}; in a config, choose backend=..."
+            )
+        elif not isinstance(self.backend, Exact) and self.simulator != "auto":
+            mistakes.append(f"simulator={self.simulator} is exact, got backend={self.backend.name}; choose simulator=auto")
+        elif not mistakes and (wrong := self.backend.refusal(self.ansatz, "z") or self.backend.not_plain()) is not None:
+            mistakes.append(wrong)
+        if self.angles not in ("zero", "random"):
+            mistakes.append(f"angles must be zero or random, got {self.angles!r}")
+        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
+            mistakes.append(f"seed must be an integer >= 0 or None, got {self.seed!r}; None draws one")
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        if isinstance(self.backend, Exact) and self.resolved != "closed_form":
+            require_memory(self.ansatz, 1, torch.float64)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.__post_init__()  # a file may hold anything
+
+    @property
+    def resolved(self) -> str:
+        """The simulator that ``"auto"`` stands for."""
+        if self.simulator != "auto":
+            return self.simulator
+        return "closed_form" if has_closed_form(self.ansatz) else "statevector"
+
+    def plain(self) -> dict[str, Any]:
+        """The arguments as plain values, for param groups and checkpoints: ``perturbation_from(plain)`` is this again."""
+        return {**vars(self), "ansatz": self.ansatz.plain(), "backend": self.backend.plain()}
+
+    @property
+    def _lacks_seed(self) -> bool:
+        return self.seed is None and (self.angles == "random" or self.backend.stochastic)
+
+    def seeded(self) -> "CircuitPerturbation":
+        """The same with a seed, drawn from torch's generator, if one is needed and there is none."""
+        return replace(self, seed=draw_seed(f"angles={self.angles!r}")) if self._lacks_seed else self
+
+    def fixed_angles(self) -> Tensor:
+        """The angles that are not the weights': ``ansatz.angles_shape``, float64."""
+        if self.angles == "zero":
+            return torch.zeros(self.ansatz.angles_shape, dtype=torch.float64)
+        return random_angles(self.ansatz, generator(self.seed, "circuit"))
+
+    def registers(self, sizes: Sequence[int]) -> int:
+        """Circuits of one step, for blocks of so many scalars."""
+        return sum(-(-size // self.ansatz.n_qubits) for size in sizes)
+
+    def widths(self, sizes: Sequence[int]) -> set[int]:
+        """How wide these registers are: each width is a call of the backend."""
+        n = self.ansatz.n_qubits
+        return {n for size in sizes if size >= n} | {size % n for size in sizes if size % n}
+
+    def __call__(self, blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
+        if self._lacks_seed:
+            raise ValueError(
+                f"seed must be given, got None with angles={self.angles!r}, backend={self.backend.name}; pass seed=0"
+            )
+        n = self.ansatz.n_qubits
+        flats = [flattened(thetas) for thetas in blocks]
+        if (circuit := self.compiled()) is not None and all(map(build.serves, flats)):
+            found = []
+            for thetas, flat in zip(blocks, flats, strict=True):
+                flat = flat.clone() if len(thetas) == 1 else flat  # else it is a copy already
+                build.kernel("modulate", flat.dtype)(circuit, flat.data_ptr(), len(flat), torch.get_num_threads())
+                parts = flat.split([theta.numel() for theta in thetas])
+                found += [part.view(theta.shape).to(theta) for part, theta in zip(parts, thetas, strict=True)]
+            return found
+        # All full registers in one batch, and the shorter ones of a length in one.
+        rows: dict[int, list[Tensor]] = {}
+        for flat in flats:
+            full = len(flat) // n * n
+            for row in (flat[:full].view(-1, n), flat[full:].view(1, -1)):
+                if row.numel():
+                    rows.setdefault(row.shape[1], []).append(row.to(flats[0].device))
+        parts = {}
+        for width, each in rows.items():
+            parts[width] = iter(self._simulate(torch.cat(each), call).split([len(row) for row in each]))
+        found = []
+        for thetas, flat in zip(blocks, flats, strict=True):
+            full, rest = divmod(len(flat), n)
+            pieces = [next(parts[width]).flatten() for width in ([n] if full else []) + ([rest] if rest else [])]
+            sizes = [theta.numel() for theta in thetas]
+            split = torch.cat(pieces).split(sizes) if pieces else []
+            found += [part.view(theta.shape).to(theta) for part, theta in zip(split, thetas, strict=True)]
+        return found
+
+    def compiled(self) -> build.Circuit | None:
+        """The circuit as kernels take it; None where they do not: a simulator asked for by name, a backend, wide states."""
+        if torch.compiler.is_compiling():
+            return None
+        # The closed form has as many parities as bits of an integer.
+        fits = compiled.fits(self.ansatz, 64 if self.resolved == "closed_form" else compiled.QUBITS)
+        return _compiled(self) if self.simulator == "auto" and isinstance(self.backend, Exact) and fits else None
+
+    @torch.no_grad()
+    def entanglement(self, blocks: list[list[Tensor]]) -> float:
+        """Mean Meyer-Wallach entanglement of the first full registers, at most 256; NaN without any, and for registers that
+        only the closed form can serve."""
+        n = self.ansatz.n_qubits
+        most = min(256, AMPLITUDES_AT_ONCE >> n)
+        rows = [flat[: len(flat) // n * n].view(-1, n)[:most] for flat in map(flattened, blocks)]
+        theta_BQ = torch.cat(rows)[:most] if rows else torch.empty(0, n)
+        if not len(theta_BQ):
+            return math.nan
+        angle_BQ = _angles(theta_BQ)
+        angles_LRQ = _fixed_angles(self, angle_BQ)
+        return float(entanglement(self.ansatz, angle_BQ, angles_LRQ).mean())
+
+    def _simulate(self, theta_BQ: Tensor, call: tuple[int, ...]) -> Tensor:
+        """``-<Z>`` of every qubit of registers of one width."""
+        width = theta_BQ.shape[1]
+        ansatz = replace(self.ansatz, n_qubits=width)
+        if not isinstance(self.backend, Exact):
+            # All at once: a job costs more than what is in it.
+            seed = stream(self.seed, "circuit", *call, width) if self.backend.stochastic else None
+            angle_BQ = _angles(theta_BQ)
+            z_BQ = estimate(
+                self.backend, ansatz, angle_BQ, _fixed_angles(self, angle_BQ)[..., :width], "z", seed=seed
+            ).mean_BC
+            return -z_BQ.to(theta_BQ.dtype)
+        simulator = self.resolved
+        # So many at once that the simulation stays small. The closed form has an angle per gate in the place of amplitudes.
+        each = ansatz.num_parameters if simulator == "closed_form" else 2**width
+        parts = []
+        for part in theta_BQ.split(max(1, AMPLITUDES_AT_ONCE // each)):
+            angle_BQ = _angles(part)
+            z_BQ = evaluate(ansatz, angle_BQ, _fixed_angles(self, angle_BQ)[..., :width], "z", simulator=simulator)
+            parts.append(-z_BQ.to(theta_BQ.dtype))
+        return torch.cat(parts)
+
+
+torch.serialization.add_safe_globals([CircuitPerturbation, Drawn])
+
+
+@lru_cache(maxsize=16)
+def _compiled(perturbation: CircuitPerturbation) -> build.Circuit:
+    return compiled.circuit(perturbation.ansatz, perturbation.fixed_angles().contiguous())
+
+
+def is_circuit(value: Any) -> bool:
+    """Whether a param group's value is a circuit perturbation in plain values (``CircuitPerturbation.plain``)."""
+    return isinstance(value, Mapping) and "ansatz" in value
+
+
+def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Drawn") -> Modulation:
+    """The modulation that a param group's plain value, or an argument, stands for.
+
+    A function reads each scalar alone; an object reads whole blocks, and has ``seeded`` and ``plain``.
+
+    Raises:
+        ValueError: for a value that stands for none.
+    """
+    if isinstance(value, (CircuitPerturbation, Drawn)):
+        return value
+    if is_circuit(value):
+        arguments = dict(value)
+        # Made and checked once, not at every step. By their text: 1 and True are equal, and only one may be a width.
+        known = None if torch.compiler.is_compiling() else repr(arguments)
+        if known not in _MADE:
+            parts = {"ansatz": Ansatz(**arguments["ansatz"]), "backend": backend_from(arguments.get("backend", Exact()))}
+            made = CircuitPerturbation(**arguments | parts)
+            if known is None or len(_MADE) >= 16:
+                return made
+            _MADE[known] = made
+        return _MADE[known]
+    if isinstance(value, Mapping) and "kind" in value:
+        return Drawn(**value)
+    if isinstance(value, str) and value in DRAWN:
+        return Drawn(value)
+    if not isinstance(value, str) or value not in PERTURBATIONS:
+        raise ValueError(
+            f"perturbation must be one of {', '.join([*PERTURBATIONS, *DRAWN])}, or a "
+            f"superpositional.optim.circuit_perturbation.CircuitPerturbation, got {value!r}; in a config, choose optimizer=circuit"
+        )
+    return PERTURBATIONS[value]
+
+
+def draws_by_step(value: "str | Mapping[str, Any]") -> bool:
+    """Whether a param group's perturbation draws anew at every step."""
+    made = perturbation_from(value)
+    return made.backend.stochastic if isinstance(made, CircuitPerturbation) else isinstance(made, Drawn)
+
+
+_MADE: dict[str, CircuitPerturbation] = {}
+PERTURBATIONS: dict[str, Modulation] = {"sine": sine, "cosine": cosine, "constant": constant}
+
+
+def _fixed_angles(perturbation: CircuitPerturbation, like: Tensor) -> Tensor:
+    if perturbation.angles == "zero":
+        return like.new_zeros(perturbation.ansatz.angles_shape)
+    return _drawn_angles(perturbation, like.dtype, like.device)
+
+
+@torch._disable_dynamo  # see modulations
+@lru_cache(maxsize=16)
+def _drawn_angles(perturbation: CircuitPerturbation, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Kept on the device: a captured CUDA graph takes nothing from the host.
+    return perturbation.fixed_angles().to(device, dtype)
+
+
+def _angles(theta_BQ: Tensor) -> Tensor:
+    """``x = pi theta``, reduced, in float64 where the device has it: a circuit adds up many products."""
+    wide = theta_BQ if theta_BQ.device.type == "mps" else theta_BQ.double()
+    return reduced([wide])[0] * torch.pi

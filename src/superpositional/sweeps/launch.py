@@ -1,0 +1,389 @@
+"""How are the runs of a comparison run?
+
+A Hydra plugin: ``LocalLauncher`` checks every job before any starts, leaves alone what has ended, and runs the rest, so
+many at once, each in a process of its own. ``Launcher`` is what it has in common with Slurm's.
+
+Why launchers of ours: Hydra cannot take up a multirun again (hydra #3328). hydra-submitit's local launcher starts all jobs
+at once; hydra-joblib's reuses workers, so that one run's random state, W&B run and threads leak into the next, and loses
+the log of a job that failed; hydra-ray's reuses workers too. All of them raise one job's error and are silent on the rest.
+Here a fork server imports torch and Lightning once, and each run is a fresh fork of it.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
+from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher as HydraLauncher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from superpositional import places, records
+from superpositional.evidence import ledger
+from superpositional.records import locks
+from superpositional.sweeps import forecast, worker
+from superpositional.sweeps import plan as jobs
+from superpositional.sweeps.forecast import Pace
+from superpositional.sweeps.plan import Job
+from superpositional.sweeps.progress import View, in_words, say_dry_run, say_stand_in, say_summary
+from superpositional.tracking import run as tracking
+from superpositional.training import config as configs
+
+# Imported once, by the fork server; every run starts with them and with nothing done to them.
+MODULES = (
+    "worker",
+    "train",
+    "callbacks",
+    "circuit_statistics",
+    "tasks",
+    "data",
+    "nets",
+    "optimizer",
+    "controls",
+    "tracking.run",
+    "tracking.artifacts",
+)
+PRELOADED = [
+    *(f"superpositional.{name}" for name in MODULES),
+    "wandb",
+    "wandb.sdk.launch.inputs.internal",
+    "qiskit",
+    "matplotlib.pyplot",
+]
+GRACE = 30  # seconds that a run has to record where it is, once it is told to end
+GO_ON, FINISH, STOP, KILL = range(4)  # what the sweep has been told, by as many times Ctrl-C
+
+
+class Launcher(HydraLauncher):
+    """What every launcher of a sweep does: check all, leave alone what has ended, run the rest, say how all ended.
+
+    Args:
+        jobs: how many runs at once.
+        retry_failed: run again what has failed; without it, only what is missing, interrupted or changed.
+        fail_fast: start no more runs once one has failed; diverged ones are results.
+        dry_run: only say what would run, how long it would take and how much it would write.
+    """
+
+    at_the_end = STOP  # what SIGTERM and SIGHUP mean
+    answers: ClassVar = {
+        FINISH: "no more runs are started; those at work go on to their end. Ctrl-C again stops them now",
+        STOP: "stopping: the runs at work record where they are; call the sweep again to go on",
+        KILL: "killing the runs at work; call the sweep again to go on",
+    }
+
+    def __init__(
+        self, *, jobs: int | None = None, retry_failed: bool = False, fail_fast: bool = False, dry_run: bool = False
+    ) -> None:
+        self.at_once, self.retry_failed, self.fail_fast, self.dry_run = jobs, retry_failed, fail_fast, dry_run
+        self.told, self.heard, self.given_up, self.hung_up = GO_ON, GO_ON, False, False
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context = hydra_context
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        from superpositional.training.train import cannot_write, refuse
+
+        # Messages are others' and may hold what rich takes for markup.
+        console = Console(highlight=False, markup=False)
+        folder = Path(self.config.hydra.sweep.dir)
+        try:
+            if wrong := self.mistakes():
+                raise configs.ConfigError(wrong)
+            if not console.is_terminal:
+                console.print(f"checking {len(job_overrides)} runs")
+            with console.status(f"checking {len(job_overrides)} runs"):
+                planned = jobs.plan(self.hydra_context.config_loader, self.config, job_overrides)
+            if not self.dry_run:
+                places.check_writable(folder)
+            say_stand_in(planned, console)
+            at_once = self.slots(planned)
+            if self.dry_run:
+                waiting, pace = self._waiting(planned), Pace(planned)
+                with console.status("trying a few batches of each kind of run"):
+                    self.try_out(waiting, pace)
+                say_dry_run(planned, waiting, folder, at_once, pace, console)
+                return []
+            with locks.alone_in(folder):
+                # What another call has finished up to now is not to be run.
+                waiting = self._waiting(planned)
+                self.refuse_what_runs(waiting, folder)
+                if back := [job for job in waiting if job.take_back()]:
+                    waiting = [job for job in waiting if job not in back]
+                    console.print(
+                        f"{len(back)} runs of these very settings are taken back from {folder / records.SUPERSEDED}"
+                    )
+                sought = jobs.write_plan(folder, planned, self.config.hydra.sweeper).get("search")
+                try:
+                    self._work_off(planned, waiting, folder, at_once, console)
+                finally:
+                    if sought is not None:
+                        ledger.write(folder)
+                metric = None if sought is None else sought["metric"]
+                statuses = say_summary(planned, folder, console, metric=metric)
+        except configs.ConfigError as error:
+            refuse(error)
+        except OSError as error:
+            # Perhaps after some runs: they are recorded, and the next call goes on.
+            cannot_write(error)
+        except records.Unreadable as error:
+            sys.stderr.write(f"superpositional: {error}\n")
+            sys.exit(2)
+        if self.told:
+            sys.exit(130)
+        if set(statuses) != {"done"}:
+            sys.exit(1)
+        return [_returned(job) for job in planned]
+
+    def _waiting(self, planned: Sequence[Job]) -> list[Job]:
+        return [job for job in planned if job.waits(retry_failed=self.retry_failed)]
+
+    def mistakes(self) -> list[str]:
+        """What is wrong with the launcher's own settings, and where it is called."""
+        wrong = []
+        if threading.current_thread() is not threading.main_thread():
+            wrong.append("a sweep must be started from the main thread, which alone can heed Ctrl-C; got another one")
+        if self.at_once is not None and (type(self.at_once) is not int or self.at_once < 1):
+            wrong.append(f"hydra.launcher.jobs must be an integer >= 1, got {self.at_once!r}; null is one per core or GPU")
+        for name in ("retry_failed", "fail_fast", "dry_run"):
+            if type(value := getattr(self, name)) is not bool:
+                wrong.append(f"hydra.launcher.{name} must be true or false, got {value!r}")
+        return wrong
+
+    def try_out(self, waiting: Sequence[Job], pace: Pace) -> None:
+        """Learn how long runs take of which no record tells. Nothing is tried where runs would not run.
+
+        Raises:
+            ConfigError: a trial did not end well, and nor would its runs.
+        """
+
+    @abstractmethod
+    def slots(self, planned: Sequence[Job]) -> int:
+        """How many runs at once."""
+
+    def refuse_what_runs(self, waiting: Sequence[Job], folder: Path) -> None:
+        """Raise ConfigError if runs of an earlier call are still going on, for nobody may run them a second time."""
+        if left := [job.folder for job in waiting if job.is_running()]:
+            raise configs.ConfigError(
+                [f"{each} is still being run, by a process that a killed call has left; wait for its end" for each in left]
+            )
+
+    @abstractmethod
+    def run_all(self, waiting: Sequence[Job], folder: Path, view: View) -> None:
+        """Run the jobs; ``self.told`` says, at any time, what the user wants of them."""
+
+    def heed(self, view: View) -> bool:
+        """Answer what the user has said since; returns whether more runs may be started."""
+        if self.hung_up:
+            view.mute()
+            self.hung_up = False
+        if self.told != self.heard:
+            self.heard = self.told
+            view.say(self.answers[self.told])
+        return self.told == GO_ON and not self.given_up
+
+    def ended(self, job: Job, record: Mapping[str, Any], view: View) -> None:
+        """Show how a run ended; after a failure ``fail_fast`` starts no more."""
+        view.ended(job, record)
+        if self.fail_fast and record["status"] == "failed" and not self.given_up:
+            self.given_up = True
+            view.say("a run has failed, so no more are started (--fail-fast); those at work go on to their end")
+
+    def _work_off(
+        self, planned: Sequence[Job], waiting: Sequence[Job], folder: Path, at_once: int, console: Console
+    ) -> None:
+        """Run what waits."""
+        if len(waiting) < len(planned):
+            console.print(f"{len(planned) - len(waiting)} of {len(planned)} runs are there already")
+        if failed := sum(job.status() == "failed" for job in planned if job not in waiting):
+            console.print(f"{failed} of them failed and are left as they are; --retry-failed runs them again")
+        if replaced := sum(job.made_otherwise() for job in waiting):
+            console.print(
+                f"{replaced} runs of another config or code version make room in {folder / records.SUPERSEDED}; called by "
+                "the words they were made with, the sweep takes them back"
+            )
+        if not waiting:
+            return
+        started = time.monotonic()
+        # SIGTERM is a scheduler's way to say that it will kill us soon, SIGHUP a terminal's to say that it is gone; under
+        # nohup it is ignored, and stays so.
+        heeded = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        handlers = {number: signal.getsignal(number) for number in heeded}
+        for number in heeded:
+            if handlers[number] != signal.SIG_IGN:
+                signal.signal(number, self._tell)
+        try:
+            with View(planned, waiting, at_once, console) as view:
+                self.run_all(waiting, folder, view)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        console.print(f"{in_words(time.monotonic() - started)}, {at_once} at once")
+
+    def _tell(self, number: int, _: Any) -> None:
+        # No more than noted here, for a signal may come in the middle of a line that is being written.
+        self.hung_up |= number == signal.SIGHUP
+        self.told = min(self.told + 1, KILL) if number == signal.SIGINT else max(self.at_the_end, self.told)
+
+
+class LocalLauncher(Launcher):
+    """Runs on this machine, each in a fresh fork of a server that has imported torch and Lightning.
+
+    Args:
+        jobs: how many runs at once; null: as many as the cores hold of ``threads`` each, or ``per_gpu`` for each GPU.
+        per_gpu: how many runs share one GPU.
+        retry_failed: run again what has failed; without it, only what is missing, interrupted or changed.
+        fail_fast: start no more runs once one has failed; diverged ones are results.
+        dry_run: only say what would run, how long it would take and how much it would write.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: int | None = None,
+        per_gpu: int = 1,
+        retry_failed: bool = False,
+        fail_fast: bool = False,
+        dry_run: bool = False,
+    ) -> None:
+        super().__init__(jobs=jobs, retry_failed=retry_failed, fail_fast=fail_fast, dry_run=dry_run)
+        self.per_gpu = per_gpu
+        self.tracked: dict[str, str] = {}
+
+    def mistakes(self) -> list[str]:
+        wrong = super().mistakes()
+        if type(self.per_gpu) is not int or self.per_gpu < 1:
+            wrong.append(f"hydra.launcher.per_gpu must be an integer >= 1, got {self.per_gpu!r}; 1 shares no GPU")
+        return wrong
+
+    def slots(self, planned: Sequence[Job]) -> int:
+        self.gpus = _gpus() if any(_takes_gpu(job.config["trainer"]) for job in planned) else []
+        threads = max(job.config["threads"] for job in planned)
+        return self.at_once or len(self.gpus) * self.per_gpu or max(1, cores() // threads)
+
+    def refuse_what_runs(self, waiting: Sequence[Job], folder: Path) -> None:
+        super().refuse_what_runs(waiting, folder)
+        if queued := jobs.in_queue(folder, waiting):
+            raise configs.ConfigError(
+                [
+                    f"{job.folder} is in Slurm's queue as {task}; hydra/launcher=slurm attends to it, scancel removes it"
+                    for job, task in queued.items()
+                ]
+            )
+
+    def run_all(self, waiting: Sequence[Job], folder: Path, view: View) -> None:
+        running: dict[int, tuple[Any, Job, int]] = {}
+        # Asked once: where no server answers, each of the runs would wait for it.
+        self.tracked, line = tracking.settle([job.config["logger"] for job in waiting if job.config.get("logger")])
+        if line:
+            view.say(line)
+        queue, free = list(waiting), list(range(view.at_once))
+        deadline, changed = None, False
+        while running or (queue and self.heed(view)):
+            while queue and free and self.heed(view):
+                job, slot = queue.pop(0), free.pop(0)
+                try:
+                    process = worker.start(job, _server(), self._environment(slot))
+                except (OSError, EOFError, configs.ConfigError) as error:
+                    # A full disk, a fork server that could not import. What is at work goes on to its end.
+                    self.given_up = True
+                    view.say(f"{job.name} cannot be started: {_told(error)}")
+                    break
+                if len(queue) == len(waiting) - 1 and configs.code(job.config) != job.code:
+                    # Between the planning and the server's imports.
+                    self.given_up = changed = True
+                    view.say("the code has changed since the sweep was planned; call it again")
+                running[process.sentinel] = process, job, slot
+                view.started(job)
+            for sentinel in wait(list(running), timeout=0.5):
+                process, job, slot = running.pop(sentinel)
+                free.append(slot)
+                try:
+                    self.ended(job, worker.close(job, process, stopped=self.told >= STOP or changed), view)
+                except OSError as error:
+                    self.given_up = True
+                    view.say(f"{job.name} cannot be recorded: {error}; free some space and call the sweep again")
+            if (self.told >= STOP or changed) and deadline is None:
+                deadline = time.monotonic() + GRACE
+                for process, _, _ in running.values():
+                    process.terminate()
+            if self.told == KILL or (deadline is not None and time.monotonic() > deadline):
+                for process, _, _ in running.values():
+                    process.kill()
+            self.heed(view)
+            view.refresh()
+
+    def try_out(self, waiting: Sequence[Job], pace: Pace) -> None:
+        failed = []
+        context = _server()
+        with tempfile.TemporaryDirectory(prefix="superpositional-") as folder:
+            for number, alike in enumerate(forecast.kinds(waiting, pace).values()):
+                tried = forecast.trial(alike[0], Path(folder) / str(number))
+                # One after the other, for side by side they would slow each other down in another way than runs do.
+                record = worker.close(tried, worker.start(tried, context, self._environment(0)))
+                if record["status"] in ("done", "diverged"):
+                    if (known := forecast.drawn_out(tried, alike[0])) is not None:
+                        pace.trials |= {job.arm: known for job in alike}
+                else:
+                    failed.append(f"{alike[0].arm}: a trial of it failed: {record['error']}")
+        if failed:
+            raise configs.ConfigError(failed)
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
+        return gpu | self.tracked
+
+
+def _server() -> BaseContext:
+    """The fork server, started such that what a terminal sends to it and to the runs too is for us alone to heed."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        forkserver.ensure_running()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return context
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "the fork server ended while it imported; `python -c 'import superpositional.training.train'` may say why"
+    return str(error)
+
+
+def cores() -> int:
+    """The cores this process may use, which a container or taskset may have made fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _takes_gpu(trainer: Mapping[str, Any]) -> bool:
+    return trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda")
+
+
+def _gpus() -> list[str]:
+    """The GPUs this process may use, by the names that CUDA_VISIBLE_DEVICES takes; asked without touching one."""
+    import torch
+
+    count = torch.cuda.device_count()
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return (named or [str(number) for number in range(count)])[:count]
+
+
+def _returned(job: Job) -> JobReturn:
+    result = JobReturn(cfg=OmegaConf.create(job.config), working_dir=str(job.folder), status=JobStatus.COMPLETED)
+    result.return_value = job.record()
+    return result

@@ -1,0 +1,237 @@
+"""How is a run asked for, and a sweep of them?
+
+Both doors: ``python -m superpositional.training.train`` is ``superpositional train``. Hydra composes, ``check`` refuses, ``run``
+trains; with ``--multirun`` the launcher starts the runs.
+"""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from superpositional import places, records
+from superpositional.records import identity, locks
+from superpositional.training import check, ranks, settings
+from superpositional.training import config as configs
+from superpositional.training.run import run, say
+
+
+def job(cfg: DictConfig) -> dict[str, Any]:
+    """Hydra's task function: one run."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if cfg.resume is None:
+        config = configs.compose_job(cfg)
+    else:
+        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    try:
+        record = run(config, folder, resume=cfg.resume is not None)
+    except configs.ConfigError as error:
+        refuse(error)
+    except OSError as error:
+        cannot_write(error)
+    shown = [
+        f"{name} {value:.4g}"
+        for name, value in record["summary"].items()
+        if name.startswith(("test/", "convergence/epochs"))
+    ]
+    took = "" if record["wall_seconds"] is None else f" in {record['wall_seconds']:.1f} s"
+    say(f"{record['status']}{took}: {', '.join(shown) or record['error']}\n{folder}")
+    return record
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Both doors: the console script's ``train`` and ``sweep``, and ``python -m superpositional.training.train``.
+
+    Exits with 2 on bad input, before anything is written, with 1 if a run failed or diverged, and with 130 on Ctrl-C or 143
+    on SIGTERM.
+    """
+    import hydra
+    from hydra._internal.utils import get_args_parser
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options, unknown = get_args_parser().parse_known_intermixed_args(given)
+    try:
+        wrong = [f"{word} is not an option; see superpositional train --help" for word in unknown]
+        # The first unpickles a file, the second replaces the folder in which what is checked here was looked up.
+        for option, cure in (("experimental_rerun", "superpositional rerun"), ("config_path", "--config-dir")):
+            if getattr(options, option) is not None:
+                wrong.append(f"--{option.replace('_', '-')} of Hydra's is not supported; use {cure}")
+        if wrong:
+            raise configs.ConfigError(wrong)
+        overrides = _checked(options)
+    except configs.ConfigError as error:
+        refuse(error)
+    kept = list(given)
+    for text in options.overrides:
+        kept.remove(text)
+    sys.argv = [sys.argv[0], *kept, *overrides]
+    outcome: list[dict[str, Any]] = []
+    told: list[int] = []
+
+    def task(cfg: DictConfig) -> None:
+        nonlocal told
+        told = ranks.interrupt_on_sigterm()
+        outcome.append(job(cfg))
+
+    start = hydra.main(version_base="1.3", config_path=str(configs.directory("conf")), config_name="train")(task)
+    if options.help:
+        with contextlib.suppress(SystemExit):  # Hydra leaves after its own help
+            start()
+        if options.config_dir is None:
+            try:
+                sys.stdout.write(settings.further(options.overrides))
+            except configs.ConfigError as error:
+                refuse(error)
+        return
+    start()
+    ended = {record["status"] for record in outcome}
+    if "interrupted" in ended:
+        # As a shell reports a signal.
+        sys.exit(128 + (told or [signal.SIGINT])[0])
+    if ended - {"done"}:
+        sys.exit(1)
+
+
+def refuse(error: configs.ConfigError) -> NoReturn:
+    """Say all that is wrong and leave with 2."""
+    count = len(error.mistakes)
+    lines = "\n".join(f"  - {mistake}" for mistake in error.mistakes)
+    sys.stderr.write(f"superpositional: {'one mistake' if count == 1 else f'{count} mistakes'}, nothing was run\n{lines}\n")
+    sys.exit(2)
+
+
+def cannot_write(error: OSError) -> NoReturn:
+    """Say which file could not be read or written, and leave with 2; what was written until then stays."""
+    where = f"{error.filename}: " if error.filename else ""
+    cure = "give a folder that can be written and has room: --out, hydra.run.dir=, hydra.sweep.dir="
+    sys.stderr.write(f"superpositional: {where}{error.strerror or error}; {cure}\n")
+    sys.exit(2)
+
+
+def _checked(options: Any) -> list[str]:
+    """The overrides as Hydra shall see them, after all that can be said against them has been."""
+    from hydra._internal.hydra import Hydra
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.config_search_path import SearchPathQuery
+    from hydra.core.global_hydra import GlobalHydra
+
+    search_path = create_config_search_path(str(configs.directory("conf")))
+    if options.config_dir is not None:
+        if not Path(options.config_dir).is_dir():
+            raise configs.ConfigError([f"--config-dir must be a folder, got {options.config_dir!r}"])
+        # As hydra.main does it.
+        path = f"file://{Path(options.config_dir).resolve()}"
+        search_path.prepend("command-line", path, anchor=SearchPathQuery(provider="schema", path=None))
+    name = options.config_name or "train"
+    GlobalHydra.instance().clear()
+    try:
+        with configs.composing(name):
+            return _composed(Hydra.create_main_hydra2(task_name="train", config_search_path=search_path), name, options)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _composed(app: Any, name: str, options: Any) -> list[str]:
+    """The overrides, once the config that they compose is checked."""
+    from hydra.types import RunMode
+
+    loader = app.config_loader
+    overrides = configs.lift(options.overrides, loader)
+    if options.shell_completion:
+        return overrides
+    _check_files(Path(options.config_dir or configs.directory("conf")), name, overrides, loader)
+    multirun = options.multirun or app.get_mode(config_name=name, overrides=overrides) == RunMode.MULTIRUN
+    if options.help:
+        # Hydra shows one config.
+        overrides = [text for text in overrides if not configs.parse_override(text).is_sweep_override()]
+    # Of a sweep there is no single config to check; the launcher checks every job's.
+    multirun = multirun and not options.help
+    cfg = loader.load_configuration(name, overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)
+    check.check_hydra(cfg)
+    if options.resolve:
+        configs.compose_job(cfg)
+    if options.help or options.hydra_help or options.cfg or options.info:
+        return overrides
+    if multirun:
+        if cfg.resume is not None or any(text.lstrip("+").startswith("resume=") for text in overrides):
+            raise configs.ConfigError(["resume takes up one run; a sweep goes on by being called again"])
+    elif cfg.resume is not None:
+        # Quoted: folders of sweeps have commas and equals signs in their names.
+        return [*overrides, f"hydra.run.dir='{_resumable(cfg.resume, overrides)}'"]
+    else:
+        check.check(cfg, loader)
+        places.check_writable(Path(cfg.hydra.run.dir))
+        if (folder := Path(cfg.hydra.run.dir)).joinpath("record.json").exists():
+            raise configs.ConfigError([f"hydra.run.dir holds a run already: {folder}; choose another, or resume it"])
+    return overrides
+
+
+def _check_files(root: Path, name: str, overrides: Sequence[str], loader: ConfigLoader) -> None:
+    """See that the files of a folder can be composed, and that no config is looked for in a package of Python, which Hydra
+    would import."""
+    parsed = {text: configs.parse_override(text, loader) for text in overrides}
+    given = [text for text, each in parsed.items() if each.key_or_group.startswith("hydra.searchpath")]
+    groups = [each for each in parsed.values() if loader.get_group_options(each.key_or_group)]
+    chosen = [root / each.key_or_group / f"{choice}.yaml" for each in groups for choice in configs.choices(each)]
+    waiting: list[tuple[Path, ...]] = [(path,) for path in (root / f"{name.removesuffix('.yaml')}.yaml", *chosen)]
+    while waiting:
+        path, *includers = waiting.pop()
+        if path in includers:
+            raise configs.ConfigError([f"{path} must not include itself; change its defaults, or those of {includers[0]}"])
+        if not path.is_file():
+            continue
+        places.check_yaml(path)
+        content = OmegaConf.to_container(OmegaConf.load(path))
+        if not isinstance(content, dict):
+            raise configs.ConfigError([f"{path} must hold KEY: VALUE, got a {type(content).__name__}"])
+        given += [str(each) for each in OmegaConf.select(OmegaConf.create(content), "hydra.searchpath") or ()]
+        defaults = content.get("defaults")
+        for item in defaults if isinstance(defaults, list) else ():
+            # A file of the same folder, or {"override /GROUP@PACKAGE": CHOICE}.
+            group, choice = next(iter(item.items())) if isinstance(item, dict) and item else ("", item)
+            place = f"{str(group).split()[-1].split('@')[0]}/{choice}.yaml" if group else f"{choice}.yaml"
+            folder = root if place.startswith("/") else path.parent
+            waiting.append((folder / place.lstrip("/"), path, *includers))
+    if wrong := [text for text in given if "pkg:" in text or "${" in text]:
+        raise configs.ConfigError(
+            [f"hydra.searchpath must hold folders, got {text}; use --config-dir FOLDER" for text in wrong]
+        )
+
+
+def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
+    """A run folder that can be taken up again: it brings its own config, so nothing else may be set."""
+    folder = Path(str(folder))
+    mistakes = []
+    if not records.has_checkpoint(folder) or not (folder / "config.yaml").is_file():
+        mistakes.append(f"resume must be a run's folder with {records.CHECKPOINTS[0]} in it, got {str(folder)!r}")
+    elif locks.is_held(folder):
+        mistakes.append(f"resume={folder}: another process is at work there; wait for its end")
+    elif len(overrides) > 1:
+        mistakes.append(f"resume takes up the run's own config; drop all but resume={folder}")
+    else:
+        places.check_yaml(folder / "config.yaml")
+        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        record = records.left_in(folder)
+        if record is None:
+            mistakes.append(f"resume={folder}: nothing tells by which code that run was made; start it anew")
+        elif record.get("status") == "done":
+            mistakes.append(f"resume={folder}: that run is done; start another to train longer")
+        elif wrong := records.unlike_its_record(folder / "curves.csv", record):
+            mistakes.append(f"resume={folder}: {wrong}; restore it, or start the run anew")
+        elif record["identity"] != identity.identity(config, configs.code(config).version):
+            mistakes.append(f"resume={folder}: the code or its config.yaml has changed since; start the run anew")
+    if mistakes:
+        raise configs.ConfigError(mistakes)
+    return folder
+
+
+if __name__ == "__main__":
+    from superpositional.cli import main as door
+
+    door(["train", *sys.argv[1:]])
