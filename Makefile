@@ -61,7 +61,7 @@ $(VENV)/reads/ready: requirements.lock
 	@touch $@
 
 figures: $(READS)/ready ## rebuild the published figures, tables, page and what README and the logbook say from the published records
-	PYTHONPATH=src $(READS)/bin/python -c 'from superpositional.cli import main; main()' \
+	PYTHONPATH=src $(READS)/bin/python -m superpositional \
 		report outputs/published --readme README.md --readme sweeps/README.md
 
 test: $(VENV)/ready lint ## the fast tests

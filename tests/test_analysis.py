@@ -9,7 +9,8 @@ from scipy import stats
 
 from superpositional import records
 from superpositional.evidence import analysis, curves
-from superpositional.evidence.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, compare, label, name_seeds, student_interval
+from superpositional.evidence.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, compare, student_interval
+from superpositional.format import label, name_seeds
 from superpositional.records.published import publish
 
 

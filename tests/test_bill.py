@@ -16,11 +16,12 @@ from superpositional.circuits.backends.transpiled import OnDevice, on_device
 from superpositional.circuits.measures import random_angles
 from superpositional.optim.circuit_perturbation import CircuitPerturbation
 from superpositional.optim.optimizer import SuperpositionalAdamW
+from superpositional.places import ConfigError
 from superpositional.tasks.classification.net import SequenceTransformer
 from superpositional.training import bill as module
 from superpositional.training import show
 from superpositional.training.bill import Bill, Way, duration, of_config
-from superpositional.training.config import ConfigError, make
+from superpositional.training.config import make
 
 QUANTUM = ["net/attention=quantum", "net.attention.readout=z"]
 CIRCUIT = ["net/attention=softmax", "optimizer=circuit"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from superpositional.places import ConfigError
 from superpositional.training import config as configs
 
 # Arguments of `superpositional train`, and a piece of each message they must bring, in any order and all at once.
@@ -252,7 +253,7 @@ def test_bad_input_is_refused_before_anything_is_written(door, workplace, argume
     assert list(workplace.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["superpositional.cli train", "superpositional.training.train"])
+@pytest.mark.parametrize("module", ["superpositional train"])
 def test_both_doors_refuse_alike(module: str, tmp_path: Path) -> None:
     door, *command = module.split()
     ran = subprocess.run(
@@ -294,7 +295,7 @@ def test_both_doors_refuse_alike(module: str, tmp_path: Path) -> None:
 def test_a_config_cannot_name_code_to_run(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(configs.ALLOW, raising=False)
     for role in ("net", "optimizer", "data", "task", "trainer", "logger", "callbacks.x", "task.lr_schedule"):
-        with pytest.raises(configs.ConfigError):
+        with pytest.raises(ConfigError):
             configs.locate(target, role)
 
 
@@ -314,7 +315,7 @@ def test_a_config_cannot_name_code_to_run(target: str, monkeypatch: pytest.Monke
 def test_each_group_takes_classes_of_its_kind_alone(target: str, role: str) -> None:
     assert configs.locate(target, role).__name__ == target.split(".")[-1]
     for other in {"net", "optimizer", "data", "trainer", "callbacks.x"} - {role, role.split(".")[0] + ".x"}:
-        with pytest.raises(configs.ConfigError, match=r"may not be built here, which takes a"):
+        with pytest.raises(ConfigError, match=r"may not be built here, which takes a"):
             configs.locate(target, other)
 
 
@@ -401,7 +402,7 @@ def test_every_yaml_file_says_on_its_first_line_when_to_use_it(path: Path) -> No
     ],
 )
 def test_an_output_without_an_encoding_a_reader_or_room_ends_no_command(tmp_path, environment, words) -> None:
-    command = f"{sys.executable} -m superpositional.training.train --cfg job question=\\'λ\\'"
+    command = f"{sys.executable} -m superpositional train --cfg job question=\\'λ\\'"
     ran = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {environment} {command} {words}"],
         cwd=tmp_path,

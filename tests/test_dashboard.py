@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from test_analysis import write_sweep
 
-from superpositional import records
+from superpositional import format, records
 from superpositional.evidence.analysis import TEST_ACCURACY, compare
 from superpositional.evidence.inference import student_interval
 from superpositional.records import Run, Sweep
-from superpositional.report import dashboard, dashboard_data, dashboard_page, tables
+from superpositional.report import dashboard, dashboard_data, dashboard_page
 from superpositional.report.dashboard import DIFFERENCES, LEARNING, VERDICTS
 from superpositional.report.write import Report, write_report
 
@@ -187,7 +187,7 @@ def test_the_verdicts_and_differences_are_the_reports_own_and_the_mirrors_place_
     for name, text in ((VERDICTS, report.claims), (DIFFERENCES, report.table)):
         (table,) = section(report.board, name)
         assert len(table.rows) >= 3
-        assert tables.markdown(list(table.rows)) in text
+        assert format.markdown(list(table.rows)) in text
     assert report.board.lead == report.lead
     assert (report.board.project, report.board.entity) == ("superpositional", None)
     arms = four()

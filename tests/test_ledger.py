@@ -12,7 +12,7 @@ from test_sweep import statuses
 
 from superpositional import records
 from superpositional.evidence import tuning
-from superpositional.evidence.ledger import best_of_k, ledger, write
+from superpositional.records.ledger import best_of_k, ledger, write
 from superpositional.records.published import publish
 from superpositional.report import search_figures, style
 from superpositional.report.write import ReportError, update_readme, write_report

@@ -16,7 +16,7 @@ from superpositional.evidence.verdicts import ALPHA, LEAST_PAIRS
 from superpositional.records import claims
 from superpositional.records.claims import ClaimError
 from superpositional.records.published import publish
-from superpositional.report import style
+from superpositional.report import figures, style
 from superpositional.training import probe, show
 
 STEPS = 20
@@ -89,7 +89,7 @@ def test_pairs_that_never_differ_find_anything() -> None:
 def test_the_curves_are_the_power_of_the_paired_t_test_at_the_familys_level() -> None:
     with style.style():
         _, ax = style.column_figure(2)
-        assert power.curves(ax, (0.5, 1.5), 3) is ax
+        assert figures.power_curves(ax, (0.5, 1.5), 3) is ax
     for effect, line in zip((0.5, 1.5), ax.lines, strict=False):
         pairs, shown = line.get_xdata(), line.get_ydata()
         assert (pairs.min(), pairs.max()) == (LEAST_PAIRS, 200)
@@ -101,7 +101,7 @@ def test_the_curves_are_the_power_of_the_paired_t_test_at_the_familys_level() ->
 def test_many_effects_are_drawn_as_well() -> None:
     with style.style():
         _, ax = style.column_figure(2)
-        power.curves(ax, np.linspace(0.1, 2, 15).tolist(), 1)
+        figures.power_curves(ax, np.linspace(0.1, 2, 15).tolist(), 1)
     assert len(ax.get_legend().get_texts()) == 15
 
 

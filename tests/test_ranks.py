@@ -64,7 +64,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(folder: Path, rows: Path, *overrides: str, **environment: str) -> dict[str, Any]:
     """A run by the console script, in a process of its own, as a user starts it."""
-    command = [sys.executable, "-m", "superpositional.training.train", "scale=tiny", f"data.path={rows}", "logger=none"]
+    command = [sys.executable, "-m", "superpositional", "train", "scale=tiny", f"data.path={rows}", "logger=none"]
     command += [f"hydra.run.dir={folder}", "callbacks.tracer=null", "callbacks.checkpoint.keep=true", *overrides]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=180, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}
@@ -152,7 +152,7 @@ def test_sharded_processes_answer_questions_that_do_not_divide_by_their_number(t
 
 
 def test_shards_and_a_tracer_do_not_go_together_and_it_is_said_at_once(rows) -> None:
-    command = [sys.executable, "-m", "superpositional.training.train", "scale=tiny", f"data.path={rows}", "logger=none"]
+    command = [sys.executable, "-m", "superpositional", "train", "scale=tiny", f"data.path={rows}", "logger=none"]
     done = subprocess.run(
         [*command, "trainer=sharded", "trainer.accelerator=cpu"], capture_output=True, text=True, timeout=120
     )
@@ -168,7 +168,7 @@ def test_a_signal_ends_a_run_of_two_processes_as_interrupted(tmp_path, sent, to)
     """Lightning answers SIGTERM by a broadcast in its handler, which waited for the other process for good."""
     words = ["logger=none", "hydra.run.dir=run", "++trainer.max_epochs=1000"]
     words += ["trainer.accelerator=cpu", "trainer.devices=2"]
-    command = [sys.executable, "-m", "superpositional.training.train", *words]
+    command = [sys.executable, "-m", "superpositional", "train", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, preexec_fn=heed_ctrl_c)
     assert wait_for(lambda: records.has_checkpoint(tmp_path / "run"), process)

@@ -116,7 +116,7 @@ def test_ones_own_parts_run_as_readme_has_them(command: str, tmp_path: Path) -> 
     arguments = words[words.index("superpositional") + 1 :]
     arguments += ["seed=0"] if arguments[0] == "sweep" else []
     ran = subprocess.run(
-        [sys.executable, "-m", "superpositional.cli", *arguments, "trainer=smoke", "logger=none"],
+        [sys.executable, "-m", "superpositional", *arguments, "trainer=smoke", "logger=none"],
         cwd=tmp_path,
         env={**os.environ, **settings, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}"},
         capture_output=True,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_analysis import write_sweep
 
-from superpositional import records
+from superpositional import format, records
 from superpositional.evidence import analysis, curves
 from superpositional.records.published import fingerprint, publish
 from superpositional.report import figures, style, tables
@@ -115,10 +115,10 @@ def test_no_name_breaks_a_label_a_caption_or_a_row_of_latex():
     "cell", ["=1+1", "+x", "-1+1", "@sum", " =x", "\t=x", "\n@x", "--1", "-", "+1e", "1=2", "−1", "adam"]
 )
 def test_no_cell_of_a_csv_is_a_formula_unless_it_is_a_number(cell):
-    ((written,),) = csv.reader(io.StringIO(tables.written([(cell,)]), newline=""))
+    ((written,),) = csv.reader(io.StringIO(format.written([(cell,)]), newline=""))
     assert written == (cell if cell in ("1=2", "−1", "adam") else f"'{cell}")
     numbers = ("-1", "+1.5", "-2e-05", "1e9", "-.5")
-    assert tables.written([(-1.5, None, 2, *numbers)]) == f"-1.5,,2,{','.join(numbers)}\n"
+    assert format.written([(-1.5, None, 2, *numbers)]) == f"-1.5,,2,{','.join(numbers)}\n"
 
 
 def test_the_report_tells_the_hash_of_the_records_it_judged(built):

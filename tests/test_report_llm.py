@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superpositional import records
+from superpositional import format, records
 from superpositional.evidence import analysis, curves
 from superpositional.records.published import publish
 from superpositional.report import figures, style
@@ -207,11 +207,11 @@ def test_a_ratio_is_the_one_that_table_one_prints(tmp_path):
     ],
 )
 def test_no_number_but_zero_is_written_as_zero(values, said):
-    assert analysis.bounds(analysis.student_interval(values)) == said
+    assert format.bounds(analysis.student_interval(values)) == said
 
 
 def test_one_is_no_plural():
-    assert [analysis.number(count, "run") for count in (0, 1, 2, 1200)] == ["0 runs", "1 run", "2 runs", "1,200 runs"]
+    assert [format.number(count, "run") for count in (0, 1, 2, 1200)] == ["0 runs", "1 run", "2 runs", "1,200 runs"]
 
 
 # The curves ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from scipy.stats import qmc
 
 from superpositional import records
+from superpositional.places import ConfigError
 from superpositional.records.published import publish
 from superpositional.sweeps import search as searches
 from superpositional.sweeps.arms import ArmsSweeper
@@ -29,7 +30,7 @@ def shared(drawn: dict) -> dict:
 
 
 def mistakes(**changes) -> list[str]:
-    with pytest.raises(configs.ConfigError) as caught:
+    with pytest.raises(ConfigError) as caught:
         Search(**{"trials": 4, "space": SPACE, **changes})
     return [text.removeprefix("hydra.sweeper.search") for text in caught.value.mistakes]
 
@@ -201,7 +202,7 @@ def test_all_that_is_wrong_is_said_at_once():
 
 
 def test_a_declaration_that_lacks_or_misnames_is_told_so_with_the_rest():
-    with pytest.raises(configs.ConfigError) as caught:
+    with pytest.raises(ConfigError) as caught:
         searches.read({"trails": 16, "own": {"lod": {}}, "goal": "up"}, ARMS)
     assert caught.value.mistakes == [
         "hydra.sweeper.search.trails is no setting; did you mean hydra.sweeper.search.trials?",
@@ -210,11 +211,11 @@ def test_a_declaration_that_lacks_or_misnames_is_told_so_with_the_rest():
         "hydra.sweeper.search lacks space",
         "hydra.sweeper.search.goal must be one of max, min, got 'up'",
     ]
-    with pytest.raises(configs.ConfigError, match=r"hydra.sweeper.search must hold trials and space, got 16"):
+    with pytest.raises(ConfigError, match=r"hydra.sweeper.search must hold trials and space, got 16"):
         searches.read(16, ARMS)
-    with pytest.raises(configs.ConfigError, match=r"hydra.sweeper.search needs hydra.sweeper.arms, got none"):
+    with pytest.raises(ConfigError, match=r"hydra.sweeper.search needs hydra.sweeper.arms, got none"):
         searches.read({"trials": 2, "space": SPACE}, {})
-    with pytest.raises(configs.ConfigError, match=r"hydra.sweeper.search: Interpolation key 'nope' not found"):
+    with pytest.raises(ConfigError, match=r"hydra.sweeper.search: Interpolation key 'nope' not found"):
         searches.read(OmegaConf.create({"trials": "${nope}", "space": {}}), ARMS)
 
 
@@ -281,7 +282,7 @@ def test_a_group_can_be_searched_too(workplace, door):
 
 def test_what_is_searched_is_set_nowhere_else():
     search = {"trials": 2, "space": {"optimizer.lr": RATE}, "own": OWN}
-    with pytest.raises(configs.ConfigError) as caught:
+    with pytest.raises(ConfigError) as caught:
         jobs(
             "optimizer.lr=0.1",
             "data.length=8,9",

@@ -12,6 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from superpositional import records
+from superpositional.places import ConfigError
 from superpositional.records.identity import identity
 from superpositional.training import config as configs
 
@@ -99,12 +100,12 @@ def test_every_form_is_refused_or_plain_before_anything_is_built(stranger, form)
         config = OmegaConf.create(selected | at(place, FORMS[form]))
         try:
             plain = configs.resolved(config)
-        except configs.ConfigError:
+        except ConfigError:
             continue
-        with pytest.raises(configs.ConfigError):
+        with pytest.raises(ConfigError):
             configs.targets(plain)
         for key in plain:
-            with pytest.raises(configs.ConfigError):
+            with pytest.raises(ConfigError):
                 configs.make(key, {"_target_": "torch.nn.Identity", "x": plain[key]})
     assert not (stranger / "PWNED").exists()
 

@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from superpositional import records
+from superpositional.places import ConfigError
 from superpositional.records import read_record
 from superpositional.records.published import publish
 from superpositional.sweeps.arms import ArmsSweeper
@@ -101,12 +102,12 @@ def test_without_a_grid_or_without_arms_the_first_arm_is_the_baseline(door, work
 
 
 def test_two_arms_in_one_folder_are_refused() -> None:
-    with pytest.raises(configs.ConfigError, match=r"two arms would share the folder a_b; give one another name"):
+    with pytest.raises(ConfigError, match=r"two arms would share the folder a_b; give one another name"):
         jobs(arms={"a b": [], "a:b": []})
 
 
 def test_a_value_the_arms_set_themselves_cannot_be_set_for_all() -> None:
-    with pytest.raises(configs.ConfigError, match=r"optimizer.quantum_weight is set by this sweep's arms"):
+    with pytest.raises(ConfigError, match=r"optimizer.quantum_weight is set by this sweep's arms"):
         jobs("optimizer.quantum_weight=1", arms=ARMS)
 
 
@@ -344,7 +345,7 @@ def test_a_glob_sweeps_the_choices_of_a_group() -> None:
 
 
 def test_a_sweep_counts_its_runs_before_it_lays_them_out() -> None:
-    with pytest.raises(configs.ConfigError, match=r"must have at most 10,000 runs, got 24,000,000; split it into several"):
+    with pytest.raises(ConfigError, match=r"must have at most 10,000 runs, got 24,000,000; split it into several"):
         jobs("seed=range(8000)", "data.length=range(1000)", arms={"a": [], "b": [], "c": []})
 
 
@@ -372,7 +373,7 @@ def test_bad_input_to_sweep_exits_2(door, workplace, arguments) -> None:
 @pytest.mark.slow
 def test_a_second_call_into_the_same_folder_is_refused_and_spoils_nothing(door, workplace) -> None:
     words = ["sweep", "paper_classification", "seed=0", "trainer.max_epochs=2", "logger=none", "--jobs", "2"]
-    command = [sys.executable, "-m", "superpositional.cli", *words]
+    command = [sys.executable, "-m", "superpositional", *words]
     first = subprocess.Popen(command, cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     folder = workplace / "outputs" / "paper_classification"
     assert wait_for(lambda: list(folder.glob("*/seed-0/running.json")), first)
@@ -394,7 +395,7 @@ def test_a_call_that_was_killed_leaves_no_lock_but_its_runs_are_waited_for(door,
     )
     # Long enough to be at work still when the second call has composed and checked its own.
     words = ["sweep", "one.yaml", "data.n_train=4000", "logger=none", "--jobs", "1"]
-    command = [sys.executable, "-m", "superpositional.cli", *words]
+    command = [sys.executable, "-m", "superpositional", *words]
     first = subprocess.Popen(command, cwd=workplace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     folder = workplace / "outputs" / "one" / "adam" / "seed-0"
     assert wait_for(lambda: (folder / "running.json").exists(), first)

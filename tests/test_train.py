@@ -438,7 +438,7 @@ def test_a_killed_run_whose_curves_are_lost_starts_anew_and_says_so(tmp_path, ca
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_a_run_as_interrupted_and_it_can_be_resumed(door, workplace, sent, code) -> None:
     words = ["logger=none", "hydra.run.dir=run", "++trainer.max_epochs=1000", "data.n_train=200"]
-    command = [sys.executable, "-m", "superpositional.training.train", *words]
+    command = [sys.executable, "-m", "superpositional", "train", *words]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, preexec_fn=heed_ctrl_c
     )

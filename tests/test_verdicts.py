@@ -14,8 +14,8 @@ import pytest
 from scipy import stats
 
 from superpositional.evidence import inference, verdicts
-from superpositional.evidence.analysis import bounds
 from superpositional.evidence.verdicts import declared_after, judge, lead
+from superpositional.format import bounds
 from superpositional.records import Run, Sweep, claims
 from superpositional.records.claims import Claim
 

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from superpositional import places
+from superpositional import format, places
 from superpositional.arguments import parser
+from superpositional.report import figures
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -132,8 +133,8 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _circuit(options: argparse.Namespace) -> None:
+    from superpositional.places import ConfigError
     from superpositional.training import show
-    from superpositional.training.config import ConfigError
     from superpositional.training.train import refuse
 
     try:
@@ -168,9 +169,9 @@ def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
 def _plan(options: argparse.Namespace) -> None:
     from superpositional import records
     from superpositional.evidence import power
-    from superpositional.report import style, tables
+    from superpositional.places import ConfigError
+    from superpositional.report import style
     from superpositional.training import probe, show
-    from superpositional.training.config import ConfigError
     from superpositional.training.train import refuse
 
     effects = options.effects or power.EFFECTS
@@ -192,24 +193,24 @@ def _plan(options: argparse.Namespace) -> None:
     needed = power.rows(effects, options.power, options.family, found)
     text = (
         f"The update over {options.steps} steps, traced against AdamW's own step from the same state:\n\n"
-        f"{tables.markdown(probe.rows(traces))}\n"
+        f"{format.markdown(probe.rows(traces))}\n"
         "It says how much of the update the term is, and bounds neither loss nor accuracy.\n\n"
-        f"Seeds, each a pair of runs, for tests at 5 % over the family of claims:\n\n{tables.markdown(needed)}"
+        f"Seeds, each a pair of runs, for tests at 5 % over the family of claims:\n\n{format.markdown(needed)}"
     )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "plan.md").write_text(text, encoding="utf-8")
     with style.style():
         figure, ax = style.column_figure(2.6)
         family = options.family or max((spread.family for spread in found), default=1)
-        power.curves(ax, effects, family)
+        figures.power_curves(ax, effects, family)
         files = style.save(figure, options.out / "power", {"family": str(family)})
     sys.stdout.write(f"{text}\n{', '.join(map(str, [options.out / 'plan.md', *files]))}\n")
 
 
 def _rerun(options: argparse.Namespace) -> None:
+    from superpositional.places import ConfigError
     from superpositional.records import Unreadable
     from superpositional.sweeps.rerun import rerun
-    from superpositional.training.config import ConfigError
     from superpositional.training.train import refuse
 
     folder = _folder(options.sweep)
@@ -244,8 +245,7 @@ def _folder(sweep: str) -> Path:
 
 def _report(options: argparse.Namespace) -> None:
     from superpositional import records
-    from superpositional.evidence import ledger
-    from superpositional.records import Unreadable
+    from superpositional.records import Unreadable, ledger
     from superpositional.records.published import publish
     from superpositional.report.study.gather import is_study
     from superpositional.report.write import ReportError, update_readme, write_report
@@ -319,7 +319,3 @@ def _dashboard(options: argparse.Namespace) -> None:
         sys.stderr.write(f"superpositional: {refused}; {again}\n")
         sys.exit(1)
     sys.stdout.write(f"nothing was sent ({kept}); {again}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,9 @@ import math
 import os
 import re
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ALLOW = "SUPERPOSITIONAL_ALLOW"
 # Values of a YAML file, its aliases written out; the largest of ours has some 500.
@@ -109,3 +111,16 @@ def check_writable(folder: Path) -> None:
 def trusted() -> tuple[str, ...]:
     """The packages that the user has named in ``$SUPERPOSITIONAL_ALLOW``."""
     return tuple(filter(None, re.split(r"[,\s]+", os.environ.get(ALLOW, ""))))
+
+
+class ConfigError(Exception):
+    """All that is wrong with a config, a line each.
+
+    ``unread``: those of them that say a circuit setting is read by nothing, with the setting and its value. In a sweep they
+    are none if another arm with the same value reads it.
+    """
+
+    def __init__(self, mistakes: Sequence[str], unread: Mapping[str, tuple[str, Any]] | None = None) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = list(dict.fromkeys(mistakes))
+        self.unread = dict(unread or {})

@@ -19,8 +19,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from superpositional import records
 from superpositional.bench import arguments, machine, showing
 from superpositional.bench.measuring import Asked, Book, Disagreement
+from superpositional.places import ConfigError
 from superpositional.records import identity
-from superpositional.training import config as configs
 
 
 def main(options: argparse.Namespace) -> None:
@@ -32,7 +32,7 @@ def main(options: argparse.Namespace) -> None:
         KeyboardInterrupt: after what was measured was written.
     """
     if wrong := arguments.mistakes(options):
-        raise configs.ConfigError(wrong)
+        raise ConfigError(wrong)
     # Of --json stdout is the JSON's alone.
     console = Console(highlight=False, markup=False, stderr=options.json)
     if not console.is_terminal:
@@ -138,7 +138,7 @@ def answer(options: argparse.Namespace) -> None:
 
     try:
         main(options)
-    except configs.ConfigError as error:
+    except ConfigError as error:
         refuse(error)
     except Disagreement as error:
         sys.stderr.write(f"superpositional: {error}\n")

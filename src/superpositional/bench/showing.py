@@ -100,7 +100,7 @@ def _aim(found: Comparison) -> str:
 
 def markdown(subject: str, book: Book, words: Mapping[str, Any], last_line: str) -> str:
     """The tables as a file."""
-    from superpositional.report.tables import markdown as as_table
+    from superpositional.format import markdown as as_table
 
     text = f"# superpositional bench {subject}\n\n{as_table([HEADINGS, *rows(book)])}"
     if book.growths:

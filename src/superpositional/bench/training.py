@@ -23,6 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.nn.functional import cross_entropy
 
 from superpositional.bench.measuring import Asked, Book, Disagreement, Step, devices
+from superpositional.places import ConfigError
 from superpositional.records import append_curves, read_curves
 from superpositional.training import config as configs
 from superpositional.training.throughput import peak_bytes
@@ -116,9 +117,7 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="superpositional-") as folder:
         record = run_into(config, Path(folder))
         if record["status"] != "done":
-            raise configs.ConfigError(
-                [f"a run of the benchmark did not end as done: {record['error']}; choose other overrides"]
-            )
+            raise ConfigError([f"a run of the benchmark did not end as done: {record['error']}; choose other overrides"])
         curves = read_curves(Path(folder) / "curves.csv")
     return {
         "epochs": record["epochs"],

@@ -1,10 +1,11 @@
 """What is true of a circuit whatever its angles are?
 
 Its expressibility, what a device would have to run, and how its output answers to random angles. None of it changes while
-a circuit trains, so it is found out once per machine and kept (``kept``). Read by the statistics callback, ``portrait`` and
-``show``.
+a circuit trains, so it is found once per process.
 """
 
+import functools
+import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,8 @@ import torch
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.backends.transpiled import SEED, Device, transpiled
 from superpositional.circuits.expressibility import BINS, PAIRS, expressibility
-from superpositional.circuits.kept import kept, releases
 from superpositional.circuits.measures import dead_angles, gradient_variance
 
-# Counted up when code changes an answer: what was kept before is then found out anew.
-VERSION = 1
 # No run waits longer than some seconds: 12 qubits take two or three at the paper's depth.
 AMPLITUDE_UPDATES = 2.5e9
 # A rotation's own matrix costs as much as so many amplitudes.
@@ -25,65 +23,49 @@ ROTATION = 256
 GATES = 20_000
 
 
-def facts(ansatz: Ansatz, *, pairs: int = PAIRS, device: Device | None = None) -> tuple[dict[str, Any], str | None]:
+def facts(ansatz: Ansatz, *, pairs: int = PAIRS, device: Device | None = None) -> dict[str, Any]:
     """``expressibility`` and ``transpiled``, in plain values, each with how it was found or with why it is ``missing``.
 
     Args:
         ansatz: the circuit.
         pairs: of states, for the expressibility.
         device: to transpile for; None is the default one.
-
-    Returns:
-        What was found, and why it could not be kept, where it could not.
     """
     device = device or Device()
-    circuit = ansatz.plain()
-    found: dict[str, Any] = {}
-    problems = []
+    device = Device(tuple(device.basis), device.coupling, device.level)
+    return {"expressibility": dict(_reach(ansatz, pairs)), "transpiled": dict(_counts(ansatz, device))}
+
+
+@functools.cache
+def _reach(ansatz: Ansatz, pairs: int) -> dict[str, Any]:
     updates = 2 * pairs * (2**ansatz.n_qubits + ROTATION) * ansatz.n_qubits * ansatz.depth
     if updates > AMPLITUDE_UPDATES:
-        found["expressibility"] = {
+        return {
             "missing": f"{pairs} pairs at n_qubits={ansatz.n_qubits}, depth={ansatz.depth} are more than "
             f"{AMPLITUDE_UPDATES:.2g} updates of an amplitude, which no run waits for"
         }
-    else:
-        question = {"version": VERSION, "ansatz": circuit, "pairs": pairs, "bins": BINS, "seed": 0, **releases("torch")}
-        reach, problem = kept(
-            "expressibility",
-            question,
-            lambda: expressibility(ansatz, torch.Generator().manual_seed(0), pairs)._asdict(),
-        )
-        problems.append(problem)
-        if reach["standard_error"] == 0 and reach["nats"] < 1 / pairs:
-            reach = {
-                "missing": f"all {pairs} pairs lie in the first of {BINS} bins, as Haar-random ones do: none is told apart"
-            }
-        found["expressibility"] = reach
-    method = {"basis": list(device.basis), "coupling": device.coupling, "level": device.level, "seed": SEED}
+    found = expressibility(ansatz, torch.Generator().manual_seed(0), pairs)
+    if found.standard_error == 0 and found.nats < 1 / pairs:
+        return {"missing": f"all {pairs} pairs lie in the first of {BINS} bins, as Haar-random ones do: none is told apart"}
+    return found._asdict()
+
+
+@functools.cache
+def _counts(ansatz: Ansatz, device: Device) -> dict[str, Any]:
     gates = ansatz.statistics()["gates"]
     if gates > GATES:
-        found["transpiled"] = {"missing": f"the circuit has {gates} gates, above the {GATES} that a run waits for"}
-    else:
-        method |= releases("qiskit")
-        question = {"version": VERSION, "ansatz": circuit, **method}
-        counts, problem = kept("transpiled", question, lambda: transpiled(ansatz, device)._asdict())
-        found["transpiled"] = counts | method
-        problems.append(problem)
-    return found, next(filter(None, problems), None)
+        return {"missing": f"the circuit has {gates} gates, above the {GATES} that a run waits for"}
+    method = {"basis": list(device.basis), "coupling": device.coupling, "level": device.level, "seed": SEED}
+    return transpiled(ansatz, device)._asdict() | method | {"qiskit": importlib.metadata.version("qiskit")}
 
 
 def slopes(ansatz: Ansatz, readout: str) -> dict[str, Any]:
     """``dead_angles`` of Phi, and ``gradient_variance_at_random_angles``, their mean, in plain values."""
-
-    def answer() -> dict[str, Any]:
-        dice = torch.Generator().manual_seed(0)
-        return {
-            "dead_angles": [list(place) for place in dead_angles(ansatz, readout, dice)],
-            "gradient_variance_at_random_angles": float(gradient_variance(ansatz, readout, dice).mean()),
-        }
-
-    question = {"version": VERSION, "ansatz": ansatz.plain(), "readout": readout, "seed": 0, **releases("torch")}
-    return kept("slopes", question, answer)[0]
+    dice = torch.Generator().manual_seed(0)
+    return {
+        "dead_angles": [list(place) for place in dead_angles(ansatz, readout, dice)],
+        "gradient_variance_at_random_angles": float(gradient_variance(ansatz, readout, dice).mean()),
+    }
 
 
 def figures(found: Mapping[str, Any]) -> dict[str, float]:

@@ -6,7 +6,6 @@ record (``circuit.txt``, ``circuit.svg``) and by ``superpositional circuit``.
 Shapes: T points; L, R, Q as in ``Ansatz.angles_shape``; C curves.
 """
 
-import io
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ from torch import Tensor
 from superpositional.circuits import facts, series
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.backends.simulators import evaluate
-from superpositional.circuits.kept import kept, releases
 from superpositional.circuits.measures import (
     AMPLITUDES_AT_ONCE,
     dead_angles,
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
 
 
 DRAWN = 500  # gates
-# Counted up when the drawing changes: those that were kept are then made anew.
-DRAWING = 1
 
 
 def response(ansatz: Ansatz, readout: str, angles_LRQ: Tensor, points: int = 241) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +77,7 @@ def text(
         str(ansatz.draw()),
         "",
         *_wrap(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())),
-        *(line for fact in facts.lines(facts.facts(ansatz)[0] if known is None else known) for line in _wrap(fact)),
+        *(line for fact in facts.lines(facts.facts(ansatz) if known is None else known) for line in _wrap(fact)),
         f"Meyer-Wallach entanglement at random angles: {tangled:.3f} (0 product state, 1 GHZ state)",
         f"variance of the angles' gradient at random angles: {float(variance_LRQ.mean()):.3g}",
         *_wrap(f"angles that do nothing to Phi, {len(dead)} of {ansatz.num_parameters}: {', '.join(names) or 'none'}"),
@@ -165,31 +161,18 @@ def write(folder: Path, ansatz: Ansatz, inputs: str) -> None:
     if ansatz.statistics()["gates"] > DRAWN:
         (folder / "circuit.txt").write_text(ansatz.to_qasm(inputs))
         return
-    # Qiskit and matplotlib take longer to start than many a run has for a step.
-    question = {"version": DRAWING, "ansatz": ansatz.plain(), "inputs": inputs, **releases("qiskit", "matplotlib")}
-    files, _ = kept("drawing", question, lambda: _drawn(ansatz, inputs))
-    for name, content in files.items():
-        (folder / name).write_text(content)
+    (folder / "circuit.txt").write_text(f"{ansatz.draw(inputs=inputs)}\n\n{ansatz.to_qasm(inputs)}")
+    save(ansatz.draw("mpl", inputs=inputs), folder / "circuit.svg")
 
 
-def _drawn(ansatz: Ansatz, inputs: str) -> dict[str, str]:
-    picture = io.BytesIO()
-    save(ansatz.draw("mpl", inputs=inputs), picture)
-    return {
-        "circuit.txt": f"{ansatz.draw(inputs=inputs)}\n\n{ansatz.to_qasm(inputs)}",
-        "circuit.svg": picture.getvalue().decode(),
-    }
-
-
-def save(figure: "Figure", *paths: Path | io.BytesIO) -> None:
-    """Write a figure, to the same bytes every time, and close it; what is no path gets SVG."""
+def save(figure: "Figure", *paths: Path) -> None:
+    """Write a figure, to the same bytes every time, and close it."""
     import matplotlib.pyplot as plt
 
     with plt.rc_context({"svg.hashsalt": "circuit"}):
         for path in paths:
-            kind = path.suffix[1:] if isinstance(path, Path) else "svg"
-            metadata = {"Date": None} if kind == "svg" else None
-            figure.savefig(path, format=kind, dpi=150, bbox_inches="tight", metadata=metadata)
+            metadata = {"Date": None} if path.suffix == ".svg" else None
+            figure.savefig(path, dpi=150, bbox_inches="tight", metadata=metadata)
     plt.close(figure)
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from superpositional import format
 from superpositional.evidence import analysis, verdicts
 from superpositional.evidence.inference import false_equivalence
+from superpositional.format import Rows
 from superpositional.records import Sweep, claims, load_sweep
 from superpositional.records.claims import Claim
-from superpositional.report import tables
 
 # Shapes of differences beside a sweep's own, as their quantiles; all with an sd that is small beside the margin.
 _Q = (np.arange(20_000) + 0.5) / 20_000
@@ -30,14 +31,14 @@ PLANTED = (
 )
 
 
-def planted(sweep: Sweep, declared: Sequence[Claim]) -> tuple[str, tables.Rows]:
+def planted(sweep: Sweep, declared: Sequence[Claim]) -> tuple[str, Rows]:
     """How often an effect of exactly the margin is called equivalent: a caption, and a row for each shape and claim."""
     shapes = [(name, values, 10 * float(values.std())) for name, values in SHAPES.items()]
     for claim in declared:
         if len(each := verdicts.seen(sweep, claim)):
             zeros = f"{100 * np.mean(each == 0):.0f} % of them 0"
             shapes.append((f"own, {claim.id} ({claim.metric}, {zeros})", each, claim.margin))
-    rows: tables.Rows = [("differences", *(f"{n} pairs" for n in SIZES))]
+    rows: Rows = [("differences", *(f"{n} pairs" for n in SIZES))]
     for name, values, margin in shapes:
         rows.append((name, *(f"{100 * false_equivalence(values, margin, n):.1f} %" for n in SIZES)))
     return PLANTED.format(n=len(sweep.seeds), name=sweep.name), rows
@@ -59,7 +60,7 @@ def write_calibration(folder: str | Path, out: str | Path | None = None, *, decl
         )
     caption, rows = planted(sweep, asked)
     whole = "".join(f"- {verdict.sentence}\n" for verdict in verdicts.judge(sweep, asked))
-    text = f"{caption}\n\n{tables.markdown(rows)}\n{analysis.progress(sweep).capitalize()}; all seeds together:\n\n{whole}"
+    text = f"{caption}\n\n{format.markdown(rows)}\n{analysis.progress(sweep).capitalize()}; all seeds together:\n\n{whole}"
     out.mkdir(parents=True, exist_ok=True)
     (out / "calibration.md").write_text(text, encoding="utf-8", newline="\n")
     return f"{text}\n{out / 'calibration.md'}"

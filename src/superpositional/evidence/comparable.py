@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from superpositional.evidence.analysis import material, name_seeds, number
+from superpositional.evidence.analysis import material
+from superpositional.format import name_seeds, number
 from superpositional.records import Run, Sweep
 
 # Nodes of a config that a method has no part in: to change them is to change the task.

@@ -18,10 +18,10 @@ from superpositional.evidence.analysis import (
     VALIDATION_ACCURACY,
     VALIDATION_LOSS,
     Along,
-    number,
     outcomes,
 )
 from superpositional.evidence.inference import student_interval
+from superpositional.format import number
 from superpositional.records import Run, Sweep
 
 # A loss of single batches jumps more from step to step than it falls in a long while: its running mean is over this part of

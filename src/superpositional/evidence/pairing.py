@@ -13,7 +13,8 @@ import numpy as np
 from scipy import stats
 
 from superpositional.evidence import analysis, inference
-from superpositional.evidence.analysis import Measure, Outcomes, name_seeds
+from superpositional.evidence.analysis import Measure, Outcomes
+from superpositional.format import name_seeds
 from superpositional.records import Run, Sweep
 from superpositional.records.claims import DIVERGED, Claim
 

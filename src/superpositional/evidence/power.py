@@ -11,14 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from matplotlib.axes import Axes
-
 from superpositional.evidence import inference, verdicts
 from superpositional.evidence.verdicts import ALPHA, LEAST_PAIRS
+from superpositional.format import Rows
 from superpositional.records import Sweep, claims
-from superpositional.report.style import drawn_as
-from superpositional.report.tables import Rows
 
 EFFECTS = (0.3, 0.5, 0.8, 1.0, 1.5)
 
@@ -85,23 +81,6 @@ def rows(effects: Sequence[float], powers: Sequence[float], family: int | None, 
             ]
             table.append((spread.name, str(size), sd, f"{effect:g}{unit}", *map(_count, [*find, *exclude])))
     return table
-
-
-def curves(ax: Axes, effects: Sequence[float], family: int) -> Axes:
-    """Power against pairs, a line for each effect in units of the sd of the paired differences."""
-    pairs = np.unique(np.geomspace(LEAST_PAIRS, 200, 60).round().astype(int))
-    for index, effect in enumerate(effects):
-        power = [100 * inference.power_t(effect, 1.0, int(n), ALPHA / family) for n in pairs]
-        ax.plot(pairs, power, label=f"{effect:g} sd", markevery=(index % 10, 10), **drawn_as(index))
-    ax.axhline(80, color="0.6", linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
-    ax.set_xscale("log")
-    ticks = [6, 10, 20, 50, 100, 200]
-    ax.set_xticks(ticks, map(str, ticks))
-    ax.minorticks_off()
-    ax.set(xlim=(LEAST_PAIRS, 200), ylim=(0, 102), xlabel="pairs (seeds)", ylabel="power (%)")
-    ax.legend(title="effect", loc="lower right")
-    ax.set_title(f"paired $t$ at 5 %, {family} claim{'' if family == 1 else 's'} in the family", loc="left")
-    return ax
 
 
 def check(effects: Sequence[float], powers: Sequence[float], family: int | None) -> list[str]:

@@ -27,12 +27,13 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from superpositional.evidence import analysis, inference
-from superpositional.evidence.analysis import is_smoke, label, name_seeds, number
+from superpositional import format
+from superpositional.evidence import inference
+from superpositional.evidence.analysis import is_smoke
 from superpositional.evidence.inference import Estimate, student_interval
 from superpositional.evidence.verdicts import ALPHA, POWER
+from superpositional.format import Rows, label, name_seeds, number, written
 from superpositional.records import GENERATIONS, Sweep
-from superpositional.report.tables import Rows, written
 
 # How an answer is read from a completion, by what the file calls "right".
 KINDS = {"strict": "correct", "flexible": "correct_flexible"}
@@ -105,7 +106,7 @@ class Paired:
             )
         power = f"found with 80 % power: {self.detectable:.2g} points" if self.detectable else "no spread to reckon from"
         return (
-            f"{head}: mean paired difference {analysis.bounds(self.estimate, 'points')}, {n}{lost}; {power}, beforehand "
+            f"{head}: mean paired difference {format.bounds(self.estimate, 'points')}, {n}{lost}; {power}, beforehand "
             f"{self.beforehand:.2g} points unpaired; McNemar, {_exact(self)}."
         )
 
@@ -245,7 +246,7 @@ def rows(found: Sequence[Paired]) -> Rows:
                 f"{each.questions:,}",
                 f"{100 * each.arm_share:.2f}",
                 f"{100 * each.baseline_share:.2f}",
-                "0 at every question" if same else analysis.bounds(each.estimate),
+                "0 at every question" if same else format.bounds(each.estimate),
                 f"{each.detectable:.2g}" if each.detectable else "–",
                 f"{each.beforehand:.2g}",
                 _exact(each),

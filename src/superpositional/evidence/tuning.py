@@ -8,18 +8,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from superpositional import format
 from superpositional.evidence import analysis
-from superpositional.evidence.ledger import COMPLETE, LOST
+from superpositional.format import written
 from superpositional.records import STATUSES, Sweep
-from superpositional.report.tables import written
+from superpositional.records.ledger import COMPLETE, LOST
 
 
 def lead(sweep: Sweep, found: Mapping[str, Any]) -> str:
     """Each arm's best in short, and what it is worth."""
     best = [
-        f"{analysis.label(arm)} {_trial(entry, entry['best'])['mean']:.4g}"
+        f"{format.label(arm)} {_trial(entry, entry['best'])['mean']:.4g}"
         if entry["best"]
-        else f"{analysis.label(arm)} none yet"
+        else f"{format.label(arm)} none yet"
         for arm, entry in found["arms"].items()
     ]
     waiting = " The search is unfinished, so this is an interim look." if sweep.missing else ""
@@ -40,7 +41,7 @@ def caption(sweep: Sweep, found: Mapping[str, Any]) -> str:
         f"ranked by {found['metric']} ({better} is better), {_seeds(found)}, ± sd over them.",
     ]
     for arm, space in found["own"].items():
-        parts.append(f"{analysis.label(arm)} searches {_space(space)} too, with no more trials.")
+        parts.append(f"{format.label(arm)} searches {_space(space)} too, with no more trials.")
     if found["equal_budget"]:
         parts.append("Budgets are equal: as many trials and seeds of every arm, all ended.")
     else:
@@ -61,7 +62,7 @@ def caption(sweep: Sweep, found: Mapping[str, Any]) -> str:
 
 def _seeds(found: Mapping[str, Any]) -> str:
     seeds = found["tuning_seeds"]
-    return f"mean over n = {len(seeds)} tuning seed{'' if len(seeds) == 1 else 's'} ({analysis.name_seeds(seeds)})"
+    return f"mean over n = {len(seeds)} tuning seed{'' if len(seeds) == 1 else 's'} ({format.name_seeds(seeds)})"
 
 
 def _space(space: Mapping[str, Any]) -> str:
@@ -117,7 +118,7 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
             f"{statuses[status]} {status}" for status in ("failed", "interrupted", "missing") if statuses[status]
         )
         table.append(
-            (analysis.label(arm), trials, str(len(entry["seeds"])), *best, median, diverged, _seconds(entry), ended or "–")
+            (format.label(arm), trials, str(len(entry["seeds"])), *best, median, diverged, _seconds(entry), ended or "–")
         )
     return table if any(row[-1] != "–" for row in table[1:]) else [row[:-1] for row in table]
 
@@ -131,9 +132,9 @@ def sentence(found: Mapping[str, Any], arm: str) -> str:
     words += [f"{lost} lost a run (diverged, failed or without {found['metric']})"] if lost else []
     counts = f"{', '.join(words)}; {_seconds(entry)} s of compute"
     if not entry["best"]:
-        return f"{analysis.label(arm)}: no trial is complete yet; {counts}."
+        return f"{format.label(arm)}: no trial is complete yet; {counts}."
     trial = _trial(entry, entry["best"])
-    return f"{analysis.label(arm)}: number {trial['number']} is best, {_values(trial)}: {_score(trial)}; {counts}."
+    return f"{format.label(arm)}: number {trial['number']} is best, {_values(trial)}: {_score(trial)}; {counts}."
 
 
 def trials_csv(found: Mapping[str, Any]) -> str:

@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from superpositional.evidence import inference
-from superpositional.evidence.analysis import as_given, bounds, label, number
 from superpositional.evidence.inference import Estimate, SignFlip
+from superpositional.format import as_given, bounds, label, number
 from superpositional.records.claims import Claim
 
 ALPHA, POWER, LEAST_PAIRS = 0.05, 0.8, 6

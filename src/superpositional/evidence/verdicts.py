@@ -23,7 +23,6 @@ from dataclasses import replace
 import numpy as np
 
 from superpositional.evidence import analysis, inference
-from superpositional.evidence.analysis import label, number
 from superpositional.evidence.comparable import machines, one_at_a_time, unlike
 from superpositional.evidence.inference import Estimate, differences
 from superpositional.evidence.pairing import discordant, incomplete, pairs, sides, telltale, unmeasured, worst_ranks
@@ -39,6 +38,7 @@ from superpositional.evidence.verdict_data import (
     lead,
     least_pairs,
 )
+from superpositional.format import label, number
 from superpositional.records import Sweep
 from superpositional.records.claims import DIVERGED, Claim
 

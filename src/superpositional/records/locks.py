@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from superpositional.training.config import ConfigError
+from superpositional.places import ConfigError
 
 FILE = "lock"
 # What file systems say that have no locks: Lustre without the option flock, some network file systems.

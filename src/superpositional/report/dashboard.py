@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from superpositional.evidence import analysis
-from superpositional.evidence.analysis import label
+from superpositional.format import Rows, label
 from superpositional.records import Sweep
 from superpositional.records.identity import PRESENTATION
-from superpositional.report.tables import Rows
+from superpositional.report.style import drawn_as
 
 # What an optimizer's target is for readers: the baselines are torch's own.
 METHODS = {
@@ -116,6 +116,10 @@ class Arm:
     method: str
     place: int
 
+    @property
+    def colour(self) -> str:
+        return drawn_as(self.place)["color"]
+
 
 @dataclass(frozen=True)
 class Series:
@@ -181,6 +185,12 @@ class Dashboard:
     @property
     def panels(self) -> list[Panel]:
         return [panel for section in self.sections for panel in section.panels]
+
+    @property
+    def learning(self) -> list[Panel]:
+        """The learning curves."""
+        of = [section.panels for section in self.sections if section.name == LEARNING]
+        return [panel for panels in of for panel in panels if panel.kind == "line"]
 
 
 def of(

@@ -11,9 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
-from superpositional.evidence.analysis import VALIDATION_ACCURACY, Along, Comparison, bounds, label
+from superpositional.evidence import inference
+from superpositional.evidence.analysis import VALIDATION_ACCURACY, Along, Comparison
 from superpositional.evidence.curves import Course, Curve, Departure, Reached
-from superpositional.evidence.verdicts import NONE, Verdict
+from superpositional.evidence.verdicts import ALPHA, LEAST_PAIRS, NONE, Verdict
+from superpositional.format import bounds, label
 from superpositional.report.style import drawn_as
 
 INSET_EPOCHS = 3
@@ -374,3 +376,20 @@ def _last_epochs(ax: Axes, table: Sequence[Curve]) -> None:
     inset.tick_params(labelsize=7, pad=2, length=2)
     inset.tick_params(axis="x", length=0)
     inset.set_title("last epochs, arms side by side", fontsize=7, pad=2)
+
+
+def power_curves(ax: Axes, effects: Sequence[float], family: int) -> Axes:
+    """Power against pairs, a line for each effect in units of the sd of the paired differences."""
+    pairs = np.unique(np.geomspace(LEAST_PAIRS, 200, 60).round().astype(int))
+    for index, effect in enumerate(effects):
+        power = [100 * inference.power_t(effect, 1.0, int(n), ALPHA / family) for n in pairs]
+        ax.plot(pairs, power, label=f"{effect:g} sd", markevery=(index % 10, 10), **drawn_as(index))
+    ax.axhline(80, color="0.6", linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
+    ax.set_xscale("log")
+    ticks = [6, 10, 20, 50, 100, 200]
+    ax.set_xticks(ticks, map(str, ticks))
+    ax.minorticks_off()
+    ax.set(xlim=(LEAST_PAIRS, 200), ylim=(0, 102), xlabel="pairs (seeds)", ylabel="power (%)")
+    ax.legend(title="effect", loc="lower right")
+    ax.set_title(f"paired $t$ at 5 %, {family} claim{'' if family == 1 else 's'} in the family", loc="left")
+    return ax

@@ -11,6 +11,7 @@ from typing import Any
 from superpositional.evidence import analysis, curves, questions, verdicts
 from superpositional.evidence.analysis import Comparison, Measure
 from superpositional.evidence.verdicts import Verdict
+from superpositional.format import Rows
 from superpositional.records import Sweep, claims
 from superpositional.report import tables, words
 
@@ -44,8 +45,8 @@ class Findings:
     answered: list[questions.Paired]
     caption: str
     lead: str
-    rows: tables.Rows
-    captioned: dict[str, tuple[str, tables.Rows]]
+    rows: Rows
+    captioned: dict[str, tuple[str, Rows]]
 
     @property
     def sentences(self) -> list[str]:

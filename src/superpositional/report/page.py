@@ -9,7 +9,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from superpositional.report.tables import Rows
+from superpositional.format import Rows
 
 STYLE = """
 :root { color-scheme: light; --ink: #1a1a1a; --dim: #595959; --line: #d7d7d7; --wash: #f5f5f3; }

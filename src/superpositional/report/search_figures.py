@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from superpositional.evidence.analysis import label
-from superpositional.evidence.ledger import COMPLETE, LOST, UNFINISHED
+from superpositional.format import label
+from superpositional.records.ledger import COMPLETE, LOST, UNFINISHED
 from superpositional.report.style import drawn_as
 
 _RING = {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 0.9}

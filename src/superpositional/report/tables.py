@@ -6,22 +6,20 @@ environment and what tuned them. Functions of what `analysis`, `curves` and `ver
 `page` shows them.
 """
 
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from superpositional import format
 from superpositional.evidence import analysis
-from superpositional.evidence.analysis import Comparison, Measure, Outcomes, number
+from superpositional.evidence.analysis import Comparison, Measure, Outcomes
 from superpositional.evidence.curves import Term
 from superpositional.evidence.verdicts import Verdict
+from superpositional.format import Rows, number, written
 from superpositional.records import Sweep
 from superpositional.records.published import fingerprint
-
-Rows = list[tuple[str, ...]]
 
 STATUS = "ended otherwise"
 TEX = {
@@ -60,7 +58,7 @@ def arm_rows(
             if measure.relative:
                 cells.append(_percent(comparison) if comparison else "baseline")
         said = ", ".join(f"{len(seeds)} {reason}" for reason, seeds in reasons.items())
-        rows.append((analysis.label(arm), f"{_done(every[0])} of {every[0].planned}", *cells, said))
+        rows.append((format.label(arm), f"{_done(every[0])} of {every[0].planned}", *cells, said))
     if not any(row[-1] for row in rows):
         return [tuple(header), *(row[:-1] for row in rows)]
     return [(*header, STATUS), *((*row[:-1], row[-1] or "–") for row in rows)]
@@ -92,18 +90,12 @@ def _reached(epochs: Outcomes) -> str:
 def _difference(comparison: Comparison) -> str:
     estimate = comparison.estimate
     n, dagger = estimate.n, "†" if comparison.conditional else ""
-    shown = comparison.zeros if comparison.same else analysis.bounds(estimate)
+    shown = comparison.zeros if comparison.same else format.bounds(estimate)
     return shown if n == comparison.arm.planned else f"{shown}{dagger} ({number(n, 'pair')})"
 
 
 def _percent(comparison: Comparison) -> str:
-    return "0" if comparison.same else analysis.bounds(comparison.change) + "†" * comparison.conditional
-
-
-def markdown(rows: Rows) -> str:
-    """Rows, the first of them the headings, as a Markdown table."""
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows]
-    return "".join([lines[0], f"|{' --- |' * len(rows[0])}\n", *lines[1:]])
+    return "0" if comparison.same else format.bounds(comparison.change) + "†" * comparison.conditional
 
 
 def arms_csv(arms: Mapping[Measure, list[Outcomes]], comparisons: Mapping[Measure, list[Comparison]]) -> str:
@@ -123,20 +115,6 @@ def arms_csv(arms: Mapping[Measure, list[Outcomes]], comparisons: Mapping[Measur
             cells += [len(outcomes.without.get(reason, ())) for reason in reasons]
             rows.append((measure.metric, measure.unit, outcomes.arm, baseline, outcomes.planned, *cells))
     return written(rows)
-
-
-def written(rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as CSV, in which no cell is a formula to a spreadsheet."""
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([[_inert(cell) for cell in row] for row in rows])
-    return file.getvalue()
-
-
-def _inert(cell: Any) -> Any:
-    """The cell, behind an apostrophe if it is a text that a spreadsheet would run (OWASP, CSV injection)."""
-    formula = isinstance(cell, str) and re.match(r"\s*[=+@-]", cell)
-    number = formula and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell)
-    return f"'{cell}" if formula and not number else cell
 
 
 def tex(rows: Rows, caption: str, name: str) -> str:
@@ -182,7 +160,7 @@ def term_rows(terms: Sequence[Term]) -> Rows:
             changed = f"{each.traced:.3g} in a traced step"
         rows.append(
             (
-                analysis.label(each.arm),
+                format.label(each.arm),
                 str(each.runs),
                 each.precision,
                 "–" if each.share is None else f"{100 * each.share:.3g}",
@@ -235,7 +213,7 @@ def claim_rows(verdicts: Sequence[Verdict]) -> Rows:
     rows: Rows = [(*heads, "found with 80 % power", "pairs for the margin", "pairs for the effect seen")]
     for verdict in verdicts:
         claim, unit = verdict.claim, verdict.claim.effect_unit
-        published = "–" if claim.published is None else f"{analysis.signed(claim.published, 2)} {unit}"
+        published = "–" if claim.published is None else f"{format.signed(claim.published, 2)} {unit}"
         if verdict.published_within is not None:
             published += " (inside)" if verdict.published_within else " (outside)"
         found = "–" if verdict.detectable is None else f"{verdict.detectable:.2g} {unit}"
@@ -251,8 +229,8 @@ def claim_rows(verdicts: Sequence[Verdict]) -> Rows:
                 published,
                 f"± {claim.margin:g} {unit}",
                 f"{verdict.n} of {verdict.planned}",
-                analysis.label(claim.arm),
-                analysis.label(claim.baseline),
+                format.label(claim.arm),
+                format.label(claim.baseline),
                 claim.metric,
                 found,
                 *pairs,
@@ -311,11 +289,11 @@ def attribution_rows(verdicts: Sequence[Verdict]) -> Rows:
             rows.append(
                 (
                     verdict.claim.id,
-                    analysis.label(verdict.claim.arm),
+                    format.label(verdict.claim.arm),
                     verdict.shown,
-                    analysis.label(each.arm),
-                    analysis.bounds(each.control, unit),
-                    analysis.bounds(each.beyond, unit),
+                    format.label(each.arm),
+                    format.bounds(each.control, unit),
+                    format.bounds(each.beyond, unit),
                     str(each.beyond.n),
                     stays,
                 )
@@ -334,13 +312,13 @@ def run_rows(sweep: Sweep, measures: Sequence[Measure]) -> Rows:
         for seed in sweep.seeds:
             run = runs.get((arm, seed))
             if run is None:
-                rows.append((analysis.label(arm), str(seed), "not run", *["–"] * (len(measures) + 2)))
+                rows.append((format.label(arm), str(seed), "not run", *["–"] * (len(measures) + 2)))
                 continue
             values = [(run.summary(measure.metric), measure) for measure in measures]
             cells = ["–" if v is None else f"{each.scale * v:.{each.decimals}f}" for v, each in values]
             seconds = run.record.get("wall_seconds")
             cells.append("–" if seconds is None else f"{seconds:.1f}")
-            rows.append((analysis.label(arm), str(seed), run.status, *cells, run.record.get("error") or "–"))
+            rows.append((format.label(arm), str(seed), run.status, *cells, run.record.get("error") or "–"))
     return rows
 
 
@@ -389,7 +367,7 @@ def tuning_rows(sweep: Sweep) -> Rows:
         seconds = entry["wall_seconds"]
         rows.append(
             (
-                analysis.label(arm),
+                format.label(arm),
                 str(entry["trials_recorded"]),
                 str(entry["runs_recorded"]),
                 "unknown" if seconds is None else f"{seconds:.0f}",

@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from superpositional import format
 from superpositional.evidence import analysis, verdicts
-from superpositional.evidence.analysis import Comparison, Measure, label, number
+from superpositional.evidence.analysis import Comparison, Measure
 from superpositional.evidence.curves import Curve, Departure, Term
 from superpositional.evidence.questions import Paired
 from superpositional.evidence.verdicts import Verdict
+from superpositional.format import label, number
 from superpositional.records import Sweep, claims
 
 RULE = (
@@ -82,8 +84,8 @@ def lead(
 
 
 def _told(comparison: Comparison) -> str:
-    change = f" ({analysis.bounds(comparison.change, '%')})" if comparison.change else ""
-    return analysis.bounds(comparison.estimate, comparison.measure.unit) + change
+    change = f" ({format.bounds(comparison.change, '%')})" if comparison.change else ""
+    return format.bounds(comparison.estimate, comparison.measure.unit) + change
 
 
 def _term(term: Term) -> str:
@@ -123,7 +125,7 @@ def _answered(sweep: Sweep, answered: Sequence[Paired]) -> list[str]:
     there = [each for each in answered if each.estimate is not None and each.estimate.sd]
     apart = [each for each in there if not each.estimate.low <= 0 <= each.estimate.high]
     named = [
-        f"{label(each.arm)} {analysis.bounds(each.estimate, 'points')} ({each.kind}"
+        f"{label(each.arm)} {format.bounds(each.estimate, 'points')} ({each.kind}"
         f"{f', over {len(each.by_seed)} of {each.planned} seeds alone' if each.lost else ''})"
         for each in apart
     ]

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from superpositional import format
 from superpositional.evidence import analysis, curves, questions, tuning, verdicts
-from superpositional.evidence.ledger import ledger
 from superpositional.evidence.verdicts import Verdict
 from superpositional.records import Sweep, claims, load_sweep, write_json
+from superpositional.records.ledger import ledger
 from superpositional.records.published import fingerprint
 from superpositional.report import backend_curves, dashboard, dashboard_page, figures, page, search_figures, style, tables
 from superpositional.report import words as wording
@@ -97,8 +98,8 @@ def _write(said: Findings, out: Path) -> Report:
     sweep, rows, caption, captioned, judged = said.sweep, said.rows, said.caption, said.captioned, said.judged
     drawn = _draw(said)
     files = _save(drawn, out / "figures", wording.provenance(sweep))
-    shown = {name: f"{words}\n\n{tables.markdown(each)}" for name, (words, each) in captioned.items()}
-    results = f"{caption}\n\n{tables.markdown(rows)}"
+    shown = {name: f"{words}\n\n{format.markdown(each)}" for name, (words, each) in captioned.items()}
+    results = f"{caption}\n\n{format.markdown(rows)}"
     of_loss = said.measures[0].along == analysis.LOSS_BY_STEP
     texts = {
         "tables/results.md": "\n\n".join([said.lead, results, *(shown[n] for n in EXTRA if n in shown)])
@@ -135,7 +136,7 @@ def _write(said: Findings, out: Path) -> Report:
     return Report(
         sweep.name,
         caption,
-        tables.markdown(rows),
+        format.markdown(rows),
         said.lead,
         tuple(said.sentences),
         tuple(files),
@@ -189,7 +190,7 @@ def _draw(said: Findings) -> dict[str, Any]:
     along = said.measures[0].along
     note = wording.note(sweep)
     lines = 0.15 * (note.count("\n") + bool(note))
-    names = [analysis.label(arm) for arm in sweep.arms]
+    names = [format.label(arm) for arm in sweep.arms]
     above = 0.14 * figures.legend_rows(names)
     drawn: dict[str, Any] = {}
     with style.style():
@@ -297,7 +298,7 @@ def _search_report(sweep: Sweep, folder: str | Path, out: Path) -> Report:
             f"nothing to rank in {folder}: no finished run has {found['metric']}, which the search selects by; "
             f"choose hydra.sweeper.search.metric of {', '.join(had) or 'what the runs record'}"
         )
-    caption, table = f"{wording.title(sweep)} {tuning.caption(sweep, found)}", tables.markdown(tuning.rows(found))
+    caption, table = f"{wording.title(sweep)} {tuning.caption(sweep, found)}", format.markdown(tuning.rows(found))
     files = []
     for name, text in (("trials.csv", tuning.trials_csv(found)), ("search.md", f"{caption}\n\n{table}")):
         path = out / "tables" / name

@@ -17,6 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from superpositional import records
+from superpositional.places import ConfigError
 from superpositional.sweeps import search as searches
 from superpositional.training import check
 from superpositional.training import config as configs
@@ -70,7 +71,7 @@ class ArmsSweeper(Sweeper):
                 for overrides in {job[-2]: job for job in jobs}.values():
                     check.compose_job(self.loader, self.config, overrides)
                 jobs = [configs.lift(overrides, self.loader) for overrides in jobs]
-        except configs.ConfigError as error:
+        except ConfigError as error:
             refuse(error)
         return self.launcher.launch(jobs, initial_job_idx=0)
 
@@ -114,7 +115,7 @@ class ArmsSweeper(Sweeper):
         if many > configs.MOST_RUNS:
             mistakes.append(f"a sweep must have at most {configs.MOST_RUNS:,} runs, got {many:,}; split it into several")
         if mistakes:
-            raise configs.ConfigError(mistakes)
+            raise ConfigError(mistakes)
         fixed = [override.input_line for override in parsed.values() if not override.is_sweep_override()]
         swept = {key: _values(override) for key, override in parsed.items() if override.is_sweep_override()}
         seeds = swept.pop("seed", None) or [str(parsed["seed"].value()) if "seed" in parsed else str(self.config.seed)]
@@ -134,16 +135,16 @@ class ArmsSweeper(Sweeper):
                         f"{', '.join(RESERVED)} are the sweep's own"
                     )
                 if slug in arms:
-                    raise configs.ConfigError([f"two arms would share the folder {slug}; give one another name"])
+                    raise ConfigError([f"two arms would share the folder {slug}; give one another name"])
                 arms[slug] = [*(f"++{choice}" if "." in choice else choice for choice in choices), *overrides, *drawn]
         if mistakes:
-            raise configs.ConfigError(mistakes)
+            raise ConfigError(mistakes)
         return [[*fixed, *overrides, f"arm='{slug}'", f"seed={seed}"] for seed in seeds for slug, overrides in arms.items()]
 
     def _parse(self, text: Any, mistakes: list[str]) -> list[Override]:
         try:
             return [configs.parse_override(text, self.loader)]
-        except configs.ConfigError as error:
+        except ConfigError as error:
             mistakes += error.mistakes
             return []
 
@@ -152,7 +153,7 @@ class ArmsSweeper(Sweeper):
             return None
         try:
             return searches.read(self.search, self.arms)
-        except configs.ConfigError as error:
+        except ConfigError as error:
             mistakes += error.mistakes
             return None
 

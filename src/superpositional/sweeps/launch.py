@@ -31,8 +31,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from superpositional import places, records
-from superpositional.evidence import ledger
-from superpositional.records import locks
+from superpositional.places import ConfigError
+from superpositional.records import ledger, locks
 from superpositional.sweeps import forecast, worker
 from superpositional.sweeps import plan as jobs
 from superpositional.sweeps.forecast import Pace
@@ -101,7 +101,7 @@ class Launcher(HydraLauncher):
         folder = Path(self.config.hydra.sweep.dir)
         try:
             if wrong := self.mistakes():
-                raise configs.ConfigError(wrong)
+                raise ConfigError(wrong)
             if not console.is_terminal:
                 console.print(f"checking {len(job_overrides)} runs")
             with console.status(f"checking {len(job_overrides)} runs"):
@@ -133,7 +133,7 @@ class Launcher(HydraLauncher):
                         ledger.write(folder)
                 metric = None if sought is None else sought["metric"]
                 statuses = say_summary(planned, folder, console, metric=metric)
-        except configs.ConfigError as error:
+        except ConfigError as error:
             refuse(error)
         except OSError as error:
             # Perhaps after some runs: they are recorded, and the next call goes on.
@@ -176,7 +176,7 @@ class Launcher(HydraLauncher):
     def refuse_what_runs(self, waiting: Sequence[Job], folder: Path) -> None:
         """Raise ConfigError if runs of an earlier call are still going on, for nobody may run them a second time."""
         if left := [job.folder for job in waiting if job.is_running()]:
-            raise configs.ConfigError(
+            raise ConfigError(
                 [f"{each} is still being run, by a process that a killed call has left; wait for its end" for each in left]
             )
 
@@ -276,7 +276,7 @@ class LocalLauncher(Launcher):
     def refuse_what_runs(self, waiting: Sequence[Job], folder: Path) -> None:
         super().refuse_what_runs(waiting, folder)
         if queued := jobs.in_queue(folder, waiting):
-            raise configs.ConfigError(
+            raise ConfigError(
                 [
                     f"{job.folder} is in Slurm's queue as {task}; hydra/launcher=slurm attends to it, scancel removes it"
                     for job, task in queued.items()
@@ -296,7 +296,7 @@ class LocalLauncher(Launcher):
                 job, slot = queue.pop(0), free.pop(0)
                 try:
                     process = worker.start(job, _server(), self._environment(slot))
-                except (OSError, EOFError, configs.ConfigError) as error:
+                except (OSError, EOFError, ConfigError) as error:
                     # A full disk, a fork server that could not import. What is at work goes on to its end.
                     self.given_up = True
                     view.say(f"{job.name} cannot be started: {_told(error)}")
@@ -339,7 +339,7 @@ class LocalLauncher(Launcher):
                 else:
                     failed.append(f"{alike[0].arm}: a trial of it failed: {record['error']}")
         if failed:
-            raise configs.ConfigError(failed)
+            raise ConfigError(failed)
 
     def _environment(self, slot: int) -> dict[str, str]:
         gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from superpositional import records
+from superpositional.places import ConfigError
 from superpositional.records import claims, identity, locks
 from superpositional.sweeps import search
 from superpositional.training import check
@@ -75,9 +76,9 @@ class Job:
             ConfigError: the run is going on, or has ended for good.
         """
         if self.is_running():
-            raise configs.ConfigError([f"{self.folder} is being run by another process; wait for its end"])
+            raise ConfigError([f"{self.folder} is being run by another process; wait for its end"])
         if not self.waits(retry_failed=True):
-            raise configs.ConfigError([f"{self.folder} has ended as {self.status()} meanwhile; call the sweep again"])
+            raise ConfigError([f"{self.folder} has ended as {self.status()} meanwhile; call the sweep again"])
         left = self.left()
         if left is None:
             return False
@@ -149,7 +150,7 @@ def plan(loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Seque
                 cfg = composed[arm] = check.compose_job(loader, config, overrides)
                 try:
                     check.check(cfg, loader)
-                except configs.ConfigError as error:
+                except ConfigError as error:
                     if set(error.mistakes) != set(error.unread):
                         raise
                     unread[arm] = error.unread
@@ -157,14 +158,14 @@ def plan(loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Seque
             cfg = composed[arm]
             cfg.seed = seed
             if wrong := list(check.bad_scalars(cfg)):
-                raise configs.ConfigError(wrong)
+                raise ConfigError(wrong)
             plain = configs.compose_job(cfg)
             if arm not in codes:
                 if wrong := _several_devices(plain["trainer"]):
-                    raise configs.ConfigError([wrong])
+                    raise ConfigError([wrong])
                 codes[arm] = configs.code(plain)
             planned.append(Job(plain, Path(cfg.hydra.sweep.dir) / cfg.hydra.sweep.subdir, codes[arm]))
-        except configs.ConfigError as error:
+        except ConfigError as error:
             mistakes[arm] = error.mistakes
         except (HydraException, OmegaConfBaseException) as error:
             mistakes[arm] = [configs.in_short(error)]
@@ -181,7 +182,7 @@ def plan(loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Seque
         for arm, texts in mistakes.items():
             for text in texts:
                 said.setdefault(text, []).append(arm)
-        raise configs.ConfigError(
+        raise ConfigError(
             [text if len(names) == arms else f"{' and '.join(names)}: {text}" for text, names in said.items()]
         )
     if search.plan(config.hydra.sweeper) is None:
@@ -195,7 +196,7 @@ def _check_claims(planned: Sequence[Job], plan: Path) -> None:
     try:
         claims.read(planned[0].config["claims"], list(dict.fromkeys([*there, *(job.arm for job in planned)])))
     except claims.ClaimError as error:
-        raise configs.ConfigError(str(error).splitlines()) from None
+        raise ConfigError(str(error).splitlines()) from None
 
 
 def _several_devices(trainer: Mapping[str, Any]) -> str | None:
@@ -225,7 +226,7 @@ def write_plan(folder: Path, planned: Sequence[Job], sweeper: Mapping[str, Any])
         before = records.read_json(path, "families")
         if (sought is None) != (before.get("search") is None):
             there, here = ("an ordinary sweep", "a search") if sought else ("a search", "an ordinary sweep")
-            raise configs.ConfigError([f"{folder} holds {there} and this is {here}; choose hydra.sweep.dir=..."])
+            raise ConfigError([f"{folder} holds {there} and this is {here}; choose hydra.sweep.dir=..."])
         there = [records.read_json(record, "arm", "seed", "family") for record in folder.glob("*/seed-*/record.json")]
         families |= {arm: family for arm, family in before["families"].items() if arm not in families}
         seeds |= {record["seed"] for record in there if record["family"] == families.get(record["arm"])}
@@ -275,9 +276,9 @@ def in_queue(folder: Path, waiting: Sequence[Job]) -> dict[Job, str]:
         return {}
     try:
         there = {(task.name, task.index): task.id for task in slurm_tasks()}
-    except configs.ConfigError as error:
+    except ConfigError as error:
         cure = f"if nothing of it is in a queue any more, remove {path}"
-        raise configs.ConfigError([f"{mistake}; {cure}" for mistake in error.mistakes]) from None
+        raise ConfigError([f"{mistake}; {cure}" for mistake in error.mistakes]) from None
     places = {job: (entry["name"], entry["index"]) for job, entry in sent.items()}
     return {job: there[place] for job, place in places.items() if place in there}
 
@@ -301,6 +302,6 @@ def slurm_tasks() -> list[SlurmTask]:
         done = subprocess.run(SQUEUE, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
         told = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
-        raise configs.ConfigError([f"Slurm's queue cannot be read: {told}"]) from None
+        raise ConfigError([f"Slurm's queue cannot be read: {told}"]) from None
     lines = [line.split(maxsplit=3) for line in done.stdout.splitlines()]
     return [SlurmTask(id, state, int(index) if index.isdigit() else None, name) for id, state, index, name in lines]

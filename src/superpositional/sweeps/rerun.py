@@ -14,10 +14,10 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from superpositional import records
-from superpositional.evidence.analysis import name_seeds
+from superpositional.format import name_seeds
+from superpositional.places import ConfigError
 from superpositional.records import Run, Sweep, identity, published
 from superpositional.training import config as configs
-from superpositional.training.config import ConfigError
 
 # What the last bits of a run may depend on besides its config, in a record's words.
 MADE_WITH = ("code", "processor", "kernels", "device", "execution")

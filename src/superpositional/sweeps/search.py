@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from superpositional import records
+from superpositional.places import ConfigError
 from superpositional.records import identity
 from superpositional.training import config as configs
 
@@ -115,7 +116,7 @@ class Search:
                 f"{PATH} must have at most {DIMENSIONS} dimensions, got {needed}; search fewer settings at once"
             )
         if mistakes:
-            raise configs.ConfigError(mistakes)
+            raise ConfigError(mistakes)
 
     def dimensions(self, arm: str) -> dict[str, Dimension]:
         """What an arm searches, the shared settings first."""
@@ -167,9 +168,9 @@ def read(node: Any, arms: Mapping[str, Any] | None) -> Search:
         try:
             node = OmegaConf.to_container(node, resolve=True)
         except OmegaConfBaseException as error:
-            raise configs.ConfigError([f"{PATH}: {configs.in_short(error)}"]) from None
+            raise ConfigError([f"{PATH}: {configs.in_short(error)}"]) from None
     if not isinstance(node, Mapping):
-        raise configs.ConfigError([f"{PATH} must hold trials and space, got {node!r}; or leave it null"])
+        raise ConfigError([f"{PATH} must hold trials and space, got {node!r}; or leave it null"])
     parameters = {name: each for name, each in inspect.signature(Search).parameters.items() if name != "self"}
     mistakes = [_unknown(PATH, key, parameters) for key in node if key not in parameters]
     if not arms:
@@ -185,11 +186,11 @@ def read(node: Any, arms: Mapping[str, Any] | None) -> Search:
     stand_ins = {"trials": 1, "space": {}}
     try:
         search = Search(**{name: stand_ins[name] for name in lacking}, **given)
-    except configs.ConfigError as error:
+    except ConfigError as error:
         lacks = [f"{PATH}.space must hold"] if "space" in lacking else []
         mistakes += [text for text in error.mistakes if not text.startswith(tuple(lacks))]
     if mistakes:
-        raise configs.ConfigError(mistakes)
+        raise ConfigError(mistakes)
     return search
 
 
@@ -221,13 +222,11 @@ def tuned(folder: str, arms: Iterable[str], seeds: Iterable[int]) -> tuple[dict[
     key = "hydra.sweeper.tuned"
     path = Path(str(folder)) / "ledger.json"
     if not path.is_file():
-        raise configs.ConfigError(
-            [f"{key} must be the folder of a search with its ledger.json, got {str(folder)!r}; run it"]
-        )
+        raise ConfigError([f"{key} must be the folder of a search with its ledger.json, got {str(folder)!r}; run it"])
     try:
         found = records.read_json(path, "equal_budget", "arms", "tuning_seeds")
     except records.Unreadable as error:
-        raise configs.ConfigError([f"{key}: {error}"]) from None
+        raise ConfigError([f"{key}: {error}"]) from None
     mistakes = (
         [] if found["equal_budget"] else [f"{key}: budgets are not equal in {path}: {why}" for why in found["why_not"]]
     )
@@ -244,7 +243,7 @@ def tuned(folder: str, arms: Iterable[str], seeds: Iterable[int]) -> tuple[dict[
     if both := sorted({*seeds} & {*found["tuning_seeds"]}):
         mistakes.append(f"seed {both[0]} chose the settings in {folder}, so it cannot compare them; take other seeds")
     if mistakes:
-        raise configs.ConfigError(mistakes)
+        raise ConfigError(mistakes)
     return chosen, found
 
 

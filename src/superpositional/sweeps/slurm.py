@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from superpositional import records
+from superpositional.places import ConfigError
 from superpositional.sweeps import plan as jobs
 from superpositional.sweeps import worker
 from superpositional.sweeps.launch import FINISH, GO_ON, GRACE, KILL, STOP, Launcher
@@ -123,7 +124,7 @@ class SlurmLauncher(Launcher):
             time.sleep(LOOK_EVERY)
             try:
                 states = {task.id: task.state for task in jobs.slurm_tasks()}
-            except configs.ConfigError as error:
+            except ConfigError as error:
                 # The array goes on while Slurm's controller restarts.
                 if str(error) != trouble:
                     view.say(f"{error} Asking again.")
@@ -192,7 +193,7 @@ class SlurmLauncher(Launcher):
                 sent = [executor.submit(Task(job)) for job in fresh]
         except submitit.core.utils.FailedJobError as error:
             told = str(error).strip().splitlines()[-1]
-            raise configs.ConfigError([f"Slurm does not take the job array: {told}"]) from None
+            raise ConfigError([f"Slurm does not take the job array: {told}"]) from None
         tasks = {job: handle.job_id for job, handle in zip(fresh, sent, strict=True)}
         array = sent[0].job_id.split("_")[0]
         view.say(

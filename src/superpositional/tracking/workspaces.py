@@ -1,6 +1,7 @@
 """How does the dashboard stand on Weights & Biases?
 
-The spec of `dashboard` as W&B's own objects, through ``wandb-workspaces``: a workspace for the sweep, one for each series
+A dashboard (``report.dashboard.Dashboard``: ``board`` everywhere here, its sections, panels and settings) as W&B's own
+objects, through ``wandb-workspaces``: a workspace for the sweep, one for each series
 of a setting that was swept, grouped by that setting, and a report with the words and tables. Building sends nothing; `save`
 does, and what it saved before it updates. The extra ``dashboard`` brings the library, of which nothing is imported until
 asked.
@@ -19,8 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from superpositional.report import style, tables
-from superpositional.report.dashboard import LEARNING, Dashboard, Panel, Section, Series, Setting
+from superpositional import format
 from superpositional.tracking import server as asked
 
 # What `tracking.run` has every metric's steps under.
@@ -42,7 +42,7 @@ class WorkspaceError(ValueError):
     """The dashboard cannot be built for W&B or sent there; the message names the cure."""
 
 
-def workspaces(board: Dashboard, *, project: str, entity: str) -> dict[str, Any]:
+def workspaces(board: Any, *, project: str, entity: str) -> dict[str, Any]:
     """The sweep's ``wandb_workspaces.workspaces.Workspace``, and one for each series of a swept setting, by file name."""
     lib = _library()
     found = {"workspace": _workspace(lib, board, project, entity)}
@@ -53,7 +53,7 @@ def workspaces(board: Dashboard, *, project: str, entity: str) -> dict[str, Any]
     return found
 
 
-def report(board: Dashboard, *, project: str, entity: str) -> Any:
+def report(board: Any, *, project: str, entity: str) -> Any:
     """The sweep's ``wandb_workspaces.reports.v2.Report``."""
     lib = _library()
     wr = lib.wr
@@ -61,7 +61,7 @@ def report(board: Dashboard, *, project: str, entity: str) -> Any:
     blocks += [wr.MarkdownBlock(board.lead)] if board.lead else []
     blocks += [wr.P(f"{board.progress.capitalize()}. {READING}"), wr.TableOfContents()]
     blocks += [wr.H1("Arms"), wr.MarkdownBlock(_arms(board))]
-    learning = [panel for each in board.sections if each.name == LEARNING for panel in each.panels if panel.kind == "line"]
+    learning = board.learning
     for section in board.sections:
         blocks.append(wr.H1(section.name))
         blocks += [wr.MarkdownBlock(_markdown(panel)) for panel in section.panels if panel.kind == "table"]
@@ -80,7 +80,7 @@ def report(board: Dashboard, *, project: str, entity: str) -> Any:
     )
 
 
-def specs(board: Dashboard, *, project: str, entity: str | None) -> dict[str, str]:
+def specs(board: Any, *, project: str, entity: str | None) -> dict[str, str]:
     """What would be sent, as JSON by file name; the same records give the same text."""
     place = {"project": project, "entity": entity or ""}
     found = {name: (each.name, each._to_model().spec) for name, each in workspaces(board, **place).items()}
@@ -97,7 +97,7 @@ def specs(board: Dashboard, *, project: str, entity: str | None) -> dict[str, st
     }
 
 
-def write(board: Dashboard, folder: Path, *, project: str, entity: str | None) -> list[Path]:
+def write(board: Any, folder: Path, *, project: str, entity: str | None) -> list[Path]:
     """``specs`` as files of a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -116,7 +116,7 @@ def require() -> None:
     _library()
 
 
-def save(board: Dashboard, *, project: str, entity: str | None = None) -> dict[str, str]:
+def save(board: Any, *, project: str, entity: str | None = None) -> dict[str, str]:
     """Send the workspaces and the report; returns where each is. What stands there under their names is replaced.
 
     Raises:
@@ -196,11 +196,11 @@ def _library() -> SimpleNamespace:
 
 def _workspace(
     lib: SimpleNamespace,
-    board: Dashboard,
+    board: Any,
     project: str,
     entity: str,
-    setting: Setting | None = None,
-    series: Series | None = None,
+    setting: Any = None,
+    series: Any = None,
 ) -> Any:
     ws = lib.ws
     name = board.sweep if setting is None else f"{board.sweep} by {setting.name}, {series.name}"
@@ -218,7 +218,7 @@ def _workspace(
     summary._id = _hash(name, "in short")[:12]
     sections.insert(0, ws.Section(name="In short", panels=[summary], is_open=True, panel_settings=by_step))
     # Without an arm's own colour, groups of values have W&B's.
-    colors = {arm.name: style.drawn_as(arm.place)["color"] for arm in board.arms} if setting is None else {}
+    colors = {arm.name: arm.colour for arm in board.arms} if setting is None else {}
     made = ws.Workspace(
         entity=entity,
         project=project,
@@ -236,11 +236,11 @@ def _workspace(
 
 def _grid(
     lib: SimpleNamespace,
-    board: Dashboard,
+    board: Any,
     name: str,
-    panels: Sequence[Panel],
-    setting: Setting | None = None,
-    series: Series | None = None,
+    panels: Sequence[Any],
+    setting: Any = None,
+    series: Any = None,
 ) -> Any:
     """A report's panels with the runs they are of. Without entity and project those are the report's own, unasked."""
     filters = _filters(lib, board, series)
@@ -258,14 +258,14 @@ def _grid(
     return lib.wr.PanelGrid(runsets=[runs], panels=made)
 
 
-def _panels(lib: SimpleNamespace, name: str, section: Section, board: Dashboard, setting: Setting | None) -> Iterator[Any]:
+def _panels(lib: SimpleNamespace, name: str, section: Any, board: Any, setting: Any) -> Iterator[Any]:
     """A section's panels in a workspace; in that of a setting only what is by step or along it."""
     for panel in section.panels:
         if setting is None or panel.kind == "line" or panel.against == setting.key:
             yield _panel(lib, name, panel, board, setting)
 
 
-def _panel(lib: SimpleNamespace, name: str, panel: Panel, board: Dashboard, setting: Setting | None) -> Any:
+def _panel(lib: SimpleNamespace, name: str, panel: Any, board: Any, setting: Any) -> Any:
     wr = lib.wr
     by = ARM if setting is None else wr.Config(setting.key)
     grouped = {"groupby": by, "groupby_aggfunc": "mean", "groupby_rangefunc": "stderr"}
@@ -298,7 +298,7 @@ def _panel(lib: SimpleNamespace, name: str, panel: Panel, board: Dashboard, sett
     return made
 
 
-def _filters(lib: SimpleNamespace, board: Dashboard, series: Series | None) -> dict[str, Any]:
+def _filters(lib: SimpleNamespace, board: Any, series: Any) -> dict[str, Any]:
     """The sweep's runs, or those of a series, whatever characters its arms' names have."""
     key, filters = lib.expr.Key, lib.expr.Filters
     leaves = [filters(op="=", key=key(section="run", name="group"), value=board.sweep, disabled=False)]
@@ -308,21 +308,21 @@ def _filters(lib: SimpleNamespace, board: Dashboard, series: Series | None) -> d
     return lib.expr.filters_tree_to_v2(filters(op="AND", filters=leaves))
 
 
-def _swept(board: Dashboard) -> Iterable[tuple[Setting, Series]]:
+def _swept(board: Any) -> Iterable[tuple[Any, Any]]:
     return [(setting, series) for setting in board.settings for series in setting.series]
 
 
-def _markdown(panel: Panel) -> str:
-    parts = [tables.markdown(list(panel.rows)) if panel.rows else "", panel.words]
+def _markdown(panel: Any) -> str:
+    parts = [format.markdown(list(panel.rows)) if panel.rows else "", panel.words]
     return "\n\n".join(part for part in parts if part)
 
 
-def _arms(board: Dashboard) -> str:
+def _arms(board: Any) -> str:
     rows = [("arm", "W&B job type", "trained with"), *((a.label, f"`{a.name}`", a.method or "–") for a in board.arms)]
-    return tables.markdown(rows)
+    return format.markdown(rows)
 
 
-def _title(board: Dashboard) -> str:
+def _title(board: Any) -> str:
     return f"superpositional: {board.sweep}"[:LONGEST]
 
 

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from superpositional.circuits import Ansatz
 from superpositional.circuits.backends import Exact
+from superpositional.places import ConfigError
 from superpositional.records import claims
 from superpositional.training import config as configs
 from superpositional.training import trainers
@@ -86,10 +87,10 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
     mistakes += lacking
     try:
         plain = configs.resolved(config)
-    except configs.ConfigError as error:
-        raise configs.ConfigError([*mistakes, *([] if lacking else error.mistakes)]) from None
+    except ConfigError as error:
+        raise ConfigError([*mistakes, *([] if lacking else error.mistakes)]) from None
     if lacking:
-        raise configs.ConfigError(mistakes)
+        raise ConfigError(mistakes)
     mistakes += _bad_claims(plain.get("claims"))
     unread = {} if circuit_is_read else _unread_circuit(cfg, plain, baseline)
     known = copy.deepcopy(plain)
@@ -112,7 +113,7 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
         broken.add("logger")
     mistakes += _refused(known, {path.split(".")[0] if not path.startswith("callbacks.") else path for path in broken})
     if mistakes or unread:
-        raise configs.ConfigError([*unread, *mistakes], unread=unread)
+        raise ConfigError([*unread, *mistakes], unread=unread)
 
 
 @functools.lru_cache(maxsize=8)  # trials of one arm make the same choices
@@ -132,9 +133,7 @@ def compose_job(loader: ConfigLoader, config: DictConfig, overrides: Sequence[st
         cfg.hydra.job.id, cfg.hydra.job.num = "job", 0
     check_hydra(cfg)
     if (folder := str(cfg.hydra.sweep.dir)) != str(config.hydra.sweep.dir):
-        raise configs.ConfigError(
-            [f"hydra.sweep.dir is the whole sweep's, {config.hydra.sweep.dir}, got {folder} of an arm"]
-        )
+        raise ConfigError([f"hydra.sweep.dir is the whole sweep's, {config.hydra.sweep.dir}, got {folder} of an arm"])
     return cfg
 
 
@@ -175,7 +174,7 @@ def check_hydra(cfg: DictConfig) -> None:
         # Hydra would build them before anybody has looked at them.
         try:
             plain = configs.resolved(node[plugin])
-        except configs.ConfigError as error:
+        except ConfigError as error:
             mistakes += [f"hydra.{plugin}: {mistake}" for mistake in error.mistakes]
             continue
         for key in ("arms", "params") if plugin == "sweeper" else ():
@@ -197,7 +196,7 @@ def check_hydra(cfg: DictConfig) -> None:
         elif not configs.inside(target, ("hydra_plugins", "hydra._internal.core_plugins")):
             mistakes.append(f"hydra.{plugin} must be a Hydra plugin, got {target}; choose hydra/{plugin}=...")
     if mistakes:
-        raise configs.ConfigError(mistakes)
+        raise ConfigError(mistakes)
 
 
 def _unknown_keys(config: DictConfig, baseline: DictConfig, places: Callable[[], Sequence[str]]) -> Iterator[str]:
@@ -291,7 +290,7 @@ def supplied(path: str, plain: Mapping[str, Any]) -> tuple[str, ...]:
     if path in SUPPLIED:
         return SUPPLIED[path]
     whole, _, part = path.rpartition(".")
-    with contextlib.suppress(configs.ConfigError, KeyError, TypeError):  # spoken of elsewhere, or no node of its own
+    with contextlib.suppress(ConfigError, KeyError, TypeError):  # spoken of elsewhere, or no node of its own
         return getattr(configs.locate(_at(plain, whole)["_target_"], whole), "SUPPLIES", {}).get(part, ())
     return ()
 
@@ -302,7 +301,7 @@ def _unbound(
     """Hold the keys of one node to the signature of its target: mistakes, keys to leave out, whether it can be called."""
     try:
         target = configs.locate(node["_target_"], path)
-    except configs.ConfigError as error:
+    except ConfigError as error:
         return [f"{path}: {mistake}" for mistake in error.mistakes], [], True
     keys = [key for key in node if key not in ("_target_", "_partial_")]
     whose = path.rpartition(".")[0] or "the run"
@@ -418,11 +417,10 @@ def _refused(plain: dict[str, Any], broken: set[str]) -> list[str]:
     seed = plain["seed"] if type(plain["seed"]) is int and plain["seed"] >= 0 else 0
     for group in ("data", "net"):
         node = plain[group] if isinstance(plain.get(group), dict) else {}
-        if str(node.get("_target_")).startswith("superpositional.tasks.gsm8k.") and "model" in node:
-            from superpositional.tasks.gsm8k import hub
-
+        with contextlib.suppress(ConfigError, KeyError):  # reported elsewhere
             # A packaged model is converted when it is first asked for, which takes a real device.
-            attempt(group, lambda node=node: hub.origin(node["model"], node.get("revision")))
+            if (prepare := getattr(configs.locate(node["_target_"], group), "prepare_files", None)) is not None:
+                attempt(group, lambda node=node, prepare=prepare: prepare(node))
     with torch.device("meta"):
         data = attempt("data", lambda: configs.make("data", plain["data"])(seed=seed))
         net = attempt("net", lambda: configs.make("net", plain["net"])())

@@ -7,7 +7,6 @@ summed up for W&B and the record alike; silent where there is no circuit, but fo
 """
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,6 @@ class CircuitStatistics(Callback):
         if isinstance(pairs, bool) or not isinstance(pairs, int) or pairs < 2:
             raise ValueError(f"pairs must be an integer >= 2, got {pairs!r}; {PAIRS} are usual")
         self.pairs, self.device = pairs, Device(basis, coupling, level)
-        self.unkept: str | None = None
         self.places: dict[str, dict[str, Any]] = {}
         self.attentions: dict[str, QuantumAttention] = {}
         self.controls: dict[str, dict[str, Any]] = {}
@@ -114,9 +112,7 @@ class CircuitStatistics(Callback):
     def _facts(self, trainer: Trainer, ansatz: Ansatz) -> dict[str, Any]:
         if not trainer.is_global_zero:
             return {}  # who keeps no record needs none
-        found, unkept = facts.facts(ansatz, pairs=self.pairs, device=self.device)
-        self.unkept = unkept or self.unkept
-        return found
+        return facts.facts(ansatz, pairs=self.pairs, device=self.device)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # The step that this batch is part of, also if it only accumulates gradients towards it.
@@ -195,9 +191,7 @@ class CircuitStatistics(Callback):
         self.places, self.controls = state_dict["places"], state_dict.get("controls", {})
 
     def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
-        """Empty where there is no circuit. Warns where the cache cannot be written."""
-        if self.unkept:
-            warnings.warn(self.unkept, stacklevel=2)
+        """Empty where there is no circuit."""
         last = {name: float(values[-1]) for name, (_, values) in curves.items() if name.startswith("circuit/")}
         counts = {
             name: Ansatz(**place["ansatz"]).statistics() | facts.figures(place) for name, place in self.places.items()

@@ -8,6 +8,7 @@ stranger's config cannot run code (``locate``). Read by check, train and sweep.
 import abc
 import contextlib
 import functools
+import importlib
 import inspect
 import math
 import os
@@ -25,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 from yaml import YAMLError
 
-from superpositional.places import ALLOW, directory, trusted
+from superpositional.places import ALLOW, ConfigError, directory, trusted
 from superpositional.records import identity
 from superpositional.seeds import start
 
@@ -36,11 +37,12 @@ SEARCH = "hydra.sweeper.search"
 MOST_RUNS = 10_000
 
 
-def _gsm8k(path: str | None) -> str:
-    """Where GSM8K's rows are, with a revision, so that a run's identity holds it: ``${gsm8k:${data.path}}``."""
-    from superpositional.tasks.gsm8k.data import source
-
-    return source(path)
+def _source(module: str, path: str | None) -> str:
+    """Where a data module's rows are, with a revision, so that a run's identity holds it: ``${source:MODULE,${data.path}}``
+    calls ``MODULE.source(path)``."""
+    if not inside(module, ("superpositional.tasks", *trusted())):
+        raise ValueError(f"{module} is outside superpositional.tasks; if you trust it, set {ALLOW}={module.split('.')[0]}")
+    return importlib.import_module(module).source(path)
 
 
 def _add(*terms: Any) -> Any:
@@ -53,20 +55,7 @@ OmegaConf.register_new_resolver("add", _add, replace=True)
 # An arm of a sweep at one scale alone; null leaves it out at the others.
 OmegaConf.register_new_resolver("only", lambda wanted, chosen, value: value if wanted == chosen else None, replace=True)
 # One answer for a process: the runs of a sweep must not differ in it.
-OmegaConf.register_new_resolver("gsm8k", functools.cache(_gsm8k), replace=True)
-
-
-class ConfigError(Exception):
-    """All that is wrong with a config, a line each.
-
-    ``unread``: those of them that say a circuit setting is read by nothing, with the setting and its value. In a sweep they
-    are none if another arm with the same value reads it.
-    """
-
-    def __init__(self, mistakes: Sequence[str], unread: Mapping[str, tuple[str, Any]] | None = None) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = list(dict.fromkeys(mistakes))
-        self.unread = dict(unread or {})
+OmegaConf.register_new_resolver("source", functools.cache(_source), replace=True)
 
 
 # Overrides ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
+from superpositional.places import ConfigError
 from superpositional.training import config as configs
 
 
@@ -35,7 +36,7 @@ def places(config: DictConfig) -> list[str]:
     plain = OmegaConf.to_container(config, resolve=False)
     found = [group for group, _, _ in groups()]
     for path, node in configs.nodes(plain):
-        with contextlib.suppress(configs.ConfigError):  # spoken of elsewhere
+        with contextlib.suppress(ConfigError):  # spoken of elsewhere
             if "_target_" in node:
                 found += [f"{path}.{name}" for name in inspect.signature(configs.locate(node["_target_"], path)).parameters]
     # Of a circuit perturbation also where the sine is chosen: somebody who asks for its angles has it in mind.

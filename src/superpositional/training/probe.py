@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from superpositional.places import ConfigError
 from superpositional.training import config as configs
 
 PLACEBO = "superpositional.optim.placebo.PlaceboAdamW"
@@ -63,7 +64,7 @@ def _traced(config: Mapping[str, Any], steps: int) -> list[Any]:
         try:
             tracers.append(Tracer(optimizer).__enter__())
         except ValueError as error:
-            raise configs.ConfigError([f"{error}; plan traces Adam's kin, such as optimizer=adamw"]) from None
+            raise ConfigError([f"{error}; plan traces Adam's kin, such as optimizer=adamw"]) from None
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from superpositional.places import ConfigError
 from superpositional.training import config as configs
 from superpositional.training.check import supplied
 
@@ -43,7 +44,7 @@ def _unstated(config: Mapping[str, Any]) -> Iterator[str]:
         if "_target_" in node and not read_elsewhere:
             try:
                 target = configs.locate(node["_target_"], path)
-            except configs.ConfigError:
+            except ConfigError:
                 continue  # for a run to refuse
             free = [
                 f"{each.name}={getattr(each.default, '__name__', repr(each.default))}"

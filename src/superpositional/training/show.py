@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from superpositional.places import ConfigError
 from superpositional.training import config as configs
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def compose(overrides: Sequence[str], *, command: str = "circuit", circuit_is_re
         if re.split(r"[./]", override.key_or_group)[0] == "hydra"
     ]
     if mistakes:
-        raise configs.ConfigError(mistakes)
+        raise ConfigError(mistakes)
     cfg, loader = configs.composed(overrides)
     check(cfg, loader, circuit_is_read=circuit_is_read)
     return configs.compose_job(cfg)
@@ -71,7 +72,7 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
     from superpositional.training import bill
 
     if readout not in (None, *READOUTS):
-        raise configs.ConfigError([f"--readout must be one of {', '.join(READOUTS)}, got {readout!r}"])
+        raise ConfigError([f"--readout must be one of {', '.join(READOUTS)}, got {readout!r}"])
     config = compose(overrides)
     ansatz = configs.make("circuit", config["circuit"])()
     readout = readout or config["net"].get("attention", {}).get("readout", "amplitude")
@@ -93,7 +94,7 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
     # As a run would have it, whose callback says so.
     asked = dict(config["callbacks"].get("circuit") or {})
     device = Device(**{name: asked[name] for name in ("basis", "coupling", "level") if name in asked})
-    known, unkept = facts.facts(ansatz, device=device, **{name: asked[name] for name in ("pairs",) if name in asked})
+    known = facts.facts(ansatz, device=device, **{name: asked[name] for name in ("pairs",) if name in asked})
     text = f"{where}\n\n{portrait.text(ansatz, readout, angles_CLRQ, perturbation, known)}"
     costs = bill.of_config(config)
     curves, said = measured(config, ansatz, readout, angles_CLRQ[0])
@@ -110,9 +111,7 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
         (out / "circuit.txt").write_text(text)
         (out / "circuit.qasm").write_text(ansatz.to_qasm())
     except OSError as error:
-        raise configs.ConfigError([f"--out must be a folder to write to, got {str(out)!r}: {error.strerror}"]) from None
-    if unkept:
-        sys.stderr.write(f"superpositional: {unkept}\n")
+        raise ConfigError([f"--out must be a folder to write to, got {str(out)!r}: {error.strerror}"]) from None
     pictures = ", ".join(f"{name}.png and .svg" for name in ("circuit", "curves", "measured"))
     sys.stdout.write(f"{text}\n{out}: {pictures}, circuit.txt, circuit.qasm (OpenQASM 3), bill.json\n")
 

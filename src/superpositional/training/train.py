@@ -1,6 +1,6 @@
 """How is a run asked for, and a sweep of them?
 
-Both doors: ``python -m superpositional.training.train`` is ``superpositional train``. Hydra composes, ``check`` refuses, ``run``
+Both doors: ``python -m superpositional train`` is ``superpositional train``. Hydra composes, ``check`` refuses, ``run``
 trains; with ``--multirun`` the launcher starts the runs.
 """
 
@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from superpositional import places, records
+from superpositional.places import ConfigError
 from superpositional.records import identity, locks
 from superpositional.training import check, ranks, settings
 from superpositional.training import config as configs
@@ -31,7 +32,7 @@ def job(cfg: DictConfig) -> dict[str, Any]:
         config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     try:
         record = run(config, folder, resume=cfg.resume is not None)
-    except configs.ConfigError as error:
+    except ConfigError as error:
         refuse(error)
     except OSError as error:
         cannot_write(error)
@@ -46,7 +47,7 @@ def job(cfg: DictConfig) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Both doors: the console script's ``train`` and ``sweep``, and ``python -m superpositional.training.train``.
+    """Both doors: the console script's ``train`` and ``sweep``, and ``python -m superpositional train``.
 
     Exits with 2 on bad input, before anything is written, with 1 if a run failed or diverged, and with 130 on Ctrl-C or 143
     on SIGTERM.
@@ -63,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if getattr(options, option) is not None:
                 wrong.append(f"--{option.replace('_', '-')} of Hydra's is not supported; use {cure}")
         if wrong:
-            raise configs.ConfigError(wrong)
+            raise ConfigError(wrong)
         overrides = _checked(options)
-    except configs.ConfigError as error:
+    except ConfigError as error:
         refuse(error)
     kept = list(given)
     for text in options.overrides:
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.config_dir is None:
             try:
                 sys.stdout.write(settings.further(options.overrides))
-            except configs.ConfigError as error:
+            except ConfigError as error:
                 refuse(error)
         return
     start()
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def refuse(error: configs.ConfigError) -> NoReturn:
+def refuse(error: ConfigError) -> NoReturn:
     """Say all that is wrong and leave with 2."""
     count = len(error.mistakes)
     lines = "\n".join(f"  - {mistake}" for mistake in error.mistakes)
@@ -124,7 +125,7 @@ def _checked(options: Any) -> list[str]:
     search_path = create_config_search_path(str(configs.directory("conf")))
     if options.config_dir is not None:
         if not Path(options.config_dir).is_dir():
-            raise configs.ConfigError([f"--config-dir must be a folder, got {options.config_dir!r}"])
+            raise ConfigError([f"--config-dir must be a folder, got {options.config_dir!r}"])
         # As hydra.main does it.
         path = f"file://{Path(options.config_dir).resolve()}"
         search_path.prepend("command-line", path, anchor=SearchPathQuery(provider="schema", path=None))
@@ -160,7 +161,7 @@ def _composed(app: Any, name: str, options: Any) -> list[str]:
         return overrides
     if multirun:
         if cfg.resume is not None or any(text.lstrip("+").startswith("resume=") for text in overrides):
-            raise configs.ConfigError(["resume takes up one run; a sweep goes on by being called again"])
+            raise ConfigError(["resume takes up one run; a sweep goes on by being called again"])
     elif cfg.resume is not None:
         # Quoted: folders of sweeps have commas and equals signs in their names.
         return [*overrides, f"hydra.run.dir='{_resumable(cfg.resume, overrides)}'"]
@@ -168,7 +169,7 @@ def _composed(app: Any, name: str, options: Any) -> list[str]:
         check.check(cfg, loader)
         places.check_writable(Path(cfg.hydra.run.dir))
         if (folder := Path(cfg.hydra.run.dir)).joinpath("record.json").exists():
-            raise configs.ConfigError([f"hydra.run.dir holds a run already: {folder}; choose another, or resume it"])
+            raise ConfigError([f"hydra.run.dir holds a run already: {folder}; choose another, or resume it"])
     return overrides
 
 
@@ -183,13 +184,13 @@ def _check_files(root: Path, name: str, overrides: Sequence[str], loader: Config
     while waiting:
         path, *includers = waiting.pop()
         if path in includers:
-            raise configs.ConfigError([f"{path} must not include itself; change its defaults, or those of {includers[0]}"])
+            raise ConfigError([f"{path} must not include itself; change its defaults, or those of {includers[0]}"])
         if not path.is_file():
             continue
         places.check_yaml(path)
         content = OmegaConf.to_container(OmegaConf.load(path))
         if not isinstance(content, dict):
-            raise configs.ConfigError([f"{path} must hold KEY: VALUE, got a {type(content).__name__}"])
+            raise ConfigError([f"{path} must hold KEY: VALUE, got a {type(content).__name__}"])
         given += [str(each) for each in OmegaConf.select(OmegaConf.create(content), "hydra.searchpath") or ()]
         defaults = content.get("defaults")
         for item in defaults if isinstance(defaults, list) else ():
@@ -199,9 +200,7 @@ def _check_files(root: Path, name: str, overrides: Sequence[str], loader: Config
             folder = root if place.startswith("/") else path.parent
             waiting.append((folder / place.lstrip("/"), path, *includers))
     if wrong := [text for text in given if "pkg:" in text or "${" in text]:
-        raise configs.ConfigError(
-            [f"hydra.searchpath must hold folders, got {text}; use --config-dir FOLDER" for text in wrong]
-        )
+        raise ConfigError([f"hydra.searchpath must hold folders, got {text}; use --config-dir FOLDER" for text in wrong])
 
 
 def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
@@ -227,11 +226,5 @@ def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
         elif record["identity"] != identity.identity(config, configs.code(config).version):
             mistakes.append(f"resume={folder}: the code or its config.yaml has changed since; start the run anew")
     if mistakes:
-        raise configs.ConfigError(mistakes)
+        raise ConfigError(mistakes)
     return folder
-
-
-if __name__ == "__main__":
-    from superpositional.cli import main as door
-
-    door(["train", *sys.argv[1:]])

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from superpositional.evidence.analysis import Comparison, label
+from superpositional.evidence.analysis import Comparison
 from superpositional.evidence.verdicts import Verdict
+from superpositional.format import label
 from superpositional.report.backend_curves import Point
 from superpositional.report.figures import PUBLISHED
 from superpositional.report.study.along import Line

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from superpositional.evidence import calibration
-from superpositional.evidence.analysis import name_seeds
-from superpositional.evidence.ledger import ledger
 from superpositional.evidence.verdicts import Verdict
+from superpositional.format import Rows, name_seeds
 from superpositional.records import Sweep, claims, load_sweep
+from superpositional.records.ledger import ledger
 from superpositional.records.published import fingerprint
 from superpositional.report.findings import Findings, ReportError, findings
-from superpositional.report.tables import Rows
 
 ORDER = (
     *("paper_classification", "paper_time", "paper_gsm8k", "quantum_weight", "scope", "controls"),

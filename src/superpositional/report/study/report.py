@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from superpositional import format
 from superpositional.evidence import analysis, curves, tuning
 from superpositional.evidence.analysis import VALIDATION_ACCURACY
+from superpositional.format import Rows
 from superpositional.records import write_json
 from superpositional.report import backend_curves, figures, page, style, tables
 from superpositional.report import words as wording
@@ -19,7 +21,6 @@ from superpositional.report.study import figures as drawings
 from superpositional.report.study import words
 from superpositional.report.study.along import along
 from superpositional.report.study.gather import CALIBRATION, Study, commits, extent, gather
-from superpositional.report.tables import Rows
 
 # The settings that sweeps went along: their axis, and whether it is logarithmic.
 SETTINGS = {
@@ -69,11 +70,11 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
     texts = {"index.html": _page(study, shown, own, besides)}
     for name, rows, says in (("claims", own, "The paper's claims."), ("besides", besides, "What else was asked.")):
         if len(rows) > 1:
-            texts[f"tables/{name}.md"] = tables.markdown(rows)
+            texts[f"tables/{name}.md"] = format.markdown(rows)
             texts[f"tables/{name}.tex"] = tables.tex(_plainly(rows), f"{says} {wording.RULE}", f"study-{name}")
     if study.planted is not None:
         caption, rows = study.planted
-        texts["tables/planted.md"] = f"{caption}\n\n{tables.markdown(rows)}"
+        texts["tables/planted.md"] = f"{caption}\n\n{format.markdown(rows)}"
         texts["tables/planted.tex"] = tables.tex(rows, caption.replace("`", ""), "study-planted")
     if study.verdicts:
         texts["tables/verdicts.csv"] = tables.claims_csv([verdict for _, verdict in study.verdicts])
@@ -91,7 +92,7 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
     for stale in set(before) - set(written):
         (out / stale).unlink(missing_ok=True)
     write_json(listing, {"files": written, "records_sha256": study.fingerprints, "verdicts": found})
-    blocks = {"study": _summary(study, own), "logbook": tables.markdown(words.logbook_rows(study))}
+    blocks = {"study": _summary(study, own), "logbook": format.markdown(words.logbook_rows(study))}
     blocks |= {name: words.block(said) for name, said in study.said.items()}
     text = "\n\n".join([blocks["study"].strip(), "\n".join(map(str, files))])
     return StudyReport(text, blocks, tuple(files))
@@ -104,7 +105,7 @@ def _plainly(rows: Rows) -> Rows:
 def _summary(study: Study, own: Rows) -> str:
     """What README says."""
     said = [words.paper(study)]
-    said += [tables.markdown(own), words.PAIRS] if len(own) > 1 else []
+    said += [format.markdown(own), words.PAIRS] if len(own) > 1 else []
     said += [words.elsewhere(study), words.broken(study), words.planted(study), *words.limits(study), words.made(study)]
     return "\n\n".join(part.strip() for part in said if part) + "\n"
 
@@ -163,7 +164,7 @@ def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
     sweep, note = said.sweep, wording.note(said.sweep)
     shown = wording.shown(said.found[0], said.measures[0], said.apart)
     if name == FIG1:
-        above = 0.14 * figures.legend_rows([analysis.label(arm) for arm in sweep.arms])
+        above = 0.14 * figures.legend_rows([format.label(arm) for arm in sweep.arms])
         figure, ax = style.column_figure(2.55 + above + 0.15 * (note.count("\n") + bool(note)))
         figures.learning_curves(ax, said.found, VALIDATION_ACCURACY, note)
         drawn["fig1"] = (figure, shown["fig1"])

@@ -8,17 +8,17 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 
+from superpositional import format
 from superpositional.evidence import analysis, tuning
-from superpositional.evidence.analysis import as_given, bounds, label, number
 from superpositional.evidence.inference import clopper_pearson
 from superpositional.evidence.verdicts import LEAST_PAIRS, NARROW, NONE, Verdict
+from superpositional.format import Rows, as_given, bounds, label, number
 from superpositional.records import Run, Sweep
 from superpositional.records.claims import DIVERGED
-from superpositional.report import tables, words
+from superpositional.report import words
 from superpositional.report.findings import Findings
 from superpositional.report.study.along import broke, ended
 from superpositional.report.study.gather import CALIBRATION, Study, commits, extent
-from superpositional.report.tables import Rows
 
 ANSWERS = (
     *("as claimed", "as claimed, but not in size", "not by as much as matters", "not as claimed"),
@@ -183,7 +183,7 @@ def _broken(sweep: Sweep) -> list[str]:
 
 def planted(study: Study) -> str:
     """How often equivalent is false where the effect is as large as the margin."""
-    return "" if study.planted is None else f"{study.planted[0]}\n\n{tables.markdown(study.planted[1])}"
+    return "" if study.planted is None else f"{study.planted[0]}\n\n{format.markdown(study.planted[1])}"
 
 
 def made(study: Study) -> str:
@@ -274,8 +274,8 @@ def besides_rows(study: Study) -> Rows:
 
 def block(said: Findings) -> str:
     """A sweep's answer and tables, for a README."""
-    parts = [said.lead, said.caption, tables.markdown(said.rows)]
-    parts += [tables.markdown(said.captioned["term"][1])] if "term" in said.captioned else []
+    parts = [said.lead, said.caption, format.markdown(said.rows)]
+    parts += [format.markdown(said.captioned["term"][1])] if "term" in said.captioned else []
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

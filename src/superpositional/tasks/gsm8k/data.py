@@ -36,7 +36,7 @@ CURE = (
 
 def source(path: str | None) -> str:
     """Where the rows are: ``jsonl:<hash>`` if there is a path, ``hub:<commit>`` if the hub or its cache has them, else
-    ``stand_in``. What is wrong with a path is the constructor's to say. For configs: ``${gsm8k:${data.path}}``."""
+    ``stand_in``. What is wrong with a path is the constructor's to say. For configs: ``${source:superpositional.tasks.gsm8k.data,${data.path}}``."""
     if path:
         try:
             return f"jsonl:{_hash({split: _lines(Path(str(path)) / f'{split}.jsonl') for split in SPLITS})}"
@@ -74,6 +74,7 @@ class GSM8K(lightning.LightningDataModule):
         ValueError: naming every argument that is out of range, and every row that is not as it should be, with its cure.
     """
 
+    prepare_files = staticmethod(hub.prepare_files)
     spreads_over_ranks = True  # each process of a run gets its own rows from here
 
     def __init__(

@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,12 @@ def needs(module: str) -> None:
 
 
 @functools.cache
+def prepare_files(settings: Mapping[str, Any]) -> None:
+    """See that the model of a node's settings can be had; a packaged one is converted."""
+    if "model" in settings:
+        origin(settings["model"], settings.get("revision"))
+
+
 def origin(model: str, revision: str | None = None) -> Origin:
     """Find a model's files without reading its weights.
 

@@ -37,6 +37,8 @@ class CausalLM(nn.Module):
         ValueError: naming what else is wrong.
     """
 
+    prepare_files = staticmethod(hub.prepare_files)
+
     def __init__(
         self,
         *,
