@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from superpositional import SuperpositionalAdamW
 from superpositional.optim.schedules import WarmupDecay
 from superpositional.records import read_curves
-from superpositional.tasks.base import ClassificationTask
 from superpositional.tasks.classification import data
 from superpositional.tasks.classification.data import SyntheticSequences
 from superpositional.tasks.classification.net import SequenceTransformer
+from superpositional.tasks.classification.task import ClassificationTask
 from superpositional.training.callbacks import (
     Curves,
     Diverged,

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from superpositional.tasks.batches import EpochBatches
 from superpositional.tasks.classification import data as module
-from superpositional.tasks.classification.data import PAIRS, EpochBatches, SyntheticSequences, decode
+from superpositional.tasks.classification.data import PAIRS, SyntheticSequences, decode
 
 SPLITS = ("train", "validation", "test")
 

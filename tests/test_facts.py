@@ -1,8 +1,5 @@
-"""What is known of a circuit: is it right on a device, found out once, and never a reason for a run to fail?"""
+"""What is known of a circuit: is it right on a device, and never a reason for a run to fail?"""
 
-import json
-import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -10,9 +7,7 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.transpiler import CouplingMap, InstructionProperties
 
 from superpositional.circuits import Ansatz, facts, portrait
-from superpositional.circuits import kept as module
 from superpositional.circuits.backends.transpiled import BASIS, COUPLINGS, Device, coupling_map, on_device, transpiled
-from superpositional.circuits.kept import kept
 
 # Of the default ansatz; it changes with the code, with torch's dice, with the method, and with nothing else.
 PINNED = 0.019137624746244884
@@ -24,12 +19,6 @@ ANSATZES = [
     Ansatz(n_qubits=3, rotations=("rx", "ry", "rz"), reupload=False),
     Ansatz(n_qubits=4, entanglement="none"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "circuits"
 
 
 @pytest.mark.parametrize("ansatz", ANSATZES, ids=str)
@@ -143,110 +132,14 @@ def test_a_basis_from_yaml_is_that_from_code() -> None:
     assert transpiled(Ansatz(), Device(basis=["rz", "sx", "cz"], coupling="line")).two_qubit_gates == 6
 
 
-def test_the_papers_circuit_has_these_facts_and_code_that_changes_them_counts_up_the_version() -> None:
-    assert facts.VERSION == 1
-    found, unkept = facts.facts(Ansatz())
-    assert unkept is None
+def test_the_papers_circuit_has_these_facts() -> None:
+    found = facts.facts(Ansatz())
     figures = facts.figures(found)
     assert figures["expressibility"] == pytest.approx(PINNED, rel=1e-9)  # up to a fidelity on a bin's edge
     assert (figures["transpiled_depth"], figures["transpiled_two_qubit_gates"]) == (17, 6)
     told = "\n".join(facts.lines(found))
     assert f"{PINNED:.4f} ± {figures['expressibility_standard_error']:.4f} nats" in told
     assert "transpiled to rz, sx, x, cx on a line coupling map: depth 17, two qubit gates 6 (Qiskit " in told
-
-
-def test_what_was_found_once_is_read_and_not_found_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = facts.facts(Ansatz(), pairs=50), facts.slopes(Ansatz(), "z")
-    for name in ("expressibility", "transpiled", "dead_angles", "gradient_variance"):
-        monkeypatch.setattr(facts, name, None)
-    assert (facts.facts(Ansatz(), pairs=50), facts.slopes(Ansatz(), "z")) == first
-    assert sorted(path.name.split("-")[0] for path in cache.iterdir()) == ["expressibility", "slopes", "transpiled"]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        lambda: facts.facts(Ansatz(depth=3), pairs=50),
-        lambda: facts.facts(Ansatz(), pairs=51, device=Device(level=0)),
-        lambda: facts.facts(Ansatz(entanglement="ring"), pairs=50),
-    ],
-    ids=["another depth", "another method", "another entanglement"],
-)
-def test_another_circuit_or_method_is_another_question(cache: Path, other) -> None:
-    facts.facts(Ansatz(), pairs=50)
-    other()
-    assert len(list(cache.iterdir())) == 4
-
-
-def test_code_that_counts_up_its_version_asks_anew(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    facts.facts(Ansatz(), pairs=50)
-    monkeypatch.setattr(facts, "VERSION", facts.VERSION + 1)
-    facts.facts(Ansatz(), pairs=50)
-    assert len(list(cache.iterdir())) == 4
-
-
-BROKEN = {
-    "empty": b"",
-    "half": b'{"question": {"what": "th',
-    "no object": b"[1, 2]",
-    "no answer": b'{"question": {"what": "thing", "n": 1}}',
-    "another's": b'{"question": {"what": "thing", "n": 2}, "answer": {"m": 7}}',
-    "no text": b"\xff\xfe\x00",
-}
-
-
-@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
-def test_a_broken_file_is_made_again(cache: Path, content: bytes) -> None:
-    assert kept("thing", {"n": 1}, lambda: {"m": (2, 3)}) == ({"m": [2, 3]}, None)
-    (path,) = cache.iterdir()
-    whole = path.read_bytes()
-    path.write_bytes(content)
-    assert kept("thing", {"n": 1}, lambda: {"m": (2, 3)}) == ({"m": [2, 3]}, None)
-    assert path.read_bytes() == whole
-    assert kept("thing", {"n": 1}, lambda: {"m": "not asked"}) == ({"m": [2, 3]}, None)
-    assert path.stat().st_mode & 0o777 == 0o644
-
-
-def test_without_a_writable_cache_there_is_an_answer_and_a_reason(tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(tmp_path / "file" / "below"))
-    found, why = facts.facts(Ansatz(), pairs=50)
-    assert "nats" in found["expressibility"]
-    assert why.startswith(f"the cache {tmp_path}/file/below/circuits cannot be written (Not a directory)")
-    assert why.endswith("set SUPERPOSITIONAL_CACHE to a folder that can")
-
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(module, "cache", homeless)
-    assert "Could not determine home directory" in facts.facts(Ansatz(), pairs=50)[1]
-
-
-def test_any_number_may_ask_at_once_and_nothing_half_is_left(cache: Path) -> None:
-    together, found = threading.Barrier(4), []
-
-    def answer() -> dict:
-        together.wait()
-        return {"long": "x" * 100_000}
-
-    threads = [threading.Thread(target=lambda: found.append(kept("thing", {}, answer))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [({"long": "x" * 100_000}, None)] * 4
-    (path,) = cache.iterdir()
-    assert json.loads(path.read_text())["answer"] == found[0][0]
-
-
-def test_whoever_is_interrupted_leaves_no_file(cache: Path, monkeypatch) -> None:
-    def interrupted(*_) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        kept("thing", {}, lambda: {})
-    assert list(cache.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -258,30 +151,34 @@ def test_whoever_is_interrupted_leaves_no_file(cache: Path, monkeypatch) -> None
     ],
     ids=["wide", "wider than any float", "deep"],
 )
-def test_what_no_run_waits_for_is_missing_and_says_why(ansatz: Ansatz, fact: str, why: str, cache: Path) -> None:
-    found, _ = facts.facts(ansatz)
+def test_what_no_run_waits_for_is_missing_and_says_why(ansatz: Ansatz, fact: str, why: str) -> None:
+    found = facts.facts(ansatz)
     assert why in found[fact]["missing"]
     assert not [name for name in facts.figures(found) if name.startswith(fact)]
     assert any(f"{fact}: missing, for " in line for line in facts.lines(found))
 
 
 def test_a_circuit_too_wide_to_be_told_from_haar_random_has_no_expressibility_of_zero() -> None:
-    found, _ = facts.facts(Ansatz(n_qubits=10), pairs=200)
+    found = facts.facts(Ansatz(n_qubits=10), pairs=200)
     assert found["expressibility"] == {
         "missing": "all 200 pairs lie in the first of 75 bins, as Haar-random ones do: none is told apart"
     }
 
 
-def test_a_drawing_is_made_once_and_the_same_bytes_every_time(tmp_path: Path, cache: Path, monkeypatch) -> None:
-    for name in ("first", "kept", "anew"):
-        if name == "anew":
-            monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(tmp_path / "other"))
+def test_a_circuits_facts_are_found_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = facts.facts(Ansatz(), pairs=50)
+    for name in ("expressibility", "transpiled"):
+        monkeypatch.setattr(facts, name, None)
+    again = facts.facts(Ansatz(), pairs=50)
+    assert again == first
+    again["expressibility"].clear()  # nobody's changes reach the next
+    assert facts.facts(Ansatz(), pairs=50) == first
+
+
+def test_a_drawing_is_the_same_bytes_every_time(tmp_path: Path) -> None:
+    for name in ("first", "again"):
         (tmp_path / name).mkdir()
         portrait.write(tmp_path / name, Ansatz(n_qubits=2), "register")
-        if name == "first":
-            monkeypatch.setattr(portrait, "save", None)
-        if name == "kept":
-            monkeypatch.undo()
     for file in ("circuit.txt", "circuit.svg"):
-        assert len({(tmp_path / name / file).read_bytes() for name in ("first", "kept", "anew")}) == 1
-    assert "OPENQASM 3" in (tmp_path / "kept" / "circuit.txt").read_text()
+        assert len({(tmp_path / name / file).read_bytes() for name in ("first", "again")}) == 1
+    assert "OPENQASM 3" in (tmp_path / "again" / "circuit.txt").read_text()

@@ -65,7 +65,7 @@ def test_identity_does_not_depend_on_the_order_of_keys():
 
 # What a run of the paper's classification is built from.
 MODULES = (
-    "superpositional.tasks.base",
+    "superpositional.tasks.classification.task",
     "superpositional.tasks.classification.net",
     "superpositional.tasks.classification.data",
     "superpositional.optim.optimizer",

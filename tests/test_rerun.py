@@ -14,7 +14,7 @@ from test_sweep import write_sweep
 from superpositional import cli, records
 from superpositional.records import Run, published
 from superpositional.sweeps.rerun import Rerun
-from superpositional.tasks.base import ClassificationTask
+from superpositional.tasks.classification.task import ClassificationTask
 
 GSM8K = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k"
 ARMS = {

@@ -18,7 +18,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from superpositional.tasks.classification.data import EpochBatches, Loader, of_ranks
+from superpositional.tasks.batches import EpochBatches, Loader, of_ranks
 from superpositional.tasks.gsm8k import answers, hub, word_problems
 from superpositional.tasks.gsm8k.chat import Batch, Chat, Conversation
 
