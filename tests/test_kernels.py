@@ -439,7 +439,8 @@ def test_a_step_marks_what_it_changed_for_autograd() -> None:
 
 def told(**environment: str) -> subprocess.CompletedProcess:
     code = (
-        "import torch; from superpositional.circuits.kernels import build; from superpositional.attention import QuantumAttention\n"
+        "import torch; from superpositional.circuits.kernels import build\n"
+        "from superpositional.attention import QuantumAttention\n"
         "print(build.told(), '|', build.library() is not None)\n"
         "torch.manual_seed(0); m = QuantumAttention(8, 2); x = torch.ones(1, 3, 8); m(x, x, x)[0].sum().backward()"
     )

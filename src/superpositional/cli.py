@@ -16,7 +16,6 @@ from pathlib import Path
 
 from superpositional import format, places
 from superpositional.arguments import parser
-from superpositional.report import figures
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

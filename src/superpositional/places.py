@@ -1,6 +1,6 @@
 """Where do conf/, sweeps/ and the cache lie, and whose code may be run?
 
-The first two beside ``src`` in a checkout or an editable install, inside the package in a wheel; found from here alone. The
+The first two beside ``src`` in a checkout or an editable install, under ``shipped`` in a wheel; found from here alone. The
 cache is the user's: what is in it can be made again. Code named by a config or a checkpoint is run only if its package is
 one of those that each reader of names lists, or that the user trusts (``trusted``).
 """
@@ -26,7 +26,7 @@ def directory(name: str) -> Path:
         FileNotFoundError: neither place has it.
     """
     package = Path(__file__).resolve().parent
-    for parent in (package, package.parent.parent):
+    for parent in (package / "shipped", package.parent.parent):
         if (parent / name).is_dir():
             return parent / name
     raise FileNotFoundError(f"no {name}/ beside {package}; reinstall superpositional")

@@ -63,7 +63,7 @@ class QuantumAttention(nn.Module):
             circuit is simulated for every single score, at the price that this has.
         score: what enters the circuit, ``"raw"``, Q K^T as eq. (4) says, or ``"scaled"``, divided by sqrt(d_k).
         shared_angles: one set of angles for all heads (and, in ``nets``, all layers) instead of one per head.
-        backend: where the circuits at the nodes run (``superpositional.circuits.backends``): exactly, with shots, with noise, on a
+        backend: where the circuits at the nodes run (``circuits.backends``): exactly, with shots, with noise, on a
             device. Gradients to the angles then take the parameter-shift rule, in the same call; those to the scores go
             through the series, as ever. Readouts that can be measured only, and ``evaluator="fourier"``.
         nodes: at how many nodes the circuits run; None is as many as the series has coefficients. More make it a

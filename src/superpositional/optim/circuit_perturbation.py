@@ -60,8 +60,8 @@ class CircuitPerturbation:
         seed: for random angles, and for shots, which are drawn anew at every step. None lets the optimizer draw one from
             torch's generator when it is made (a run's circuit stream), if one is needed; not under ``torch.distributed``,
             whose ranks would draw different ones.
-        backend: where the registers run (``superpositional.circuits.backends``): exactly, or with shots, with noise, on a device,
-            all registers of one width in one call.
+        backend: where the registers run (``circuits.backends``): exactly, or with shots, with noise, on a device, all
+            registers of one width in one call.
 
     Raises:
         ValueError: naming every argument that is out of range, with its cure.
@@ -84,7 +84,8 @@ class CircuitPerturbation:
             mistakes.append(wrong)
         if not isinstance(self.backend, Backend):
             mistakes.append(
-                f"backend must be one of superpositional.circuits.backends, got {self.backend!r}; in a config, choose backend=..."
+                f"backend must be one of superpositional.circuits.backends, got {self.backend!r}; in a config, choose "
+                "backend=..."
             )
         elif not isinstance(self.backend, Exact) and self.simulator != "auto":
             mistakes.append(f"simulator={self.simulator} is exact, got backend={self.backend.name}; choose simulator=auto")
@@ -257,7 +258,8 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Dr
     if not isinstance(value, str) or value not in PERTURBATIONS:
         raise ValueError(
             f"perturbation must be one of {', '.join([*PERTURBATIONS, *DRAWN])}, or a "
-            f"superpositional.optim.circuit_perturbation.CircuitPerturbation, got {value!r}; in a config, choose optimizer=circuit"
+            f"superpositional.optim.circuit_perturbation.CircuitPerturbation, got {value!r}; in a config, choose "
+            "optimizer=circuit"
         )
     return PERTURBATIONS[value]
 

@@ -61,7 +61,7 @@ class SuperpositionalAdamW(AdamW):
             the perturbation's circuit, or 4.
         scope: which parameters are the ``i < n_qubits`` of eq. (2): ``"model"``, the first n scalars of all groups;
             ``"tensor"``, the first n of each tensor; ``"all"``, every scalar.
-        perturbation: ``"sine"``, eq. (2), or a ``superpositional.optim.circuit_perturbation.CircuitPerturbation``, a circuit of n_qubits
+        perturbation: ``"sine"``, eq. (2), or a ``circuit_perturbation.CircuitPerturbation``, a circuit of n_qubits
             qubits that is simulated; groups and checkpoints hold it as plain values. Controls without anything quantum:
             ``"cosine"``, ``"constant"``, ``"random_sign"``, ``"shuffled"`` (see ``superpositional.optim.perturbations``).
         inject: ``"update"``, eq. (1); ``"moments"``, the gradient ``(1 + quantum_weight * sin(pi theta)) * g`` enters

@@ -24,14 +24,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from superpositional.records import plain
+from superpositional.records.moved import as_first_named
+from superpositional.records.run import plain
 
-PACKAGE = Path(__file__).parent
-SAME_BITS = PACKAGE / "same_bits.json"
+PACKAGE = Path(__file__).parents[1]
+SAME_BITS = Path(__file__).with_name("same_bits.json")
 # The module that drives a run's training, which no config names.
 DRIVER = "superpositional.training.fit"
 # They keep, find or show what a run computes, and compute none of it.
-OUTSIDE = ("records", "identity", "claims", "locks", "places", "config", "tracking")
+OUTSIDE = tuple(f"superpositional.{name}" for name in ("records", "places", "training.config", "tracking"))
 # Of a syntax tree: where its text stood, and what follows from the rest.
 UNTOLD = {"lineno", "col_offset", "end_lineno", "end_col_offset", "ctx", "kind", "type_comment"}
 VERSIONS = ("torch", "lightning", "qiskit")
@@ -47,7 +48,7 @@ def identity(config: Mapping[str, Any], code: str) -> str:
     if is_pinned(kept):
         # Where the rows lie is no matter once their hash says which they are.
         kept["data"] = {key: value for key, value in kept["data"].items() if key != "path"}
-    text = json.dumps(plain(kept), sort_keys=True, allow_nan=False)
+    text = json.dumps(plain(as_first_named(kept)), sort_keys=True, allow_nan=False)
     return _digest(f"{_proven().get(code, code)}\n{text}")
 
 
@@ -110,12 +111,14 @@ def code(modules: Iterable[str]) -> Code:
             elif first := importlib.metadata.packages_distributions().get(name.partition(".")[0]):
                 found[f"{first[0]} (installed)"] = importlib.metadata.version(first[0])
     if any(name.startswith("superpositional.circuits.kernels") for name in found):
-        for path in sorted(each for each in PACKAGE.glob("kernels/*") if each.suffix in (".h", ".cpp")):
+        for path in sorted(each for each in PACKAGE.glob("circuits/kernels/*") if each.suffix in (".h", ".cpp")):
             text = re.sub(r"//[^\n]*|/\*.*?\*/", " ", path.read_text(), flags=re.DOTALL)
             found[f"superpositional.circuits.kernels/{path.name}"] = _digest(" ".join(text.split()))
     # The local label (+cpu, +cu130) names a build of the same version; the device is recorded on its own.
     found |= {name: importlib.metadata.version(name).split("+")[0] for name in VERSIONS}
-    return Code(_digest("\n".join(sorted(found.values()))), dict(sorted(found.items())))
+    # A package that only holds modules is a place, and places are no part of it.
+    told = sorted(each for each in found.values() if each != _digest(""))
+    return Code(_digest("\n".join(told)), dict(sorted(found.items())))
 
 
 def _digest(text: str) -> str:
@@ -123,8 +126,7 @@ def _digest(text: str) -> str:
 
 
 def _is_outside(name: str) -> bool:
-    first, _, rest = name.partition(".")
-    return first == "superpositional" and rest.partition(".")[0] in ("", *OUTSIDE)
+    return name == "superpositional" or f"{name}.".startswith(tuple(f"{each}." for each in OUTSIDE))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -265,6 +267,6 @@ def git_state() -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     # A package installed into some other project's checkout must not report that project's commit.
-    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return {"commit": None, "dirty": None}
     return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}

@@ -20,6 +20,7 @@ from superpositional.evidence import analysis
 from superpositional.format import Rows, label
 from superpositional.records import Sweep
 from superpositional.records.identity import PRESENTATION
+from superpositional.records.moved import moved
 from superpositional.report.style import drawn_as
 
 # What an optimizer's target is for readers: the baselines are torch's own.
@@ -334,7 +335,7 @@ def _method(sweep: Sweep, arm: str) -> str:
     target = (config.get("optimizer") or {}).get("_target_")
     if target is None:
         return ""
-    words = [METHODS.get(target, target.rpartition(".")[2])]
+    words = [METHODS.get(moved(config["optimizer"])["_target_"], target.rpartition(".")[2])]
     attention = (config.get("net") or {}).get("attention")
     if isinstance(attention, Mapping) and not str(attention.get("_target_")).startswith("torch."):
         words.append(str(attention.get("_target_")).rpartition(".")[2])

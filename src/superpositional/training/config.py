@@ -28,6 +28,7 @@ from yaml import YAMLError
 
 from superpositional.places import ALLOW, ConfigError, directory, trusted
 from superpositional.records import identity
+from superpositional.records.moved import moved
 from superpositional.seeds import start
 
 PACKAGES = ("superpositional", "torch", "lightning", "torchmetrics")
@@ -204,7 +205,7 @@ def locate(name: str, role: str = "") -> Callable[..., Any]:
     """
     from hydra.utils import get_object
 
-    name = str(name)
+    name = moved({"_target_": str(name)})["_target_"]
     own = trusted()
     if not inside(name, (*PACKAGES, *own)):
         raise ConfigError(
@@ -321,7 +322,7 @@ def make(path: str, node: Mapping[str, Any]) -> Callable[..., Any]:
     from hydra.utils import instantiate
 
     targets(node, path)
-    return instantiate({**node, "_partial_": True}, _convert_="all")
+    return instantiate({**moved(node), "_partial_": True}, _convert_="all")
 
 
 def code(config: Mapping[str, Any]) -> identity.Code:

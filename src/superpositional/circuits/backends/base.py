@@ -170,6 +170,6 @@ def backend_from(value: "Mapping[str, Any] | Backend") -> Backend:
     if isinstance(value, Mapping) and (made := backends.BACKENDS.get(value.get("backend"))) is not None:
         return made(**{key: each for key, each in value.items() if key != "backend"})
     raise ValueError(
-        f"backend must be one of superpositional.circuits.backends ({', '.join(backends.BACKENDS)}), got {value!r}; in a config, "
-        "choose backend=..."
+        f"backend must be one of superpositional.circuits.backends ({', '.join(backends.BACKENDS)}), got {value!r}; in a "
+        "config, choose backend=..."
     )

@@ -1,6 +1,6 @@
 """What does a study look like?
 
-As in ``superpositional.report.figures``: each takes axes and a table and returns the axes. In print: a column or a page of IEEE's.
+As in ``report.figures``: each takes axes and a table and returns the axes. In print: a column or a page of IEEE's.
 """
 
 from collections.abc import Sequence

@@ -34,7 +34,8 @@ FIG1, FIG2 = "paper_classification", "paper_gsm8k"
 AGAIN = (
     "`superpositional sweep NAME` makes the records of a sweep, `superpositional rerun outputs/published/NAME ARM SEED` "
     "one run, held to its record bit for bit, and `superpositional report outputs/published` this page from the records; "
-    "`superpositional.records.published.fingerprint(load_sweep(FOLDER))` gives a sweep's SHA-256, which `claims.json` has in full."
+    "`superpositional.records.published.fingerprint(load_sweep(FOLDER))` gives a sweep's SHA-256, which `claims.json` has "
+    "in full."
 )
 
 

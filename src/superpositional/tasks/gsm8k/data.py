@@ -36,7 +36,7 @@ CURE = (
 
 def source(path: str | None) -> str:
     """Where the rows are: ``jsonl:<hash>`` if there is a path, ``hub:<commit>`` if the hub or its cache has them, else
-    ``stand_in``. What is wrong with a path is the constructor's to say. For configs: ``${source:superpositional.tasks.gsm8k.data,${data.path}}``."""
+    ``stand_in``. What is wrong with a path is the constructor's to say."""
     if path:
         try:
             return f"jsonl:{_hash({split: _lines(Path(str(path)) / f'{split}.jsonl') for split in SPLITS})}"
