@@ -169,7 +169,7 @@ def _plan(options: argparse.Namespace) -> None:
     from superpositional import records
     from superpositional.evidence import power
     from superpositional.places import ConfigError
-    from superpositional.report import style
+    from superpositional.report import figures, style
     from superpositional.training import probe, show
     from superpositional.training.train import refuse
 
