@@ -51,7 +51,7 @@ study: $(VENV)/ready ## run all that is published again and publish it: some fiv
 
 # Records are read without torch. The lock file's versions, so the same bytes.
 READS := $(if $(wildcard $(VENV)/ready),$(VENV),$(VENV)/reads)
-READERS := numpy scipy matplotlib pyyaml contourpy cycler fonttools kiwisolver packaging pillow pyparsing python-dateutil six
+READERS := numpy scipy pandas jinja2 markupsafe plotly narwhals tzdata matplotlib pyyaml contourpy cycler fonttools kiwisolver packaging pillow pyparsing python-dateutil six
 $(VENV)/reads/ready: requirements.lock
 	@$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)/reads
