@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from superpositional.bench.arguments import SUBJECTS
+from superpositional.bench.command import SUBJECTS
 from superpositional.circuits.backends import BACKENDS
 from superpositional.circuits.backends.simulators import SIMULATORS
 from superpositional.optim.circuit_perturbation import PERTURBATIONS

@@ -7,7 +7,6 @@ import argparse
 from pathlib import Path
 
 from superpositional import __version__
-from superpositional.bench import arguments as benches
 
 EXAMPLES = """examples:
   superpositional train optimizer=superpositional optimizer.quantum_weight=0.1 seed=7
@@ -156,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
     rerun.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where the run goes (default: outputs/rerun/SWEEP/ARM/seed-SEED)"
     )
-    benches.add(commands)
+    _bench(commands)
     sync = commands.add_parser(
         "sync",
         help="send runs to Weights & Biases: offline ones, resumed ones as one, never logged ones from their records",
@@ -175,3 +174,27 @@ def parser() -> argparse.ArgumentParser:
     sync.add_argument("--again", action="store_true", help="send what has arrived, too")
     sync.add_argument("--dry-run", action="store_true", help="only say what would be sent")
     return top
+
+
+def _bench(commands: argparse._SubParsersAction) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="how fast it is here, as ratios to named peers",
+        description="Measure in turns with named peers, which are first shown to compute the same; print and write\n"
+        "medians and ratios with versions and the machine. Without a subject: all four.\n\nsubjects:\n"
+        "  circuits   Φ of every score with its gradients, against simulators (about 6 min)\n"
+        "  attention  quantum attention against scaled_dot_product_attention (about 4 min)\n"
+        "  optimizer  a step against torch.optim.AdamW, fused (about 6 min)\n"
+        "  training   a training step against a plain loop; an epoch of each arm against AdamW's (about 5 min)",
+        epilog="examples:\n  superpositional bench circuits\n  superpositional bench --json > bench.json\n"
+        "PennyLane and Qiskit Machine Learning as further peers: pip install '.[bench]'. Ctrl-C keeps what was measured.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bench.add_argument("subject", nargs="?", metavar="SUBJECT", help="what to measure (default: all)")
+    bench.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides, for training")
+    bench.add_argument("--json", action="store_true", help="print the JSON, and nothing else, to stdout")
+    bench.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs; no result")
+    bench.add_argument("--repeats", type=int, metavar="N", help="measurements of each kind (default: 3 to 7)")
+    bench.add_argument(
+        "--out", type=Path, default=Path("outputs/bench"), metavar="FOLDER", help="where to write (default: %(default)s)"
+    )

@@ -1,9 +1,9 @@
-"""What does quantum attention cost against attention?
+"""Quantum attention against attention.
 
 Ours is eq. (3), softmax( Q K^T / sqrt(d) + Phi ) V, with the circuit at the nodes of its series and gradients to queries,
 keys, values and angles; the peers are torch's ``scaled_dot_product_attention``, by whichever kernel torch chooses for the
 shape (named in the row), and softmax attention written out. They compute less, so the ratio is what the term costs. Ours is
-first held to eq. (3) written out with the circuit simulated for every score. Read by ``command``.
+first held to eq. (3) written out with the circuit simulated for every score.
 
 Shapes: B batch, H heads, N tokens, E width of a head; A, L, R, Q as in attention.
 """
@@ -25,7 +25,6 @@ from superpositional.bench.measuring import (
     agree,
     alternate,
     devices,
-    on_one_thread,
     peak_bytes,
     profiled_on_cpu,
 )
@@ -40,8 +39,6 @@ QUICK: tuple[Shape, ...] = ((2, 2, 16, 16), (1, 2, 64, 16))
 MOST = {"amplitude": 1.6, "probability": 2.0, "z": 2.0}
 MOST_WRITTEN_OUT = 1.5
 WRITTEN_OUT = "softmax attention written out in torch"
-LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
-BATCHES = (1, 4, 16, 64)
 
 
 def ours(layer: QuantumAttention, q_BHNE: Tensor, k_BHNE: Tensor, v_BHNE: Tensor) -> Tensor:
@@ -114,9 +111,7 @@ def steps(asked: Asked) -> list[Step]:
                 made.append(Step(f"attention {_named(shape)}, {readout}", 6, part(_shape, shape, readout, device, asked)))
         for shape in () if asked.quick else LONG:
             made.append(Step(f"attention {_named(shape)}", shape[2] / 200, part(_long, shape, device, asked)))
-    lengths, batches = ((16, 32), (1, 2)) if asked.quick else (LENGTHS, BATCHES)
-    made += [Step(f"length {length}", 1 + (length / 1500) ** 2, part(_length, length, asked)) for length in lengths]
-    return made + [Step(f"batch {batch}", 2, part(_batch, batch, asked)) for batch in batches]
+    return made
 
 
 def _named(shape: Shape, device: str = "cpu") -> str:
@@ -137,7 +132,7 @@ def _shape(shape: Shape, readout: str, device: str, asked: Asked, book: Book) ->
     agree(WRITTEN_OUT, case.both(scaled_dot_product_attention), case.both(written_out))
     written = book.compare(what, WRITTEN_OUT, ours=seconds, most=MOST_WRITTEN_OUT if shape == SHAPES[2] else None)
     ways["written"], into["written"] = case.call(written_out), written.theirs
-    alternate(ways, into, asked.times(5), device=device)
+    alternate(ways, into, asked.times(5))
 
 
 def _long(shape: Shape, device: str, asked: Asked, book: Book) -> None:
@@ -148,30 +143,7 @@ def _long(shape: Shape, device: str, asked: Asked, book: Book) -> None:
     what = f"attention, amplitude, {_named(shape, device)}, forward and backward"
     found = book.compare(what, case.peer)
     ways = {"ours": case.call(ours), "peer": case.call(scaled_dot_product_attention)}
-    alternate(ways, {"ours": found.ours, "peer": found.theirs}, asked.times(3), device=device)
+    alternate(ways, {"ours": found.ours, "peer": found.theirs}, asked.times(3))
     memory = book.compare(f"{what}: peak memory beyond inputs, gradients in it", found.peer, unit="MB")
     memory.ours.append(peak_bytes(ways["ours"], device) / 1e6)
     memory.theirs.append(peak_bytes(ways["peer"], device) / 1e6)
-
-
-@on_one_thread
-def _length(length: int, asked: Asked, book: Book) -> None:
-    growth = book.growth("length", "tokens, B=1 H=4 d=64", "forward and backward (s)")
-    memory = book.growth("length_memory", "tokens, B=1 H=4 d=64", "peak memory (bytes)")
-    case = Case((1, 4, length, 64))
-    ways = {"quantum attention": case.call(ours), "torch's fused attention": case.call(scaled_dot_product_attention)}
-    alternate(ways, {name: growth.at(name, length, since=512) for name in ways}, asked.times(3))
-    for name, way in ways.items():
-        memory.at(name, length, since=512).append(peak_bytes(way))
-
-
-@on_one_thread
-def _batch(batch: int, asked: Asked, book: Book) -> None:
-    growth = book.growth("batch", "sequences, H=4 N=32 d=16", "forward and backward (s)")
-    circuits = book.growth("batch_circuits", "sequences, H=4 N=32 d=16", "circuits run, forward")
-    case = Case((batch, 4, 32, 16))
-    ways = {"quantum attention": case.call(ours), "torch's fused attention": case.call(scaled_dot_product_attention)}
-    alternate(ways, {name: growth.at(name, batch, since=4) for name in ways}, asked.times(3))
-    scores = math.prod(case.shape[:2]) * case.shape[2] ** 2
-    circuits.at("quantum attention", batch).append(float(case.layer.executions(scores)[0]))
-    circuits.at("a circuit for every score", batch).append(float(scores))

@@ -1,4 +1,4 @@
-"""What does Phi of every score cost, with its gradients, against simulators of circuits?
+"""Phi of every score with its gradients, against simulators of circuits.
 
 Ours is what quantum attention does (``QuantumAttention.phi``, evaluator="fourier"): the circuit at the nodes of its series,
 then the series of each score. Beside simulators that run the circuit per score stand the same simulators given our nodes
@@ -99,7 +99,7 @@ def _batched(case: Callable[[], Case], where: str, asked: Asked, book: Book) -> 
         if "PennyLane" in peer:
             found.note = "PennyLane computes in complex128"
         ways[peer], into[peer] = ours.call(phi), found.theirs
-    alternate(ways, {"ours": seconds, **into}, asked.times(5), device=ours.device)
+    alternate(ways, {"ours": seconds, **into}, asked.times(5))
 
 
 def _slow(case: Callable[[], Case], where: str, peer: str, asked: Asked, book: Book) -> None:

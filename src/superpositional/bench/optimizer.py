@@ -1,7 +1,7 @@
-"""What does a step of superpositional AdamW cost against torch's AdamW?
+"""A step of superpositional AdamW against torch's AdamW.
 
 Both fused, and once both as they come (foreach), on the same weights and gradients; ours with its statistics, of which the
-large ones are measured at every 100th step. At lambda = 0 ours is first shown to be AdamW bit for bit. Read by ``command``.
+large ones are measured at every 100th step. At lambda = 0 ours is first shown to be AdamW bit for bit.
 """
 
 import functools
@@ -18,12 +18,11 @@ from superpositional.bench.measuring import (
     Comparison,
     Disagreement,
     Step,
+    alternate,
     devices,
-    on_one_thread,
     peak_bytes,
     timed,
 )
-from superpositional.bench.measuring import alternate as in_turns
 from superpositional.optim.circuit_perturbation import CircuitPerturbation
 from superpositional.optim.optimizer import SuperpositionalAdamW
 from superpositional.tasks.classification.net import SequenceTransformer
@@ -32,11 +31,8 @@ WINDOW = 100  # stats_every: so many steps hold one sampled step
 VARIANTS = (("model", "sine"), ("model", "circuit"), ("all", "sine"), ("all", "circuit"))
 # Copies of the model that any AdamW holds: weights, gradients, two moments.
 HELD = 4
-# What the paper fine-tunes, and for how long: one epoch of GSM8K at batch 1.
-LLAMA, GSM8K_STEPS = 1.2e9, 7473
 # A decoder of 768 dimensions with 12 layers and a vocabulary of 51,840 that shares its embedding, and learned positions.
 WIDTH, LAYERS, VOCABULARY, POSITIONS = 768, 12, 51_840, 4096
-GROWTH = (10**4, 10**5, 10**6, 10**7)
 
 # What a fused step of sine should take of AdamW's at most, by scope, of the small model and of the large one.
 MOST_SMALL = {"model": 1.2}
@@ -80,8 +76,7 @@ def steps(asked: Asked) -> list[Step]:
                 )
         if not asked.quick:
             made.append(Step("128 million parameters", 150, part(_large, device, asked)))
-    sizes = GROWTH[:2] if asked.quick else GROWTH
-    return made + [Step(f"{size:,} parameters", 1 + size / 5e6, part(_growth, size, asked)) for size in sizes]
+    return made
 
 
 def _is_adamw(book: Book) -> None:
@@ -129,9 +124,7 @@ def _small(device: str, scope: str, perturbation: str, fused: bool | None, asked
     if fused and perturbation == "sine" and not asked.quick:
         found.most = MOST_SMALL.get(scope)
     ways = {"ours": window(mine), "peer": window(theirs)}
-    in_turns(
-        ways, {"ours": found.ours, "peer": found.theirs}, asked.times(7), device=device, per=dict.fromkeys(ways, WINDOW)
-    )
+    alternate(ways, {"ours": found.ours, "peer": found.theirs}, asked.times(7), per=dict.fromkeys(ways, WINDOW))
     if fused:
         _memory(book, found, mine, theirs, device)
 
@@ -151,7 +144,7 @@ def _memory(book: Book, of: Comparison, mine: SuperpositionalAdamW, theirs: torc
 
 
 def _large(device: str, asked: Asked, book: Book) -> None:
-    """Sampled and other steps on their own, weighted 1 to 99; then an epoch of GSM8K from them, by the parameter."""
+    """Time sampled and other steps on their own, weighted 1 to 99."""
     shapes = transformer()
     theirs = torch.optim.AdamW(weights(shapes, device), weight_decay=0.01, fused=True)
     held = weights(shapes, device)
@@ -163,15 +156,13 @@ def _large(device: str, asked: Asked, book: Book) -> None:
         )
         if perturbation == "sine" and not asked.quick:
             found.most = MOST_LARGE.get(scope)
-        weighted(book, mine, theirs, found, asked.times(3), device)
+        weighted(book, mine, theirs, found, asked.times(3))
         _memory(book, found, mine, theirs, device)
-        if found.pairs:
-            _epoch(book, found, count)
         del mine
 
 
 def weighted(
-    book: Book, mine: SuperpositionalAdamW, theirs: torch.optim.Optimizer, found: Comparison, repeats: int, device: str
+    book: Book, mine: SuperpositionalAdamW, theirs: torch.optim.Optimizer, found: Comparison, repeats: int
 ) -> None:
     """Seconds of a mean step of ours, of one sampled and one other, and of the peer's, pair by pair."""
     group = mine.param_groups[0]
@@ -184,46 +175,9 @@ def weighted(
         group["stats_every"] = 10**9
         mine.step()
 
-    for call in (sampled, other, theirs.step):
-        timed(call, 1, device)  # warms up
     for _ in range(repeats):
-        took = [timed(call, 1, device) for call in (sampled, other)]
+        took = [timed(call, 1) for call in (sampled, other)]
         book.keep(f"sampled and other step (s): {found.what}", took)
-        found.theirs.append(timed(theirs.step, 1, device))
+        found.theirs.append(timed(theirs.step, 1))
         found.ours.append((took[0] + (WINDOW - 1) * took[1]) / WINDOW)
     group["stats_every"] = WINDOW
-
-
-def _epoch(book: Book, found: Comparison, count: int) -> None:
-    factor = LLAMA / count * GSM8K_STEPS / 3600
-    what = found.what.replace(f"a step, {count:,} parameters", "extrapolated: steps of an epoch of GSM8K")
-    book.compare(
-        f"{what} (7,473 steps, 1.2e9 parameters)",
-        found.peer,
-        unit="hours",
-        ours=[value * factor for value in found.ours],
-        theirs=[value * factor for value in found.theirs],
-        note="not measured: the cost per parameter at 128 million, times 1.2e9",
-    )
-    book.note(
-        f"One epoch of GSM8K at 1.2e9 parameters: weights, gradients and two moments in float32 take "
-        f"{LLAMA * 16 / 1e9:.1f} GB, and each further copy of the model {LLAMA * 4 / 1e9:.1f} GB. Extrapolated."
-    )
-
-
-@on_one_thread
-def _growth(size: int, asked: Asked, book: Book) -> None:
-    growth = book.growth("parameters", "parameters", "a step, fused (s)")
-    width = max(1, int((size / 10) ** 0.5))
-    shapes = [(width, width)] * 10
-    optimizers: dict[str, torch.optim.Optimizer] = {
-        "AdamW": torch.optim.AdamW(weights(shapes, "cpu"), weight_decay=0.01, fused=True),
-        **{
-            f"{scope}, {perturbation}": perturbed(weights(shapes, "cpu"), scope, perturbation, fused=True)
-            for scope, perturbation in VARIANTS
-        },
-    }
-    count = 10 * width * width
-    # Of ours a step in a hundred is a sampled one, and so are those of a measurement.
-    ways = {name: optimizer.step for name, optimizer in optimizers.items()}
-    in_turns(ways, {name: growth.at(name, count, since=10**5) for name in ways}, asked.times(3))

@@ -1,8 +1,8 @@
-"""Who else computes Phi?
+"""Other packages that compute Phi, as peers.
 
 Every peer is a function of scores ``(T,)`` and angles ``(L, R, Q)`` to Phi ``(T,)``, sum_k psi_k of the circuit of each
 score (Pamuk et al. 2025, eq. 4), written as that package's own manual would have it. PennyLane and Qiskit Machine Learning
-are optional: ``pip install '.[bench]'``. Read by circuits.
+are optional: ``pip install '.[bench]'``.
 
 Shapes: T scores; L, R, Q as in ``Ansatz.angles_shape``.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits.backends.simulators import evaluate
-from superpositional.circuits.readouts import is_amplitude, read
+from superpositional.circuits.readouts import read
 
 Phi = Callable[[Tensor, Tensor], Tensor]
 
@@ -122,11 +122,6 @@ def at_nodes(make: Callable[[Ansatz, str], Phi]) -> Callable[[Ansatz, str], Phi]
         return phi
 
     return made
-
-
-def frequencies(ansatz: Ansatz, readout: str) -> str:
-    """How many circuits make the series, in words."""
-    return f"{series.node_count(ansatz, readout)} {'amplitude' if is_amplitude(readout) else 'observable'} nodes"
 
 
 STATEVECTOR = "batched torch statevector"

@@ -1,9 +1,9 @@
-"""What does training cost, against a plain loop and against AdamW?
+"""Training against a plain loop and against AdamW.
 
 A step of the paper's classifier, as ``superpositional train logger=none`` makes it, against twenty lines around
 torch.optim.AdamW that record the same scalars at the same steps; both first shown to give the same losses. Then the paper's
 claims C3 (an epoch takes 35 % longer) and C4 (90 % accuracy in 16 % less time): arms in turns, one at a time, a fresh
-process each. Read by ``command``.
+process each.
 """
 
 import functools
@@ -199,7 +199,7 @@ def _against_loop(repeat: int, device: str, asked: Asked, book: Book) -> None:
     for index, (name, optimizer) in enumerate(RUNS.items()):
         what = f"a training step of the paper's classifier, {name}{_on(device)}"
         most = None if asked.quick else MOST_OF_LOOP
-        found = book.again(what, LOOP, most=most, interval=True, note="each a process; medians of its epochs")
+        found = book.compare(what, LOOP, most=most, interval=True, note="each a process; medians of its epochs")
         if index == 0:
             by_hand = alone(loop, composed(["optimizer=adamw"], asked, repeat, device), False)
             seconds.append(_a_step(book.keep(f"epochs (s, steps), {LOOP}{_on(device)}", by_hand["epochs"])))
@@ -227,9 +227,9 @@ def _arms(repeat: int, device: str, asked: Asked, book: Book) -> None:
     for name, (_, most) in itertools.islice(ARMS.items(), 1, None):
         wanted, claimed = None if asked.quick else most, name in published
         said = "C3: the paper says 1.35" if claimed else ""
-        epoch = book.again(f"an epoch, {name}{_on(device)}", BASELINE, most=wanted, interval=True, note=said)
+        epoch = book.compare(f"an epoch, {name}{_on(device)}", BASELINE, most=wanted, interval=True, note=said)
         said = "C4: the paper says 0.84" if claimed else ""
-        target = book.again(f"time to 90 % validation accuracy, {name}{_on(device)}", BASELINE, interval=True, note=said)
+        target = book.compare(f"time to 90 % validation accuracy, {name}{_on(device)}", BASELINE, interval=True, note=said)
         both = told[name], told[BASELINE]
         for found, metric in ((epoch, "seconds_per_epoch"), (target, "seconds_to_target")):
             values = [each.get(f"convergence/{metric}") for each in both]
