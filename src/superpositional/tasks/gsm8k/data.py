@@ -1,9 +1,9 @@
-"""Which questions is a language model taught, and which is it asked?
+"""GSM8K as conversations: which questions a language model is taught, and which it is asked.
 
 GSM8K (Cobbe et al. 2021, arXiv 2110.14168; MIT): 7,473 grade-school word problems with worked answers, and 1,319 to be
 judged by. From local JSON lines, from the hub, or where there is neither a stand-in of our own in the same format
-(``word_problems``). They are never mixed up: a run's config and record name the source with its revision, and the record a
-hash of the rows. Read by fine_tuning's runs through ``conf/data``.
+(``sums``). They are never mixed up: a run's config and record name the source with its revision, and the record a
+hash of the rows.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from superpositional.tasks.batches import EpochBatches, Loader, of_ranks
-from superpositional.tasks.gsm8k import answers, hub, word_problems
+from superpositional.tasks.gsm8k import answers, hub
 from superpositional.tasks.gsm8k.chat import Batch, Chat, Conversation
 
 REPOSITORY = "openai/gsm8k"
@@ -264,7 +264,7 @@ def _read(kind: str, path: str | None, expected: str | None) -> tuple[dict[str, 
         ValueError: what is not there or not as it should be, a line each.
     """
     if kind == "stand_in":
-        rows = {split: word_problems.problems(n, seed=0, split=split) for split, n in STAND_IN_ROWS.items()}
+        rows = {split: sums(n, split) for split, n in STAND_IN_ROWS.items()}
         if expected not in (None, _hash(rows)):
             raise ValueError(f"source=stand_in:{expected} is another stand-in than ours; its hash is {_hash(rows)}")
         return rows, _hash(rows)
@@ -287,6 +287,20 @@ def _read(kind: str, path: str | None, expected: str | None) -> tuple[dict[str, 
     if expected is not None and expected != _hash(found):
         raise ValueError(f"path={path} holds other rows than source=jsonl:{expected} says; their hash is {_hash(found)}")
     return found, _hash(found)
+
+
+def sums(n: int, split: str) -> list[dict[str, str]]:
+    """Return ``n`` sums in GSM8K's format; they try the code out and say nothing of GSM8K. The splits are disjoint."""
+    rows = []
+    for index in range(n):
+        who, first, more = ("Ada" if split == "train" else "Bo"), 10 + index % 90, 1 + index // 90
+        total = first + more
+        question = f"{who} has {first} pens and buys {more} more. {who} then finds {first}. How many pens does {who} have?"
+        steps = (
+            f"{first}+{more}=<<{first}+{more}={total}>>{total} pens.\n{total}+{first}=<<{total}+{first}={total + first}>>"
+        )
+        rows.append({"question": question, "answer": f"{steps}{total + first} pens.\n#### {total + first}"})
+    return rows
 
 
 def _lines(file: Path) -> list[dict[str, str]]:
