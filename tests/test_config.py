@@ -421,7 +421,6 @@ OUT = [
     "circuit --out OUT",
     "plan --out OUT",
     "report SWEEP --out OUT",
-    "calibrate SWEEP --out OUT",
     "dashboard SWEEP --out OUT",
 ]
 

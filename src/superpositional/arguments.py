@@ -90,17 +90,6 @@ def parser() -> argparse.ArgumentParser:
     dashboard.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where to write it then (default: the sweep's dashboard/)"
     )
-    calibrate = commands.add_parser(
-        "calibrate",
-        help="how often 'equivalent' is false where the effect is as large as the margin",
-        description="Move the differences of a sweep whose arms differ by nothing (sweeps/calibration.yaml: Adam and the "
-        "placebo) to the margin, draw them again, and count how often the rule says equivalent; beside them normal, "
-        "heavy-tailed and skewed ones.",
-        epilog="example: superpositional sweep calibration; superpositional calibrate calibration",
-    )
-    calibrate.add_argument("sweep", help="a sweep's name under outputs/, or its folder")
-    calibrate.add_argument("--claims", metavar="NAME", help="judge these instead of the sweep's own")
-    calibrate.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: the sweep's report/)")
     plan = commands.add_parser(
         "plan",
         help="before a long sweep: how large the term is, and how many seeds would show an effect",

@@ -98,7 +98,6 @@ def _main(arguments: Sequence[str] | None) -> None:
         "bench": _bench,
         "report": _report,
         "dashboard": _dashboard,
-        "calibrate": _calibrate,
         "plan": _plan,
         "rerun": _rerun,
         "sync": _sync,
@@ -223,17 +222,6 @@ def _rerun(options: argparse.Namespace) -> None:
     sys.stdout.write(f"{found.text}\n{out}\n")
     # Lightning ends a run on Ctrl-C by itself, and says so.
     sys.exit(130 if found.after.status == "interrupted" else 0 if found.same else 1)
-
-
-def _calibrate(options: argparse.Namespace) -> None:
-    from superpositional.evidence.calibration import write_calibration
-
-    try:
-        text = write_calibration(_folder(options.sweep), options.out, declared=options.claims)
-    except (FileNotFoundError, ValueError) as error:
-        sys.stderr.write(f"superpositional: {error}\n")
-        sys.exit(2)
-    sys.stdout.write(text + "\n")
 
 
 def _folder(sweep: str) -> Path:

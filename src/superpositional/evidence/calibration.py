@@ -6,16 +6,14 @@ the assumptions of Student's t hold, and tells what a long tail does where they 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
-from superpositional import format
-from superpositional.evidence import analysis, verdicts
+from superpositional.evidence import verdicts
 from superpositional.evidence.inference import false_equivalence
 from superpositional.format import Rows
-from superpositional.records import Sweep, claims, load_sweep
+from superpositional.records import Sweep
 from superpositional.records.claims import Claim
 
 # Shapes of differences beside a sweep's own, as their quantiles; all with an sd that is small beside the margin.
@@ -26,8 +24,7 @@ SIZES = (6, 10, 15, 30)
 PLANTED = (
     "How often equivalent is false where the true effect is as large as the margin, by the number of pairs; nominally in "
     "5 % of cases. 20,000 draws each, less their mean; own: from {n} pairs that differ by one bit of one weight ({name}). "
-    "Where nearly all differences are 0 the mean rests on few pairs, which a small sample misses. "
-    "`superpositional calibrate outputs/published/{name} --out outputs/{name}` makes it again."
+    "Where nearly all differences are 0 the mean rests on few pairs, which a small sample misses."
 )
 
 
@@ -42,25 +39,3 @@ def planted(sweep: Sweep, declared: Sequence[Claim]) -> tuple[str, Rows]:
     for name, values, margin in shapes:
         rows.append((name, *(f"{100 * false_equivalence(values, margin, n):.1f} %" for n in SIZES)))
     return PLANTED.format(n=len(sweep.seeds), name=sweep.name), rows
-
-
-def write_calibration(folder: str | Path, out: str | Path | None = None, *, declared: str | None = None) -> str:
-    """Write ``calibration.md`` to ``out`` (default: ``<folder>/report``) and return it in words.
-
-    Raises:
-        FileNotFoundError: the folder is not a sweep's.
-        ValueError: claims that cannot be judged.
-    """
-    sweep = load_sweep(folder)
-    out = Path(folder) / "report" if out is None else Path(out)
-    _, asked = claims.of(sweep, declared)
-    if not asked:
-        raise claims.ClaimError(
-            f"no claim to judge in {sweep.name}: none was declared, or it has one arm; name others with --claims"
-        )
-    caption, rows = planted(sweep, asked)
-    whole = "".join(f"- {verdict.sentence}\n" for verdict in verdicts.judge(sweep, asked))
-    text = f"{caption}\n\n{format.markdown(rows)}\n{analysis.progress(sweep).capitalize()}; all seeds together:\n\n{whole}"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "calibration.md").write_text(text, encoding="utf-8", newline="\n")
-    return f"{text}\n{out / 'calibration.md'}"
