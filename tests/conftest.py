@@ -16,6 +16,14 @@ from superpositional import cli
 SMOKE = ["trainer=smoke", "logger=none"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kernels() -> None:
+    """Built once, as ``make`` does."""
+    from superpositional.circuits.kernels import build
+
+    build.make(print)
+
+
 @pytest.fixture
 def by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without kernels, as where there is no compiler."""

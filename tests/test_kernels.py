@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -441,6 +442,7 @@ def told(**environment: str) -> subprocess.CompletedProcess:
     code = (
         "import torch; from superpositional.circuits.kernels import build\n"
         "from superpositional.attention import QuantumAttention\n"
+        "build.make(lambda text: None)\n"
         "print(build.told(), '|', build.library() is not None)\n"
         "torch.manual_seed(0); m = QuantumAttention(8, 2); x = torch.ones(1, 3, 8); m(x, x, x)[0].sum().backward()"
     )
@@ -470,7 +472,7 @@ def test_a_misspelt_switch_is_refused() -> None:
 
 
 def test_without_a_compiler_torch_does_it_and_says_so(tmp_path: Path) -> None:
-    done = told(CXX="no-such-compiler")
+    done = told(CXX="no-such-compiler", SUPERPOSITIONAL_CACHE=str(tmp_path / "cache"))
     assert done.stdout.strip() == "torch's (no C++ compiler: no-such-compiler) | False"
 
 
@@ -479,8 +481,22 @@ def test_a_compiler_that_fails_is_named(tmp_path: Path) -> None:
     broken.write_text("#!/bin/sh\n[ $1 = --version ] && echo broken 1.0 && exit\necho 'x.h:1: error: no' >&2; exit 1\n")
     broken.chmod(0o755)
     done = told(CXX=str(broken), SUPERPOSITIONAL_CACHE=str(tmp_path / "cache"))
-    assert done.stdout.strip() == "torch's (broken 1.0 failed: x.h:1: error: no) | False"
+    assert done.stdout.strip() == "torch's (cxx failed: x.h:1: error: no) | False"
     assert not list((tmp_path / "cache").rglob("*.so"))
+
+
+def test_a_first_step_compiles_nothing_writes_nothing_and_gives_one_hint(tmp_path: Path) -> None:
+    code = (
+        "import torch; from superpositional import QuantumAttention, SuperpositionalAdamW\n"
+        "m = QuantumAttention(8, 2); o = SuperpositionalAdamW(m.parameters(), scope='all'); x = torch.ones(1, 3, 8)\n"
+        "for _ in range(2):\n    m(x, x, x)[0].sum().backward(); o.step()"
+    )
+    environment = os.environ | {"SUPERPOSITIONAL_CACHE": str(tmp_path / "cache"), "CXX": "false"}
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("superpositional: torch's code computes; `superpositional kernels` builds faster")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_made_is_made_once(tmp_path: Path) -> None:
@@ -498,11 +514,9 @@ class Cache:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # A name of its own, for a library of a name that has been loaded is not loaded again.
-        compiler, self.trace, self.version = folder / "cxx", folder / "loaded", folder.name
-        compiler.write_text(
-            f"#!/bin/sh\n[ $1 = --version ] && echo {self.version} && exit\nwhile [ $1 != -o ]; do shift; done\n"
-            'exec cc -shared -fPIC -o "$2" -x c /dev/null\n'
-        )
+        compiler, self.trace, self.version = folder / "cxx", folder / "loaded", "C++"
+        monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, folder.name))
+        compiler.write_text('#!/bin/sh\nwhile [ $1 != -o ]; do shift; done\nexec cc -shared -fPIC -o "$2" -x c /dev/null\n')
         compiler.chmod(0o755)
         monkeypatch.setenv("CXX", str(compiler))
         monkeypatch.setenv("SUPERPOSITIONAL_CACHE", str(folder / "cache"))
@@ -519,17 +533,24 @@ class Cache:
     @property
     def refused(self) -> tuple[bool, str]:
         why = "the cache must belong to this user, and others must not write it; chmod go-w it"
-        return False, f"torch's ({self.version} failed: {why})"
+        return False, f"torch's (cxx failed: {why})"
 
     def load(self) -> tuple[bool, str]:
         """What a new process would do."""
-        library, said = build._built.__wrapped__()
-        return library is not None, said
+        for each in (build._built, build._functions):
+            each.cache_clear()
+        build._why.clear()
+        said = build.make(lambda text: None)
+        return build.library() is not None, said
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
-    return Cache(tmp_path, monkeypatch)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cache]:
+    yield Cache(tmp_path, monkeypatch)
+    monkeypatch.undo()
+    for each in (build._built, build._functions):
+        each.cache_clear()
+    build._why.clear()
 
 
 def test_a_library_of_the_users_own_is_loaded(kept: Cache) -> None:
@@ -602,7 +623,7 @@ for scope in ("model", "tensor", "all"):
     weight = torch.nn.Parameter(torch.ones(5))
     weight.grad = torch.ones(5)
     SuperpositionalAdamW([weight], scope=scope).step()
-print(build.told())
+print(build.make(lambda text: None))
 """
 
 

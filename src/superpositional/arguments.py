@@ -145,6 +145,12 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="FOLDER", help="where the run goes (default: outputs/rerun/SWEEP/ARM/seed-SEED)"
     )
     _bench(commands)
+    commands.add_parser(
+        "kernels",
+        help="build the C++ kernels, once per machine, about 15 s",
+        description="Compile the C++ kernels into the cache (SUPERPOSITIONAL_CACHE), by the compiler that CXX names or the "
+        "first of c++, g++, clang++. train and sweep do it too. Without them torch's code computes the same, more slowly.",
+    )
     sync = commands.add_parser(
         "sync",
         help="send runs to Weights & Biases: offline ones, resumed ones as one, never logged ones from their records",

@@ -96,6 +96,7 @@ def _main(arguments: Sequence[str] | None) -> None:
     commands = {
         "circuit": _circuit,
         "bench": _bench,
+        "kernels": _kernels,
         "report": _report,
         "dashboard": _dashboard,
         "plan": _plan,
@@ -122,6 +123,14 @@ def _sync(options: argparse.Namespace) -> None:
         sys.stderr.write(f"superpositional: {error}\n")
         sys.exit(2)
     sys.exit(1 if left else 0)
+
+
+def _kernels(options: argparse.Namespace) -> None:
+    from superpositional.circuits.kernels import build
+
+    told = build.make(print)
+    sys.stdout.write(f"kernels: {told}\n")
+    sys.exit(build.library() is None)
 
 
 def _bench(options: argparse.Namespace) -> None:

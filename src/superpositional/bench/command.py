@@ -50,6 +50,7 @@ def main(options: argparse.Namespace) -> None:
     console = Console(highlight=False, markup=False, stderr=options.json)
     if not console.is_terminal:
         console.width = 150
+    build.make(console.print)
     measured: dict[str, Any] = {}
     try:
         with _stdout_kept(options.json):

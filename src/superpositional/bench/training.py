@@ -112,8 +112,10 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: it did not end as done.
     """
+    from superpositional.training import ranks
     from superpositional.training.run import run as run_into
 
+    ranks.keep_memory()
     with tempfile.TemporaryDirectory(prefix="superpositional-") as folder:
         record = run_into(config, Path(folder))
         if record["status"] != "done":

@@ -94,6 +94,7 @@ class Launcher(HydraLauncher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        from superpositional.training.run import build_kernels
         from superpositional.training.train import cannot_write, refuse
 
         # Messages are others' and may hold what rich takes for markup.
@@ -116,6 +117,7 @@ class Launcher(HydraLauncher):
                     self.try_out(waiting, pace)
                 say_dry_run(planned, waiting, folder, at_once, pace, console)
                 return []
+            build_kernels()
             with locks.alone_in(folder):
                 # What another call has finished up to now is not to be run.
                 waiting = self._waiting(planned)

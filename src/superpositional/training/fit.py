@@ -4,7 +4,6 @@ The one module that drives Lightning's Trainer, and so a part of every run's ide
 """
 
 import contextlib
-import ctypes
 import gc
 import json
 import math
@@ -24,8 +23,6 @@ from superpositional import records, seeds
 from superpositional.records import RUNNING
 from superpositional.training import config as configs
 
-# glibc's names for numbers of mallopt, and bytes for each.
-TRIM_THRESHOLD, MMAP_THRESHOLD = (-1, 1 << 27), (-3, 1 << 25)
 # The folders of an absolute path, of POSIX or Windows; a URL's are none.
 ABSOLUTE = re.compile(r"(?<![\w:/.~])(?:[A-Za-z]:)?[/\\](?:[^/\\\s'\":,;()]+[/\\])+")
 
@@ -67,7 +64,7 @@ def train(
         say(f"failed: {reason}")
         os._exit(1)
 
-    with _quiet_lightning(), _memory_kept():
+    with _quiet_lightning(), _memory_unfilled():
         trainer, callbacks = _trainer(parts, folder, loggers, record["seed"], interactive=sys.stdout.isatty())
         measured["device"] = _device(trainer.strategy.root_device)
         measured["processes"] = trainer.num_devices
@@ -120,15 +117,11 @@ def _quiet_lightning() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _memory_kept() -> Iterator[None]:
-    """What a step frees the next one takes: a tenth of a small model's time on a CPU, and no number changes."""
+def _memory_unfilled() -> Iterator[None]:
+    """Leave uninitialized memory as it is; no number changes."""
     import torch
 
-    # Else glibc returns memory to the system at every step and evaluation, and the next one waits for each page.
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    for setting in (TRIM_THRESHOLD, MMAP_THRESHOLD) if hasattr(libc, "mallopt") else ():
-        libc.mallopt(*setting)
-    # Deterministic torch fills memory before it is written, to show who reads it unwritten; nothing of ours does.
+    # Deterministic torch fills memory before it is written, to show who reads it unwritten; our code does not.
     before = torch.utils.deterministic.fill_uninitialized_memory
     torch.utils.deterministic.fill_uninitialized_memory = False
     try:
@@ -202,7 +195,7 @@ def follow(folder: Path, checkpoint: Path | None) -> None:
     torch.set_num_threads(config["threads"])
     configs.quieten_lightning()
     parts = configs.build(config)
-    with _quiet_lightning(), _memory_kept(), contextlib.suppress(Diverged):
+    with _quiet_lightning(), _memory_unfilled(), contextlib.suppress(Diverged):
         trainer, _ = _trainer(parts, folder, [], config["seed"], interactive=False)
         seeds.start(config["seed"], "data")
         trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
@@ -262,4 +255,7 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    from superpositional.training import ranks
+
+    ranks.keep_memory()
     follow(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -5,6 +5,7 @@ alone keeps the record. They meet as Lightning has it (DDP, FSDP2). Read by run.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -20,6 +21,19 @@ from typing import Any
 MEETING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 # How long the first may take to see by itself that another is gone.
 GRACE_SECONDS = 30.0
+
+# glibc's names for numbers of mallopt, and bytes for each.
+TRIM_THRESHOLD, MMAP_THRESHOLD = (-1, 1 << 27), (-3, 1 << 25)
+
+
+def keep_memory() -> None:
+    """Let this process, which trains and does nothing else, keep the memory that a step frees for the next one.
+
+    A tenth of a small model's time on a CPU: else glibc returns it at every step, and the next one waits for each page.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    for setting in (TRIM_THRESHOLD, MMAP_THRESHOLD) if hasattr(libc, "mallopt") else ():
+        libc.mallopt(*setting)
 
 
 def interrupt_on_sigterm() -> list[int]:

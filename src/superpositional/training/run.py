@@ -41,8 +41,16 @@ def run(
     Raises:
         ConfigError: another process is at work in the folder.
     """
+    build_kernels()
     with locks.alone_in(folder):
         return run_alone(config, folder, code=code or configs.code(config), resume=resume)
+
+
+def build_kernels() -> None:
+    """Compile the C++ kernels if they are not there, and say so at once: no training waits for it."""
+    from superpositional.circuits.kernels import build
+
+    build.make(say)
 
 
 def run_alone(config: Mapping[str, Any], folder: Path, *, code: identity.Code, resume: bool = False) -> dict[str, Any]:
@@ -68,7 +76,6 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: identity.Code, r
         found = None
     resume = found is not None
     torch.set_num_threads(config["threads"])
-    # Compiled here if they have not been on this machine, so that no training waits for it.
     record = opening(config, code) | {"processor": _processor(), "kernels": build.told()}
     measured: dict[str, Any] = {"summary": {}, "sessions": 1, "fit_seconds": 0.0}
     seconds_before, peak_before = 0.0, 0

@@ -78,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def task(cfg: DictConfig) -> None:
         nonlocal told
         told = ranks.interrupt_on_sigterm()
+        ranks.keep_memory()
         outcome.append(job(cfg))
 
     start = hydra.main(version_base="1.3", config_path=str(configs.directory("conf")), config_name="train")(task)

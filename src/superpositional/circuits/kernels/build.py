@@ -1,8 +1,9 @@
-"""Is there a compiler, and what did it make?
+"""Compile and load the C++ kernels.
 
-The sources beside this file become one library in the user's cache (``places.cache``), named by its sources, the compiler,
-the flags and the processor: some 8 seconds once on a machine, nothing afterwards. It is loaded by ctypes, takes pointers,
-and shares torch's OpenMP threads. ``SUPERPOSITIONAL_KERNELS=off`` does without, ``CXX`` names the compiler.
+The sources beside this file become one library in the user's cache (``places.cache``), named by its sources, the flags and
+the processor. Only ``make`` compiles it, which ``superpositional kernels``, ``train`` and ``sweep`` call: some 15 seconds,
+once per machine. Everybody else uses it where it is, and torch's code where it is not. It is loaded by ctypes, takes
+pointers, and shares torch's OpenMP threads. ``SUPERPOSITIONAL_KERNELS=off`` does without, ``CXX`` names the compiler.
 
 A library runs code when it is loaded, so it is loaded only if the user owns it and no one else can write it or the folders
 it lies in, from the cache on. They are opened once, checked, and used as opened: nothing can be exchanged in between.
@@ -11,19 +12,21 @@ it lies in, from the cache on. They are opened once, checked, and used as opened
 import ctypes
 import functools
 import hashlib
+import logging
 import os
 import platform
 import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from superpositional.places import cache_folder
+from superpositional.places import cache, cache_folder
 
 SOURCES = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
@@ -121,11 +124,12 @@ def kernel(name: str, dtype: torch.dtype) -> ctypes._CFuncPtr:
 
 
 def library() -> ctypes.CDLL | None:
+    """Return the kernels if they are built; nothing is compiled here."""
     return _built()[0]
 
 
 def told() -> str:
-    """What runs the kernels, for records and tables: the compiler, or why there is none."""
+    """Return what computes, for records and tables: the kernels' compiler, or why it is torch's code."""
     return _built()[1]
 
 
@@ -145,68 +149,113 @@ def _functions() -> dict[tuple[str, torch.dtype], "ctypes._CFuncPtr"]:
 
 
 ON, OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
+UNBUILT = "torch's (kernels are not built: superpositional kernels)"
+# Why the last call of ``make`` built none.
+_why: list[str] = []
 
 
-@functools.cache
-def _built() -> tuple[ctypes.CDLL | None, str]:
-    setting = os.environ.get("SUPERPOSITIONAL_KERNELS") or "on"
-    if setting.lower() not in (*ON, *OFF):
-        raise ValueError(f"SUPERPOSITIONAL_KERNELS must be on or off, got {setting!r}; on compiles what takes time")
-    if setting.lower() in OFF:
-        return None, "torch's (SUPERPOSITIONAL_KERNELS=off)"
+def make(say: Callable[[str], None]) -> str:
+    """Compile the kernels if they are not there; ``say`` what takes time. Return ``told``.
+
+    Raises:
+        ValueError: ``SUPERPOSITIONAL_KERNELS`` is neither on nor off.
+    """
+    if _is_off() or _existing() is not None:
+        return told()
     chosen = os.environ.get("CXX")
     named = [chosen] if chosen else COMPILERS
     compiler = [found] if (found := next(filter(None, map(shutil.which, named)), None)) else None
     # One that another calls, such as ccache g++.
     if chosen and not compiler and (words := chosen.split()) and shutil.which(words[0]):
         compiler = words
+    for each in (_built, _functions):
+        each.cache_clear()
     if compiler is None:
-        return None, f"torch's (no C++ compiler: {chosen or ', '.join(COMPILERS)})"
-    version = "C++ compiler"
+        _why[:] = [f"torch's (no C++ compiler: {chosen or ', '.join(COMPILERS)})"]
+        return told()
+    _why.clear()
+    say(f"building C++ kernels with {Path(compiler[0]).name}, once per machine, about 15 s")
     try:
-        version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[
-            0
-        ]
-        sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp"))
-        named = [*(path.read_text() for path in sources), version, *FLAGS, _processor()]
-        name = f"{hashlib.sha256('|'.join(named).encode()).hexdigest()[:16]}.so"
-        return _loaded(compiler, cache_folder("kernels"), name), version
+        with ExitStack() as opened:
+            _compile(compiler, _folder(opened, cache_folder("kernels")), _name())
     except RuntimeError:
-        return None, "torch's (the user has no home folder; set SUPERPOSITIONAL_CACHE)"
+        _why[:] = ["torch's (the user has no home folder; set SUPERPOSITIONAL_CACHE)"]
     except (OSError, subprocess.CalledProcessError) as error:
         # Without where anything lies: records keep this.
         why = (getattr(error, "stderr", None) or getattr(error, "strerror", None) or type(error).__name__).strip()
         lines = [line for line in why.splitlines() if "error" in line] or why.splitlines()
-        return None, f"torch's ({version} failed: {lines[0].replace(f'{SOURCES}{os.sep}', '')})"
+        _why[:] = [f"torch's ({Path(compiler[0]).name} failed: {lines[0].replace(f'{SOURCES}{os.sep}', '')})"]
+    return told()
 
 
-def _loaded(compiler: list[str], path: Path, name: str) -> ctypes.CDLL:
-    """The library of that name in that folder, compiled where there is none that may be loaded."""
+def _is_off() -> bool:
+    setting = os.environ.get("SUPERPOSITIONAL_KERNELS") or "on"
+    if setting.lower() not in (*ON, *OFF):
+        raise ValueError(f"SUPERPOSITIONAL_KERNELS must be on or off, got {setting!r}; on uses them where they are built")
+    return setting.lower() in OFF
+
+
+@functools.cache
+def _built() -> tuple[ctypes.CDLL | None, str]:
+    if _is_off():
+        return None, "torch's (SUPERPOSITIONAL_KERNELS=off)"
+    if (found := _existing()) is not None:
+        version = getattr(found, "compiler", None)
+        if version is None:
+            return found, "C++"
+        version.restype = ctypes.c_char_p
+        return found, f"C++ ({version().decode()})"
+    if not _why:
+        logging.getLogger("superpositional").warning(
+            "superpositional: torch's code computes; `superpositional kernels` builds faster C++ kernels, once per machine"
+        )
+    return None, _why[0] if _why else UNBUILT
+
+
+def _name() -> str:
+    sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp"))
+    named = [*(path.read_text() for path in sources), *FLAGS, _processor()]
+    return f"{hashlib.sha256('|'.join(named).encode()).hexdigest()[:16]}.so"
+
+
+def _existing() -> ctypes.CDLL | None:
+    """The library, if it is there and may be loaded."""
+    name = _name()
     with ExitStack() as opened:
-
-        def descriptor(target: str | Path, flags: int, within: int | None = None) -> int:
-            found = os.open(target, flags | os.O_CLOEXEC, dir_fd=within)
-            opened.callback(os.close, found)
-            return found
-
-        cache = descriptor(path.parent, os.O_DIRECTORY)
-        folder = descriptor(path.name, os.O_DIRECTORY | os.O_NOFOLLOW, cache)
-        for each in (cache, folder):
-            # Older versions created the default cache with the user's umask.
-            if "SUPERPOSITIONAL_CACHE" not in os.environ and os.fstat(each).st_uid == os.geteuid():
-                os.fchmod(each, stat.S_IMODE(os.fstat(each).st_mode) & ~0o022)
-            if not _private(each):
-                raise PermissionError(1, "the cache must belong to this user, and others must not write it; chmod go-w it")
         try:
-            library = descriptor(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, folder)
-        except OSError:
-            library = None
-        if library is None or not _private(library) or not stat.S_ISREG(os.fstat(library).st_mode):
-            _compile(compiler, folder, name)
-            library = descriptor(name, os.O_RDONLY | os.O_NOFOLLOW, folder)
+            path = cache() / "kernels"
+            folder = _folder(opened, path)
+            library = _descriptor(opened, name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, folder)
+        except (OSError, RuntimeError):  # not there, of somebody else's, or no home
+            return None
+        if not _private(library) or not stat.S_ISREG(os.fstat(library).st_mode):
+            return None
         # By the folder that was checked. Not by the library's descriptor: a process loads no two libraries of one name.
         by_descriptor = Path(f"/proc/self/fd/{folder}", name)
         return ctypes.CDLL(str(by_descriptor if by_descriptor.exists() else path / name))
+
+
+def _descriptor(opened: ExitStack, target: str | Path, flags: int, within: int | None = None) -> int:
+    found = os.open(target, flags | os.O_CLOEXEC, dir_fd=within)
+    opened.callback(os.close, found)
+    return found
+
+
+def _folder(opened: ExitStack, path: Path) -> int:
+    """The folder in the cache, open.
+
+    Raises:
+        PermissionError: another user could have put something there.
+    """
+    above = _descriptor(opened, path.parent, os.O_DIRECTORY)
+    folder = _descriptor(opened, path.name, os.O_DIRECTORY | os.O_NOFOLLOW, above)
+    for each in (above, folder):
+        # Older versions created the default cache with the user's umask.
+        if "SUPERPOSITIONAL_CACHE" not in os.environ and os.fstat(each).st_uid == os.geteuid():
+            os.fchmod(each, stat.S_IMODE(os.fstat(each).st_mode) & ~0o022)
+        if not _private(each):
+            raise PermissionError(1, "the cache must belong to this user, and others must not write it; chmod go-w it")
+    return folder
 
 
 def _private(descriptor: int) -> bool:

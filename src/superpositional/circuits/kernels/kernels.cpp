@@ -74,3 +74,5 @@ extern "C" void nodes(const Circuit* circuit, const double* angles, Index sets, 
                       double* grad_angles) {
     nodes_of(*circuit, angles, sets, weights, linear, basis, K, C, coefficients, grad_coefficients, grad_angles);
 }
+
+extern "C" const char* compiler() { return __VERSION__; }
