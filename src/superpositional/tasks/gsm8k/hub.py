@@ -70,13 +70,13 @@ def needs(module: str) -> None:
         raise SourceError(f"fine-tuning needs {module}, which is not installed; pip install '.[llm]'")
 
 
-@functools.cache
 def prepare_files(settings: Mapping[str, Any]) -> None:
     """See that the model of a node's settings can be had; a packaged one is converted."""
     if "model" in settings:
         origin(settings["model"], settings.get("revision"))
 
 
+@functools.cache
 def origin(model: str, revision: str | None = None) -> Origin:
     """Find a model's files without reading its weights.
 
