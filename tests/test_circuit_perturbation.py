@@ -295,7 +295,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused() -> None:
 @pytest.mark.parametrize("value", [{"nonsense": 1}, ["x"], 3], ids=str)
 def test_a_perturbation_that_is_none_is_refused(value) -> None:
     with pytest.raises(
-        ValueError, match=r"perturbation must be one of sine, .*, or a .*CircuitPerturbation, got .*optimizer=circuit"
+        ValueError, match=r"perturbation must be one of sine, .*, a CircuitPerturbation or .*, got .*optimizer=circuit"
     ):
         SuperpositionalAdamW([nn.Parameter(weights(4))], perturbation=value)
 

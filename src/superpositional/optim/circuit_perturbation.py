@@ -26,6 +26,7 @@ from superpositional.circuits.measures import entanglement, random_angles
 from superpositional.circuits.statevector import require_memory
 from superpositional.optim.perturbations import (
     DRAWN,
+    Called,
     Drawn,
     Modulation,
     constant,
@@ -238,7 +239,7 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Dr
     Raises:
         ValueError: for a value that stands for none.
     """
-    if isinstance(value, (CircuitPerturbation, Drawn)):
+    if isinstance(value, (CircuitPerturbation, Drawn, Called)):
         return value
     if is_circuit(value):
         arguments = dict(value)
@@ -257,9 +258,8 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Dr
         return Drawn(value)
     if not isinstance(value, str) or value not in PERTURBATIONS:
         raise ValueError(
-            f"perturbation must be one of {', '.join([*PERTURBATIONS, *DRAWN])}, or a "
-            f"superpositional.optim.circuit_perturbation.CircuitPerturbation, got {value!r}; in a config, choose "
-            "optimizer=circuit"
+            f"perturbation must be one of {', '.join([*PERTURBATIONS, *DRAWN])}, a CircuitPerturbation or a callable "
+            f"(theta, gradient, generator) -> Q, got {value!r}; in a config, choose optimizer=circuit"
         )
     return PERTURBATIONS[value]
 
@@ -267,7 +267,7 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Dr
 def draws_by_step(value: "str | Mapping[str, Any]") -> bool:
     """Whether a param group's perturbation draws anew at every step."""
     made = perturbation_from(value)
-    return made.backend.stochastic if isinstance(made, CircuitPerturbation) else isinstance(made, Drawn)
+    return made.backend.stochastic if isinstance(made, CircuitPerturbation) else isinstance(made, (Drawn, Called))
 
 
 _MADE: dict[str, CircuitPerturbation] = {}

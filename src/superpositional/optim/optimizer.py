@@ -23,7 +23,7 @@ from torch.optim.optimizer import ParamsT
 
 from superpositional.optim.circuit_perturbation import CircuitPerturbation, draws_by_step, perturbation_from
 from superpositional.optim.fused import FewScalars, OnePass, adamw_of_torch, check_fused
-from superpositional.optim.perturbations import DRAWN, Drawn
+from superpositional.optim.perturbations import DRAWN, Called, Drawn
 from superpositional.optim.scope import SCOPES, leading, scalars, scoped
 from superpositional.optim.term import Term, as_scalar, whole
 
@@ -64,6 +64,7 @@ class SuperpositionalAdamW(AdamW):
         perturbation: ``"sine"``, eq. (2), or a ``circuit_perturbation.CircuitPerturbation``, a circuit of n_qubits
             qubits that is simulated; groups and checkpoints hold it as plain values. Controls without anything quantum:
             ``"cosine"``, ``"constant"``, ``"random_sign"``, ``"shuffled"`` (see ``superpositional.optim.perturbations``).
+            Or any callable ``(theta, gradient, generator) -> Q`` (``perturbations.Called`` says what it gets).
         inject: ``"update"``, eq. (1); ``"moments"``, the gradient ``(1 + quantum_weight * sin(pi theta)) * g`` enters
             both moments ("Adam with quantum-inspired moment updates"), and ``p.grad`` is left as found.
         bias_correction: off is eq. (1) as printed, whose first step is about 3.16 lr; on is AdamW.
@@ -106,7 +107,7 @@ class SuperpositionalAdamW(AdamW):
         quantum_weight: float | Tensor = 0.5,
         n_qubits: int | None = None,
         scope: str = "model",
-        perturbation: str | CircuitPerturbation | Mapping[str, Any] = "sine",
+        perturbation: str | CircuitPerturbation | Mapping[str, Any] | Callable[..., Tensor] = "sine",
         inject: str = "update",
         bias_correction: bool = True,
         stats_every: int = 100,
@@ -170,8 +171,19 @@ class SuperpositionalAdamW(AdamW):
                 self.statistics.pop()
                 raise
 
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's; a callable perturbation stands in it by its name, seed and state."""
+        state = super().state_dict()
+        for group in state["param_groups"]:
+            if isinstance(group["perturbation"], Called):
+                group["perturbation"] = group["perturbation"].plain()
+        return state
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         defaults = state.get("defaults", self.__dict__.get("defaults", {}))
+        for group, own in zip(state["param_groups"], self.__dict__.get("param_groups", ()), strict=False):
+            if isinstance(own.get("perturbation"), Called) and "callable" in (group.get("perturbation") or ()):
+                group["perturbation"] = own["perturbation"].loaded(group["perturbation"])
         # A checkpoint of torch.optim.AdamW, or of an older version, brings groups without our keys.
         for group in state["param_groups"]:
             for key, value in {**OURS, **defaults}.items():
@@ -375,12 +387,18 @@ def _check_size(groups: list[dict[str, Any]]) -> None:
 
 def _object(perturbation: Any) -> Any:
     """A perturbation that reads whole blocks as the object, anything else as it is."""
+    if isinstance(perturbation, (CircuitPerturbation, Drawn, Called)):
+        return perturbation
+    if callable(perturbation):
+        return Called(perturbation)
     named = isinstance(perturbation, str) and perturbation in DRAWN
     return perturbation_from(perturbation) if named or isinstance(perturbation, Mapping) else perturbation
 
 
 def _plain(perturbation: Any) -> Any:
     """A perturbation as param groups and checkpoints hold it: plain values, which torch.load reads with weights_only."""
+    if isinstance(perturbation, Called):
+        return perturbation.seeded()
     reads_blocks = isinstance(perturbation, (CircuitPerturbation, Drawn))
     return perturbation.seeded().plain() if reads_blocks else perturbation
 
@@ -428,10 +446,11 @@ def _check(group: dict[str, Any]) -> None:
             mistakes.append(
                 f"n_qubits must be that of the perturbation's circuit, got {group['n_qubits']!r}; pass n_qubits={width}"
             )
-        if group.get("capturable") and getattr(perturbation, "kind", None) == "random_sign":
-            mistakes.append(
-                "capturable must be false with perturbation='random_sign', got true: a graph would replay one draw"
-            )
+        if group.get("capturable") and (
+            isinstance(perturbation, Called) or getattr(perturbation, "kind", None) == "random_sign"
+        ):
+            name = perturbation.name if isinstance(perturbation, Called) else "'random_sign'"
+            mistakes.append(f"capturable must be false with perturbation={name}, got true: a graph would replay one draw")
     if group.get("differentiable"):
         mistakes.append(
             f"differentiable must be false, got {group['differentiable']!r}: the step goes without autograd; "

@@ -1,4 +1,4 @@
-"""What multiplies the gradient in Q, and what can stand in its place?
+"""What multiplies the gradient in Q, what can stand in its place, and any other Q (``Called``).
 
 Pamuk et al. 2025, eq. (2), is ``Q = s(theta) * g`` with ``s = sin(pi theta)``: ``sine``. The others are controls: a gain
 that stays with another ``s`` was not the circuit's. Each keeps all else: the weight λ, the scalars in scope, the raw
@@ -11,8 +11,6 @@ the sine of a small weight is small (``superpositional plan`` and the record's `
 ``random_sign``  ``s = ±|sin(pi theta)|``, the sign drawn for every scalar at every step: eq. (2)'s size, no direction
 ``shuffled``     ``s_i = sin(pi theta_p(i))``: each scalar has another's angle, by one fixed cycle through all in scope
 ===============  ====================================================================================================
-
-Read by ``perturbation``, which has the circuits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -112,6 +110,65 @@ def _cycle(seed: int, group: tuple[int, ...], block: int, size: int, device: tor
     onto = torch.empty_like(order)
     onto[order] = order.roll(1)
     return onto.to(device)
+
+
+@dataclass(frozen=True)
+class Called:
+    """A perturbation given as a callable ``(theta, gradient, generator) -> Q``, called for each tensor's scalars in scope.
+
+    ``theta`` is a copy from before the step and ``gradient`` the raw one, both of one shape, which Q has too; ``generator``
+    lies on the CPU and is seeded by (seed, step, group), so that a resumed run draws the same. What ``function`` has as
+    ``state_dict`` and ``load_state_dict`` goes through the optimizer's.
+
+    Args:
+        function: the callable.
+        seed: of the generator; None lets the optimizer draw one when it is made.
+    """
+
+    function: Callable[[Tensor, Tensor, torch.Generator], Tensor]
+    seed: int | None = None
+
+    def seeded(self) -> "Called":
+        """The same with a seed."""
+        return self if self.seed is not None else replace(self, seed=draw_seed(f"perturbation={self.name}"))
+
+    @property
+    def name(self) -> str:
+        """The callable's module and name, by which a checkpoint knows it."""
+        named = self.function if hasattr(self.function, "__qualname__") else type(self.function)
+        return f"{named.__module__}.{named.__qualname__}"
+
+    def plain(self) -> dict[str, Any]:
+        """As a state_dict holds it."""
+        state = self.function.state_dict() if hasattr(self.function, "state_dict") else {}
+        return {"callable": self.name, "seed": self.seed, "state": state}
+
+    def loaded(self, plain: Mapping[str, Any]) -> "Called":
+        """The same with the seed and state of a ``plain``.
+
+        Raises:
+            ValueError: it is of another callable.
+        """
+        if plain["callable"] != self.name:
+            raise ValueError(f"perturbation must be {plain['callable']}, as in the state_dict, got {self.name}")
+        if hasattr(self.function, "load_state_dict"):
+            self.function.load_state_dict(plain["state"])
+        return replace(self, seed=plain["seed"])
+
+    def terms(self, thetas: Sequence[Tensor], grads: Sequence[Tensor], call: tuple[int, ...]) -> list[Tensor]:
+        """Q of each tensor.
+
+        Raises:
+            ValueError: the callable returned something else than a tensor of the gradient's shape.
+        """
+        dice, found = generator(self.seed, "circuit", *call), []
+        for theta, grad in zip(thetas, grads, strict=True):
+            q = self.function(theta, grad, dice)
+            if not isinstance(q, Tensor) or q.shape != grad.shape:
+                got = f"shape {tuple(q.shape)}" if isinstance(q, Tensor) else repr(q)
+                raise ValueError(f"{self.name} must return a tensor of the gradient's shape {tuple(grad.shape)}, got {got}")
+            found.append(q.to(grad))
+        return found
 
 
 DRAWN: Mapping[str, Callable[..., list[Tensor]]] = {"random_sign": _random_sign, "shuffled": _shuffled}

@@ -1,7 +1,7 @@
-"""What does the quantum term do within one step?
+"""The quantum term within one step.
 
 ``Term`` is one group's ``quantum_weight * Q`` (Pamuk et al. 2025, eqs. 1 and 2): it reads the weights before any of them
-moves, goes into the gradients or the update, and leaves the numbers that tell what it did. Read by the optimizer alone.
+moves, goes into the gradients or the update, and leaves the numbers that tell what it did.
 """
 
 import inspect
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from superpositional.optim.circuit_perturbation import CircuitPerturbation, perturbation_from
+from superpositional.optim.perturbations import Called
 from superpositional.optim.scope import leading, scalars
 
 
@@ -29,24 +30,31 @@ class Term:
         self.touched = [(parameter, n) for parameter, n in scope if parameter.grad is not None]
         self.sampled = steps % group["stats_every"] == 0
         perturbation = perturbation_from(group["perturbation"])
+        self.call, self.called = (steps, index), perturbation if isinstance(perturbation, Called) else None
         # A weight without a gradient is still part of its register, and lends its angle; the sine need not hear of it.
-        read = self.touched if inspect.isfunction(perturbation) else scope
+        read = self.touched if self.called or inspect.isfunction(perturbation) else scope
         views = [leading(parameter, n) for parameter, n in read]
         wanted = [parameter.grad is not None for (parameter, _), each in zip(read, views, strict=True) for _ in each]
         blocks = in_blocks(group, views)
         # Half precision cannot hold an angle. The weights are read here, before any of them moves.
         exact = [[view.float() if view.dtype.itemsize < 4 else view for view in block] for block in blocks]
-        modulation = perturbation(exact, (steps, index))
-        self.modulation = list(itertools.compress(modulation, wanted))
         self.thetas = list(itertools.compress(itertools.chain(*views), wanted))
+        if self.called:
+            self.before = [theta.clone() for block in exact for theta in block]
+        else:
+            self.modulation = list(itertools.compress(perturbation(exact, self.call), wanted))
         self.grads = [view for parameter, n in self.touched for view in leading(parameter.grad, n)]
         sizes = [sum(view.numel() for view in block) for block in blocks]
         self.circuits = perturbation.registers(sizes) if isinstance(perturbation, CircuitPerturbation) else None
 
     def weighted(self) -> list[Tensor]:
-        """``quantum_weight * s * g``, of the gradients as they stand."""
+        """``quantum_weight * Q``, of the gradients as they stand."""
         weight = as_scalar(self.group["quantum_weight"])
-        weighted = torch._foreach_mul(torch._foreach_mul(self.modulation, self.grads), weight)
+        if self.called:
+            quantities = self.called.terms(self.before, self.grads, self.call)
+        else:
+            quantities = torch._foreach_mul(self.modulation, self.grads)
+        weighted = torch._foreach_mul(quantities, weight)
         if isinstance(weight, Tensor):
             # As for a float 0: the term is absent, not multiplied by 0.
             return [torch.where(weight == 0, 0.0, term) for term in weighted]
