@@ -48,7 +48,8 @@ from superpositional.attention.controls import ClassicalTwin, ConstantTerm, Froz
 from superpositional.attention.inputs import SCORES
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits import statevector as statevector_module
-from superpositional.circuits.backends.simulators import evaluate
+from superpositional.circuits.backends import Exact
+from superpositional.circuits.backends.exact import evaluate
 from superpositional.circuits.readouts import READOUTS
 from superpositional.seeds import drawing_from
 from superpositional.tasks.classification.net import SequenceTransformer
@@ -342,10 +343,10 @@ def test_a_constant_term_is_a_placebo_and_not_nothing() -> None:
 # FrozenCircuit -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("evaluator", ["fourier", "statevector", "qiskit"])
+@pytest.mark.parametrize("evaluator", ["auto", "statevector", "qiskit"])
 @pytest.mark.parametrize("mask", ["none", "both_float"])
 def test_a_frozen_circuit_is_quantum_attention_bit_for_bit_and_its_angles_stay(mask, evaluator) -> None:
-    frozen, quantum = (build(kind, evaluator=evaluator) for kind in ("frozen", QuantumAttention))
+    frozen, quantum = (build(kind, backend=Exact(evaluator)) for kind in ("frozen", QuantumAttention))
     given, options = inputs(), masks(mask, torch.float64)
     found, expected = frozen(*given, **options)[0], quantum(*given, **options)[0]
     assert torch.equal(found, expected)
@@ -361,7 +362,7 @@ def test_a_frozen_circuit_is_quantum_attention_bit_for_bit_and_its_angles_stay(m
 
 
 def test_a_frozen_circuit_runs_as_often_as_the_circuit_and_never_for_a_gradient() -> None:
-    frozen, quantum = (build(kind, evaluator="qiskit") for kind in ("frozen", QuantumAttention))
+    frozen, quantum = (build(kind, backend=Exact("qiskit")) for kind in ("frozen", QuantumAttention))
     assert frozen.executions(100) == (quantum.circuits, 0)
     assert quantum.executions(100)[1] > 0
     assert (frozen.notes()["trained"], quantum.notes()["trained"]) == (False, True)
@@ -509,9 +510,11 @@ def test_what_has_no_series_has_nothing_to_certify(control) -> None:
 @pytest.mark.parametrize("evaluator", ["statevector", "qiskit", "aer"])
 @pytest.mark.parametrize("control", ["zero", "bias", "twin"])
 def test_an_evaluator_of_circuits_is_refused_where_none_runs(control, evaluator) -> None:
-    message = f"evaluator must be fourier, got '{evaluator}'; {CONTROLS[control].__name__} runs no circuit"
+    message = (
+        f"backend must be exact with method auto, got method {evaluator}: {CONTROLS[control].__name__} runs no circuit"
+    )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        build(control, evaluator=evaluator)
+        build(control, backend=Exact(evaluator))
 
 
 @every_control

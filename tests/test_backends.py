@@ -35,8 +35,8 @@ from superpositional.circuits.backends import (
     estimate,
 )
 from superpositional.circuits.backends.base import weights
+from superpositional.circuits.backends.exact import evaluate
 from superpositional.circuits.backends.gradients import circuits_of_gradient, with_shifts
-from superpositional.circuits.backends.simulators import evaluate
 from superpositional.circuits.measures import random_angles
 from superpositional.circuits.readouts import READOUTS, read_probabilities
 from superpositional.circuits.statevector import encode, state
@@ -134,7 +134,7 @@ def test_wide_circuits_are_counted_outcome_by_outcome() -> None:
     # No product state of 70 qubits fits anywhere but in Aer's matrix product states: depth 1, whose <Z> has a closed form.
     ansatz = Ansatz(70, 1)
     inputs, angles = drawn(ansatz, 1)
-    exact = evaluate(ansatz, inputs, angles, "z", simulator="closed_form")
+    exact = evaluate(ansatz, inputs, angles, "z", method="closed_form")
     found = estimate(Aer(shots=500, **MPS), ansatz, inputs, angles, seed=2)
     error = ((1 - exact.square()) / 500).sqrt()
     assert ((found.mean_BC - exact).abs() <= 5 * error + 1e-12).all()
@@ -384,7 +384,7 @@ def test_gradients_under_shots_are_unbiased_and_of_the_predicted_variance() -> N
         value = estimate(Shots(shots), ansatz, inputs, angles, total=True, seed=seed).mean_BC.sum()
         found.append(torch.autograd.grad(value, angles)[0])
     found = torch.stack(found)
-    moved = with_shifts(ansatz, encode(ansatz, inputs, angles.detach()))[1:]
+    moved = with_shifts(ansatz, encode(ansatz, inputs, angles.detach()), "z")[1:]
     zero = torch.zeros(1, dtype=torch.float64)
     one_shot = variance(ansatz, zero, moved, "z", total=True).reshape(2, *angles.shape)
     predicted = one_shot.sum(0) / 4 / shots
@@ -406,7 +406,7 @@ def test_a_gradient_is_one_call_with_the_values(monkeypatch: pytest.MonkeyPatch)
     inputs, angles = drawn(ansatz, 5)
     value = estimate(Shots(10), ansatz, inputs, angles.requires_grad_(), total=True, seed=0).mean_BC
     value.sum().backward()
-    assert calls == [5 * (1 + circuits_of_gradient(ansatz))] == [5 * 33]
+    assert calls == [5 * (1 + circuits_of_gradient(ansatz, "z"))] == [5 * 33]
     # The values are those of a call without gradients.
     assert torch.equal(value.detach(), estimate(Shots(10), ansatz, inputs, angles.detach(), total=True, seed=0).mean_BC)
     assert calls[1:] == [5]

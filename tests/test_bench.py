@@ -11,15 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from superpositional.bench import (
-    attention,
-    circuits,
-    command,
-    measuring,
-    optimizer,
-    peers,
-    training,
-)
+from superpositional.bench import attention, circuits, command, measuring, optimizer, peers, training
 from superpositional.bench.measuring import Book, Comparison, Disagreement, Step
 from superpositional.circuits import Ansatz
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from superpositional import SuperpositionalAdamW
 from superpositional.circuits import Ansatz
-from superpositional.circuits.backends import Depolarizing, Primitive, Shots
-from superpositional.circuits.backends.simulators import evaluate
+from superpositional.circuits.backends import Depolarizing, Exact, Primitive, Shots
+from superpositional.circuits.backends.exact import evaluate
 from superpositional.optim.circuit_perturbation import PERTURBATIONS, CircuitPerturbation, perturbation_from, sine
 from superpositional.records import read_curves, read_record
 
@@ -41,7 +41,7 @@ def step_of(perturbation, *, shapes=((3, 5), (7,)), dtype=torch.float64, steps=3
 @pytest.mark.parametrize("simulator", ["closed_form", "statevector"])
 @pytest.mark.parametrize("rotations", [("ry", "rz"), ("ry",)], ids=str)
 def test_depth_1_without_cnots_is_the_sine_to_1e_12(scope: str, simulator: str, rotations: tuple) -> None:
-    circuit = CircuitPerturbation(Ansatz(depth=1, entanglement="none", rotations=rotations), simulator=simulator)
+    circuit = CircuitPerturbation(Ansatz(depth=1, entanglement="none", rotations=rotations), backend=Exact(simulator))
     pairs = zip(step_of(circuit, scope=scope), step_of("sine", scope=scope), strict=True)
     assert all(torch.allclose(ours, theirs, rtol=0, atol=1e-12) for ours, theirs in pairs)
 
@@ -57,7 +57,7 @@ def test_angles_after_ry_do_not_change_the_sine() -> None:
 @pytest.mark.parametrize("simulator", ["closed_form", "statevector", "qiskit", "aer"])
 def test_the_chain_of_cnots_is_the_product_formula(simulator: str) -> None:
     theta = weights(6, 4)
-    (found,) = CircuitPerturbation(CHAIN, simulator=simulator)([[theta]])
+    (found,) = CircuitPerturbation(CHAIN, backend=Exact(simulator))([[theta]])
     expected = -torch.cumprod(-torch.sin(math.pi * theta), dim=1)
     assert torch.allclose(found, expected, rtol=0, atol=1e-12)
 
@@ -164,7 +164,7 @@ def test_every_number_of_the_circuit_changes_the_result(setting: dict) -> None:
 
 @pytest.mark.parametrize("simulator", ["statevector", "qiskit", "aer"])
 def test_every_simulator_gives_the_same_step(simulator: str) -> None:
-    circuit = CircuitPerturbation(PAPER, simulator=simulator, angles="random", seed=1)
+    circuit = CircuitPerturbation(PAPER, backend=Exact(simulator), angles="random", seed=1)
     auto = CircuitPerturbation(PAPER, angles="random", seed=1)
     pairs = zip(step_of(circuit, scope="tensor"), step_of(auto, scope="tensor"), strict=True)
     assert all(torch.allclose(ours, theirs, rtol=0, atol=1e-13) for ours, theirs in pairs)
@@ -378,17 +378,13 @@ def test_groups_may_have_circuits_of_their_own() -> None:
     ("arguments", "message"),
     [
         ({"ansatz": 4}, "ansatz must be a superpositional.circuits.Ansatz, got 4"),
-        ({"simulator": "fast"}, "simulator must be one of closed_form, statevector, fourier, qiskit, aer, got 'fast'"),
-        ({"simulator": "closed_form"}, "choose simulator=statevector"),
+        ({"backend": Exact("fourier")}, "backend.method=fourier takes one input for all qubits, got one for each"),
+        ({"backend": Exact("closed_form")}, "entanglement=linear; choose statevector"),
         ({"angles": "one"}, "angles must be zero or random, got 'one'"),
         ({"seed": -1}, "seed must be an integer >= 0 or None, got -1; None draws one"),
         (
             {"backend": "shots"},
             "backend must be one of superpositional.circuits.backends, got 'shots'; in a config, choose backend=",
-        ),
-        (
-            {"backend": Shots(10), "simulator": "statevector"},
-            "simulator=statevector is exact, got backend=shots; choose simulator=auto",
         ),
     ],
     ids=str,

@@ -54,12 +54,12 @@ BAD_INPUT = [
     (["optimizer=circuit", "circuit.rotations=ry"], ["circuit: rotations must be a list out of rx, ry, rz, got 'ry'"]),
     (["optimizer=circuit", "optimizer.n_qubits=3"], ["n_qubits must be that of the perturbation's circuit, got 3"]),
     (
-        ["optimizer=circuit", "optimizer.perturbation.simulator=fourier"],
-        ["optimizer: simulator=fourier takes one input for all qubits, got one for each; choose simulator=statevector"],
+        ["optimizer=circuit", "backend.method=fourier"],
+        ["optimizer: backend.method=fourier takes one input for all qubits, got one for each; choose statevector"],
     ),
     (
-        ["optimizer=circuit", "optimizer.perturbation.simulator=closed_form"],
-        ["optimizer: simulator=closed_form serves depth=1 or entanglement=none, got depth=2 and entanglement=linear"],
+        ["optimizer=circuit", "backend.method=closed_form"],
+        ["optimizer: backend.method=closed_form serves depth=1 or entanglement=none, got depth=2 and entanglement=linear"],
     ),
     (["backend=shots"], ["backend=shots has no effect: nothing chosen runs a circuit; net/attention=quantum or optimizer"]),
     (
@@ -91,8 +91,8 @@ BAD_INPUT = [
         ["net: readout must be one of amplitude, amplitude_little_endian"],
     ),
     (
-        ["net/attention=quantum", "net.attention.evaluator=fast"],
-        ["net: evaluator must be one of fourier, statevector, qiskit"],
+        ["net/attention=quantum", "backend.method=fast"],
+        ["net: method must be one of auto, statevector, closed_form, fourier, qiskit, aer, got 'fast'"],
     ),
     (["net/attention=quantum", "net.attention.score=z"], ["net: score must be one of raw, scaled, got 'z'"]),
     (["net/attention=quantum", "net.attention.redout=z"], ["net.attention.redout is no argument of QuantumAttention"]),
@@ -369,7 +369,7 @@ def test_help_lists_groups_settings_and_examples(door) -> None:
     code, other, _ = door("train", "--help", "optimizer=sgd", "net/attention=quantum")
     assert code == 0
     assert "nesterov=False" in other
-    assert "evaluator='fourier'" in other
+    assert "method='auto'" in other
     assert "bias_correction" not in other
     assert "quantum_weight: 0.5" in out
     assert "superpositional train -m optimizer=adam,superpositional seed=0,1" in out

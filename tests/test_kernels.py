@@ -17,6 +17,7 @@ from superpositional import SuperpositionalAdamW
 from superpositional.attention import QuantumAttention, core
 from superpositional.attention.core import attention_reference, quantum_attention
 from superpositional.circuits import Ansatz, compiled
+from superpositional.circuits.backends import Exact
 from superpositional.circuits.kernels import build
 from superpositional.circuits.readouts import READOUTS
 from superpositional.circuits.series import series
@@ -167,12 +168,12 @@ def test_registers_are_the_statevectors_and_small_ones_keep_their_digits(ansatz:
     perturbation = CircuitPerturbation(ansatz, angles="random", seed=0)
     theta = random(count, scale=2.0)
     (found,) = perturbation([[theta]])
-    (true,) = CircuitPerturbation(ansatz, angles="random", seed=0, simulator="statevector")([[theta]])
+    (true,) = CircuitPerturbation(ansatz, angles="random", seed=0, backend=Exact("statevector"))([[theta]])
     torch.testing.assert_close(found, true, rtol=0, atol=1e-12)
-    if perturbation.resolved == "closed_form":
+    if perturbation.method == "closed_form":
         small = CircuitPerturbation(ansatz)
         (found,) = small([[theta * 1e-6]])
-        (true,) = CircuitPerturbation(ansatz, simulator="closed_form")([[theta * 1e-6]])
+        (true,) = CircuitPerturbation(ansatz, backend=Exact("closed_form"))([[theta * 1e-6]])
         torch.testing.assert_close(found, true, rtol=1e-12, atol=0)
 
 

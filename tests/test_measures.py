@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from superpositional.circuits import Ansatz, portrait, series
-from superpositional.circuits.backends.simulators import evaluate
+from superpositional.circuits.backends.exact import evaluate
 from superpositional.circuits.measures import (
     coefficient_slopes,
     dead_angles,

@@ -24,7 +24,7 @@ from superpositional.attention import QuantumAttention
 from superpositional.attention.module import run_together
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits.backends import BACKENDS, Aer, Backend, BackendError, Depolarizing, Exact, Shots, estimate
-from superpositional.circuits.backends.simulators import evaluate
+from superpositional.circuits.backends.exact import evaluate
 from superpositional.circuits.fitting import phi_error, shares, weight_error
 from superpositional.circuits.measures import random_angles
 from superpositional.records import read_curves

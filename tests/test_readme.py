@@ -14,7 +14,7 @@ import yaml
 
 from superpositional.bench.command import SUBJECTS
 from superpositional.circuits.backends import BACKENDS
-from superpositional.circuits.backends.simulators import SIMULATORS
+from superpositional.circuits.backends.exact import EXACT
 from superpositional.optim.circuit_perturbation import PERTURBATIONS
 from superpositional.optim.perturbations import DRAWN
 from superpositional.report.study.gather import Study, gather
@@ -50,8 +50,8 @@ def test_the_examples_run_as_they_stand(capsys) -> None:
     assert int(registers) == (sum(p.numel() for p in layer.parameters()) + 4 * 16) // 4
 
 
-def test_the_table_of_simulators_is_the_one_there_is() -> None:
-    assert _table("simulator") == set(SIMULATORS)
+def test_the_table_of_exact_methods_is_the_one_there_is() -> None:
+    assert _table("method") == set(EXACT)
 
 
 def test_the_table_of_backends_is_what_they_can_do() -> None:

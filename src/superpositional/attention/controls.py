@@ -48,8 +48,7 @@ class NoTerm(QuantumAttention):
     circuits = 0
 
     def make_term(self, angles_ALRQ: Tensor) -> None:
-        if self.evaluator != "fourier":
-            raise ValueError(f"evaluator must be fourier, got {self.evaluator!r}; {type(self).__name__} runs no circuit")
+        """Nothing: Phi has no parameters."""
 
     def reset_term(self, angles_ALRQ: Tensor) -> None:
         """Nothing: Phi has no parameters."""

@@ -15,8 +15,8 @@ from superpositional.circuits import Ansatz, series
 from superpositional.circuits.backends import Backend, Exact
 from superpositional.circuits.readouts import READOUTS
 
-# Which simulator gives the values at the nodes of the series; None: no series, but the circuit for every score.
-EVALUATORS = {"fourier": "statevector", "statevector": None, "qiskit": "qiskit", "aer": "aer"}
+# Without a series, but with the circuit for every score.
+PER_SCORE = Exact("statevector")
 SCORES = ("raw", "scaled")
 
 
@@ -38,7 +38,7 @@ def check_settings(settings: dict[str, Any], *, circuits: bool, module: str) -> 
     dropout = settings["dropout"]
     if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         mistakes.append(f"dropout must be in [0, 1), got {dropout!r}; 0 switches it off")
-    for name, choices in (("readout", READOUTS), ("evaluator", tuple(EVALUATORS)), ("score", SCORES)):
+    for name, choices in (("readout", READOUTS), ("score", SCORES)):
         if settings[name] not in choices:
             mistakes.append(f"{name} must be one of {', '.join(choices)}, got {settings[name]!r}")
     for name in ("bias", "shared_angles", "batch_first"):
@@ -68,17 +68,15 @@ def _bad_nodes(settings: dict[str, Any], circuits: bool, module: str) -> list[st
         mistakes.append(
             f"nodes must be an integer >= {least}, the coefficients of readout={readout}, or None, got {nodes!r}"
         )
-    if nodes is not None and settings["evaluator"] == "statevector":
-        mistakes.append(f"nodes={nodes} has no effect: evaluator=statevector has no series; choose evaluator=fourier")
-    if not isinstance(backend, Exact):
-        if not circuits:
-            mistakes.append(f"backend must be exact, got {backend.name}: {module} runs no circuit")
-        elif settings["evaluator"] != "fourier":
-            mistakes.append(
-                f"evaluator={settings['evaluator']} is exact, got backend={backend.name}; choose evaluator=fourier"
-            )
-        elif (wrong := backend.refusal(ansatz, readout)) is not None:
-            mistakes.append(wrong)
+    if nodes is not None and backend == PER_SCORE:
+        mistakes.append(f"nodes={nodes} has no effect: backend.method=statevector has no series; choose auto")
+    if not circuits and backend != Exact():
+        got = f"method {backend.method}" if isinstance(backend, Exact) else backend.name
+        mistakes.append(f"backend must be exact with method auto, got {got}: {module} runs no circuit")
+    elif isinstance(backend, Exact) and backend.method == "closed_form":
+        mistakes.append("backend.method=closed_form is the optimizer's alone; choose auto")
+    elif (wrong := backend.refusal(ansatz, readout)) is not None:
+        mistakes.append(wrong)
     return mistakes
 
 

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 
 from superpositional.attention import core
-from superpositional.attention.inputs import EVALUATORS, check_inputs, check_settings, mask_of, wide
+from superpositional.attention.inputs import PER_SCORE, check_inputs, check_settings, mask_of, wide
 from superpositional.attention.nodes import Fitted, fitted
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits.backends import Backend, Exact
-from superpositional.circuits.backends.simulators import evaluate
-from superpositional.circuits.readouts import is_amplitude
+from superpositional.circuits.backends.exact import evaluate
+from superpositional.circuits.backends.gradients import circuits_of_gradient
 from superpositional.circuits.statevector import require_memory
 
 
@@ -58,14 +58,13 @@ class QuantumAttention(nn.Module):
             default; keys and values have the queries' width).
         ansatz: the circuit C; the paper's by default.
         readout: what psi_k is, one of ``circuits.readouts.READOUTS``.
-        evaluator: ``"fourier"``, exact and fast: the circuit runs at the nodes of its series, by our statevector.
-            ``"qiskit"``, ``"aer"``: the same with those simulators at the nodes. ``"statevector"``, the reference: the
-            circuit is simulated for every single score, at the price that this has.
         score: what enters the circuit, ``"raw"``, Q K^T as eq. (4) says, or ``"scaled"``, divided by sqrt(d_k).
         shared_angles: one set of angles for all heads (and, in ``nets``, all layers) instead of one per head.
         backend: where the circuits at the nodes run (``circuits.backends``): exactly, with shots, with noise, on a
             device. Gradients to the angles then take the parameter-shift rule, in the same call; those to the scores go
-            through the series, as ever. Readouts that can be measured only, and ``evaluator="fourier"``.
+            through the series, as ever, and only readouts that can be measured are possible. ``Exact("qiskit")`` and
+            ``Exact("aer")`` compute the nodes by these packages; ``Exact("statevector")``, the reference, has no series:
+            the circuit is simulated for every single score, at the price that this has.
         nodes: at how many nodes the circuits run; None is as many as the series has coefficients. More make it a
             least-squares fit, whose errors are smaller.
 
@@ -84,7 +83,7 @@ class QuantumAttention(nn.Module):
     Raises:
         ValueError: naming every argument that is out of range, with its cure.
         MemoryError: where the statevectors at the nodes would not fit. (Those of every score, which
-            ``evaluator="statevector"`` has, are known in ``forward`` only, which raises it then.)
+            ``Exact("statevector")`` has, are known in ``forward`` only, which raises it then.)
     """
 
     # nn.TransformerEncoderLayer has an evaluation path of its own that reads self_attn's weights and never calls it; this
@@ -100,7 +99,6 @@ class QuantumAttention(nn.Module):
         *,
         ansatz: Ansatz = Ansatz(),  # noqa: B008  (frozen)
         readout: str = "amplitude",
-        evaluator: str = "fourier",
         score: str = "raw",
         shared_angles: bool = False,
         backend: Backend = Exact(),  # noqa: B008  (frozen)
@@ -113,8 +111,10 @@ class QuantumAttention(nn.Module):
         super().__init__()
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.dropout, self.batch_first = dropout, batch_first
-        self.ansatz, self.readout, self.evaluator, self.score = ansatz, readout, evaluator, score
+        self.ansatz, self.readout, self.score = ansatz, readout, score
         self.shared_angles, self.backend, self.nodes = shared_angles, backend, nodes
+        # Phi by its series, or by a circuit for every score.
+        self.by_series = backend != PER_SCORE
         self.measuring, self.statistics = False, {}
         self.shot_seed: int | None = None
         self.node_error_AK: Tensor | None = None
@@ -157,7 +157,7 @@ class QuantumAttention(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, dropout={self.dropout}, {self.ansatz}, "
-            f"readout={self.readout!r}, evaluator={self.evaluator!r}, score={self.score!r}, "
+            f"readout={self.readout!r}, backend={self.backend}, score={self.score!r}, "
             f"shared_angles={self.shared_angles}, backend={self.backend}, nodes={self.nodes}"
         )
 
@@ -217,7 +217,7 @@ class QuantumAttention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """The values, weighted; and the weights, if they are needed."""
         # Its Phi is its series, and nobody looks at the weights.
-        unseen = self.evaluator != "statevector" and type(self).phi is QuantumAttention.phi and not need_weights
+        unseen = self.by_series and type(self).phi is QuantumAttention.phi and not need_weights
         frequencies = len(series.doubled_frequencies(self.ansatz, self.readout))
         if unseen and core.serves(q_BHNE, k_BHME, v_BHME, mask, frequencies):
             return self._attend_unseen(q_BHNE, k_BHME, v_BHME, mask), None
@@ -253,7 +253,7 @@ class QuantumAttention(nn.Module):
 
     def phi(self, raw_BHNM: Tensor) -> Tensor:
         """Phi of every score Q K^T (eq. 4): ``(B, H, N, M)`` to the same, in float32 or float64."""
-        if self.evaluator != "statevector":
+        if self.by_series:
             return self._phi_by_series(self.coefficients(), raw_BHNM)
         x_BHNM = self._entering(raw_BHNM)
         angles_HLRQ = self.angles.to(x_BHNM.dtype).expand(self.num_heads, *self.ansatz.angles_shape)
@@ -297,7 +297,7 @@ class QuantumAttention(nn.Module):
 
     def fitted_at(self, angles_ALRQ: Tensor, *, seed: int | None = None) -> Fitted:
         """The series of the circuit at these angles."""
-        how = {"backend": self.backend, "nodes": self.nodes, "simulator": EVALUATORS[self.evaluator] or "statevector"}
+        how = {"backend": self.backend, "nodes": self.nodes}
         return fitted(self.ansatz, self.readout, wide(angles_ALRQ), **how, seed=seed)
 
     def next_seed(self) -> int | None:
@@ -325,14 +325,12 @@ class QuantumAttention(nn.Module):
         """Circuits run by one forward pass over so many scores, and by its gradient.
 
         ``circuits`` whatever the batch and the length, and by autograd none more for the gradient; Qiskit's, and those of
-        a backend, take one or two shifted ones per angle of each. ``evaluator="statevector"`` runs one per score.
+        a backend, take one or two shifted ones per angle of each. ``Exact("statevector")`` runs one per score.
         """
-        if self.evaluator == "statevector":
+        if not self.by_series:
             return scores, 0
-        shifts = 1 if is_amplitude(self.readout) else 2
-        differentiates = self.evaluator == "fourier" and self.backend.differentiates
-        by_autograd = differentiates or not self.angles.requires_grad
-        return self.circuits, 0 if by_autograd else self.circuits * self.ansatz.num_parameters * shifts
+        by_autograd = self.backend.differentiates or not self.angles.requires_grad
+        return self.circuits, 0 if by_autograd else self.circuits * circuits_of_gradient(self.ansatz, self.readout)
 
     @torch.no_grad()
     def certificate(self, generator: torch.Generator | None = None, count: int = 256, largest: float = 30.0) -> float:
@@ -358,7 +356,6 @@ class QuantumAttention(nn.Module):
     def notes(self) -> dict[str, Any]:
         """What a run record says of the term beside its ansatz and readout, in plain values."""
         return {
-            "evaluator": self.evaluator,
             "score": self.score,
             "angle_sets": self.sets,
             "backend": self.backend.plain(),

@@ -30,7 +30,6 @@ def fitted(
     *,
     backend: Backend,
     nodes: int | None = None,
-    simulator: str = "statevector",
     seed: int | None = None,
 ) -> Fitted:
     """The series of Phi at these angles, differentiable in them.
@@ -40,13 +39,13 @@ def fitted(
         angles_ALRQ: float32 or float64.
         backend: where the circuits run.
         nodes: K; None is as many as there are coefficients.
-        simulator: of ``Exact`` alone, a key of ``circuits.simulators.SIMULATORS``.
         seed: of the shots.
     """
     if isinstance(backend, Exact):
-        if simulator == "statevector" and nodes is None:
+        if backend.differentiates and nodes is None:
             return Fitted(compiled.coefficients(ansatz, readout, angles_ALRQ), None)
-        return Fitted(compiled.coefficients_reference(ansatz, readout, angles_ALRQ, simulator, nodes), None)
+        method = "statevector" if backend.differentiates else backend.method
+        return Fitted(compiled.coefficients_reference(ansatz, readout, angles_ALRQ, method, nodes), None)
     node_K = series.nodes(ansatz, readout, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device, count=nodes)
     found = estimate(backend, ansatz, node_K[:, None], angles_ALRQ[:, None], readout, total=True, seed=seed)
     return Fitted(series.fit(ansatz, readout, found.mean_BC.squeeze(-1)), found.error_BC.squeeze(-1))

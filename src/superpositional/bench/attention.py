@@ -28,7 +28,7 @@ from superpositional.bench.measuring import (
     peak_bytes,
     profiled_on_cpu,
 )
-from superpositional.circuits.backends.simulators import evaluate
+from superpositional.circuits.backends.exact import evaluate
 
 # B, H, N, E.
 Shape = tuple[int, int, int, int]

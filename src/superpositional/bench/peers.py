@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from superpositional.circuits import Ansatz, series
-from superpositional.circuits.backends.simulators import evaluate
+from superpositional.circuits.backends.exact import evaluate
 from superpositional.circuits.readouts import read
 
 Phi = Callable[[Tensor, Tensor], Tensor]
@@ -64,12 +64,12 @@ def pennylane(ansatz: Ansatz, readout: str) -> Phi:
     return phi
 
 
-def ours(simulator: str) -> Callable[[Ansatz, str], Phi]:
-    """A peer that goes through our own door to a simulator: our batched statevector in torch, Aer, Qiskit's Statevector."""
+def ours(method: str) -> Callable[[Ansatz, str], Phi]:
+    """A peer that goes through our own door to an exact method: our batched statevector, Aer's, Qiskit's."""
 
     def made(ansatz: Ansatz, readout: str) -> Phi:
         def phi(x_T: Tensor, angles_LRQ: Tensor) -> Tensor:
-            return evaluate(ansatz, x_T[:, None], angles_LRQ, readout, simulator=simulator).sum(-1)
+            return evaluate(ansatz, x_T[:, None], angles_LRQ, readout, method=method).sum(-1)
 
         return phi
 

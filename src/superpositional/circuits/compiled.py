@@ -14,9 +14,10 @@ from torch import Tensor
 
 from superpositional.circuits import series
 from superpositional.circuits.ansatz import ROTATIONS, Ansatz
-from superpositional.circuits.backends.simulators import evaluate
+from superpositional.circuits.backends.base import weights
+from superpositional.circuits.backends.exact import evaluate
 from superpositional.circuits.kernels import build
-from superpositional.circuits.readouts import basis_states, is_amplitude
+from superpositional.circuits.readouts import is_amplitude
 
 # So wide a state, of several circuits at once, lies within a processor's cache.
 QUBITS = 12
@@ -50,11 +51,11 @@ def coefficients(ansatz: Ansatz, readout: str, angles_ALRQ: Tensor) -> Tensor:
 
 
 def coefficients_reference(
-    ansatz: Ansatz, readout: str, angles_ALRQ: Tensor, simulator: str = "statevector", nodes: int | None = None
+    ansatz: Ansatz, readout: str, angles_ALRQ: Tensor, method: str = "statevector", nodes: int | None = None
 ) -> Tensor:
     """The same as it is said: the circuit at the nodes, as many as coefficients or more, and their values transformed."""
     node_K = series.nodes(ansatz, readout, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device, count=nodes)
-    sample_AKQ = evaluate(ansatz, node_K[:, None], angles_ALRQ[:, None], readout, simulator=simulator)
+    sample_AKQ = evaluate(ansatz, node_K[:, None], angles_ALRQ[:, None], readout, method=method)
     return series.fit(ansatz, readout, sample_AKQ.sum(-1))
 
 
@@ -89,13 +90,7 @@ class _Coefficients(torch.autograd.Function):
 @lru_cache(maxsize=16)
 def _fixed(ansatz: Ansatz, readout: str) -> tuple[build.Circuit, Tensor, Tensor]:
     """What does not depend on the angles: what each basis state counts in Phi, ``(S,)``, and the transform, ``(K, 2J)``."""
-    n = ansatz.n_qubits
-    weight_S = torch.zeros(2**n, dtype=torch.float64, device="cpu")
-    if readout == "z":
-        bits_SQ = torch.arange(2**n, device="cpu")[:, None] >> torch.arange(n, device="cpu") & 1
-        weight_S += (1 - 2 * bits_SQ).sum(1)
-    else:
-        weight_S[basis_states(readout, n)] = 1
+    weight_S = weights(readout, ansatz.n_qubits, total=True).squeeze(1).contiguous()
     # Of a sample at each node alone.
     basis_KC = series.fit(ansatz, readout, torch.eye(series.node_count(ansatz, readout), dtype=torch.float64, device="cpu"))
     return circuit(ansatz), weight_S, basis_KC.flatten(1).contiguous()

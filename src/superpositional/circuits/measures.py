@@ -15,7 +15,7 @@ from torch import Tensor
 
 from superpositional.circuits import series
 from superpositional.circuits.ansatz import Ansatz
-from superpositional.circuits.backends.simulators import evaluate
+from superpositional.circuits.backends.exact import evaluate
 from superpositional.circuits.statevector import encode, state
 
 # Below it a slope in float64 is rounding: exact zeros come out around 1e-16, live angles at random places far above.

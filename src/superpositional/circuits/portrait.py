@@ -17,7 +17,7 @@ from torch import Tensor
 
 from superpositional.circuits import facts, series
 from superpositional.circuits.ansatz import Ansatz
-from superpositional.circuits.backends.simulators import evaluate
+from superpositional.circuits.backends.exact import evaluate
 from superpositional.circuits.measures import (
     AMPLITUDES_AT_ONCE,
     dead_angles,
@@ -42,7 +42,7 @@ DRAWN = 500  # gates
 def response(ansatz: Ansatz, readout: str, angles_LRQ: Tensor, points: int = 241) -> tuple[np.ndarray, np.ndarray]:
     """x over two turns, which an odd degree needs, and Phi(x): both ``(T,)``."""
     x_T = torch.linspace(-2 * torch.pi, 2 * torch.pi, points, dtype=angles_LRQ.dtype)
-    return x_T.numpy(), evaluate(ansatz, x_T[:, None], angles_LRQ, readout, simulator="fourier").sum(-1).numpy()
+    return x_T.numpy(), evaluate(ansatz, x_T[:, None], angles_LRQ, readout, method="fourier").sum(-1).numpy()
 
 
 def modulation(perturb: Modulation, n_qubits: int, points: int = 241) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from superpositional.circuits import Ansatz, compiled
 from superpositional.circuits.backends import Backend, Exact, backend_from, estimate
-from superpositional.circuits.backends.simulators import evaluate, refusal
+from superpositional.circuits.backends.exact import evaluate, refusal
 from superpositional.circuits.closed_form import has_closed_form
 from superpositional.circuits.kernels import build
 from superpositional.circuits.measures import entanglement, random_angles
@@ -54,8 +54,6 @@ class CircuitPerturbation:
     Args:
         ansatz: the circuit. At depth 1 without CNOTs this is the sine of eq. (2) exactly; with the chain of CNOTs it is
             ``-prod_{j<=i} (-sin(pi theta_j))``.
-        simulator: a key of ``circuits.simulators.SIMULATORS`` that takes an input per qubit; ``"auto"`` is the closed form
-            where there is one and the statevector elsewhere, which agree to 1e-12.
         angles: the further angles: ``"zero"``, or ``"random"``, drawn once, uniform over a turn, from ``seed``'s circuit
             stream.
         seed: for random angles, and for shots, which are drawn anew at every step. None lets the optimizer draw one from
@@ -70,7 +68,6 @@ class CircuitPerturbation:
     """
 
     ansatz: Ansatz = Ansatz()  # noqa: RUF009  (frozen)
-    simulator: str = "auto"
     angles: str = "zero"
     seed: int | None = None
     backend: Backend = Exact()  # noqa: RUF009  (frozen)
@@ -81,24 +78,22 @@ class CircuitPerturbation:
             mistakes.append(
                 f"ansatz must be a superpositional.circuits.Ansatz, got {self.ansatz!r}; in a config, set circuit.*"
             )
-        elif (wrong := refusal(self.ansatz, "z", self.resolved, scalar=False)) is not None:
-            mistakes.append(wrong)
         if not isinstance(self.backend, Backend):
             mistakes.append(
                 f"backend must be one of superpositional.circuits.backends, got {self.backend!r}; in a config, choose "
                 "backend=..."
             )
-        elif not isinstance(self.backend, Exact) and self.simulator != "auto":
-            mistakes.append(f"simulator={self.simulator} is exact, got backend={self.backend.name}; choose simulator=auto")
-        elif not mistakes and (wrong := self.backend.refusal(self.ansatz, "z") or self.backend.not_plain()) is not None:
-            mistakes.append(wrong)
+        elif not mistakes:
+            own = refusal(self.ansatz, "z", self.method, scalar=False) if self.method else None
+            if (wrong := own or self.backend.refusal(self.ansatz, "z") or self.backend.not_plain()) is not None:
+                mistakes.append(wrong)
         if self.angles not in ("zero", "random"):
             mistakes.append(f"angles must be zero or random, got {self.angles!r}")
         if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
             mistakes.append(f"seed must be an integer >= 0 or None, got {self.seed!r}; None draws one")
         if mistakes:
             raise ValueError("\n".join(mistakes))
-        if isinstance(self.backend, Exact) and self.resolved != "closed_form":
+        if self.method not in (None, "closed_form"):
             require_memory(self.ansatz, 1, torch.float64)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -106,10 +101,12 @@ class CircuitPerturbation:
         self.__post_init__()  # a file may hold anything
 
     @property
-    def resolved(self) -> str:
-        """The simulator that ``"auto"`` stands for."""
-        if self.simulator != "auto":
-            return self.simulator
+    def method(self) -> str | None:
+        """How the registers are computed exactly, what ``"auto"`` stands for resolved; None on other backends."""
+        if not isinstance(self.backend, Exact):
+            return None
+        if self.backend.method != "auto":
+            return self.backend.method
         return "closed_form" if has_closed_form(self.ansatz) else "statevector"
 
     def plain(self) -> dict[str, Any]:
@@ -174,12 +171,12 @@ class CircuitPerturbation:
         return found
 
     def compiled(self) -> build.Circuit | None:
-        """The circuit as kernels take it; None where they do not: a simulator asked for by name, a backend, wide states."""
+        """The circuit as kernels take it; None where they do not: a method asked for by name, a backend, wide states."""
         if torch.compiler.is_compiling():
             return None
         # The closed form has as many parities as bits of an integer.
-        fits = compiled.fits(self.ansatz, 64 if self.resolved == "closed_form" else compiled.QUBITS)
-        return _compiled(self) if self.simulator == "auto" and isinstance(self.backend, Exact) and fits else None
+        fits = compiled.fits(self.ansatz, 64 if self.method == "closed_form" else compiled.QUBITS)
+        return _compiled(self) if isinstance(self.backend, Exact) and self.backend.method == "auto" and fits else None
 
     @torch.no_grad()
     def entanglement(self, blocks: list[list[Tensor]]) -> float:
@@ -207,13 +204,12 @@ class CircuitPerturbation:
                 self.backend, ansatz, angle_BQ, _fixed_angles(self, angle_BQ)[..., :width], "z", seed=seed
             ).mean_BC
             return -z_BQ.to(theta_BQ.dtype)
-        simulator = self.resolved
         # So many at once that the simulation stays small. The closed form has an angle per gate in the place of amplitudes.
-        each = ansatz.num_parameters if simulator == "closed_form" else 2**width
+        each = ansatz.num_parameters if self.method == "closed_form" else 2**width
         parts = []
         for part in theta_BQ.split(max(1, AMPLITUDES_AT_ONCE // each)):
             angle_BQ = _angles(part)
-            z_BQ = evaluate(ansatz, angle_BQ, _fixed_angles(self, angle_BQ)[..., :width], "z", simulator=simulator)
+            z_BQ = evaluate(ansatz, angle_BQ, _fixed_angles(self, angle_BQ)[..., :width], "z", method=self.method)
             parts.append(-z_BQ.to(theta_BQ.dtype))
         return torch.cat(parts)
 
@@ -243,6 +239,9 @@ def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Dr
         return value
     if is_circuit(value):
         arguments = dict(value)
+        # Older checkpoints name the method apart.
+        if (method := arguments.pop("simulator", "auto")) != "auto":
+            arguments["backend"] = Exact(method).plain()
         # Made and checked once, not at every step. By their text: 1 and True are equal, and only one may be a width.
         known = None if torch.compiler.is_compiling() else repr(arguments)
         if known not in _MADE:

@@ -200,14 +200,18 @@ def bill(
         )
     naive, ours = Way("naive", 0, 0, 0), Way("ours", 0, 0, 0)
     for each in [] if unknown else attentions:
-        shifted = circuits_of_gradient(each.ansatz) if each.angles.requires_grad else 2 * each.ansatz.degree
+        shifted = (
+            circuits_of_gradient(each.ansatz, _measurable(each.readout))
+            if each.angles.requires_grad
+            else 2 * each.ansatz.degree
+        )
         scores = batch * each.num_heads * tokens**2
         forward, gradient = scores, scores * shifted
         # Values and gradients of every layer, one after another.
         naive = replace(naive, forward=naive.forward + forward, gradient=naive.gradient + gradient, jobs=naive.jobs + 2)
     # Layers that share their angles have their circuits run once.
     for each in {id(each.angles): each for each in attentions}.values():
-        shifted = circuits_of_gradient(each.ansatz) if each.angles.requires_grad else 0
+        shifted = circuits_of_gradient(each.ansatz, _measurable(each.readout)) if each.angles.requires_grad else 0
         # An amplitude's series has fewer coefficients than that of z, which stands in for it.
         nodes = each.sets * max(each.nodes or 0, series.node_count(each.ansatz, _measurable(each.readout)))
         ours = replace(ours, forward=ours.forward + nodes, gradient=ours.gradient + nodes * shifted, jobs=1)

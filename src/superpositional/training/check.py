@@ -235,7 +235,7 @@ def _unread_circuit(cfg: DictConfig, plain: Mapping[str, Any], baseline: DictCon
             unread[text] = key, value
     backend = plain.get("backend") or {}
     exact = backend.get("_target_") == f"{Exact.__module__.rpartition('.')[0]}.{Exact.__name__}"
-    if not exact and "${backend}" not in rest:
+    if not (exact and backend.get("method", "auto") == "auto") and "${backend}" not in rest:
         chosen = cfg.hydra.runtime.choices.get("backend")
         readers = "net/attention=quantum or optimizer=circuit would"
         text = f"backend={chosen} has no effect: nothing chosen runs a circuit; {readers}"

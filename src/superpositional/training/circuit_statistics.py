@@ -97,7 +97,7 @@ class CircuitStatistics(Callback):
             self.places[name] = described[key] | module.notes()
         for name, _, perturbation in _perturbations(trainer):
             known = self._facts(trainer, perturbation.ansatz)
-            self.places[name] = perturbation.plain() | {"simulator": perturbation.resolved} | known
+            self.places[name] = perturbation.plain() | {"method": perturbation.method} | known
         # Epochs' ends are not measured: of short epochs they would be most of what is, and most of what it costs.
         self.last_step = trainer.estimated_stepping_batches
         # Of a run's start: a resumed one has its certificate from there.

@@ -41,7 +41,7 @@ def places(config: DictConfig) -> list[str]:
                 found += [f"{path}.{name}" for name in inspect.signature(configs.locate(node["_target_"], path)).parameters]
     # Of a circuit perturbation also where the sine is chosen: somebody who asks for its angles has it in mind.
     if "optimizer.perturbation.angles" not in found:
-        found += [f"optimizer=circuit optimizer.perturbation.{name}" for name in ("simulator", "angles")]
+        found.append("optimizer=circuit optimizer.perturbation.angles")
     # And what the other choices of each group take: "optimizer=superpositional optimizer.quantum_weight".
     for group, option, text in groups():
         # A choice that builds on another of its group takes what that one takes: one of them will do.

@@ -32,6 +32,7 @@ from superpositional.circuits.backends.base import (
     Estimate,
     bad_rate,
     bad_shots,
+    counted,
     refuse,
 )
 from superpositional.circuits.readouts import basis_states
@@ -266,23 +267,19 @@ class Noisy(Device):
 def from_counts(
     counts: list[dict[int, int]], ansatz: Ansatz, readout: str, *, total: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard errors ``(U, C)`` of counts, for circuits of any width; as ``base.counted`` has them."""
+    """Means and standard errors ``(U, C)`` of counts, for circuits of any width: ``counted`` of the outcomes there are."""
     n = ansatz.n_qubits
-    states = [] if readout == "z" else basis_states(readout, n)
-    means, errors = [], []
+    found = []
     for each in counts:
+        # Python's integers: an outcome may have more bits than torch's.
         if readout == "z":
-            weight_MQ = np.array([[1 - 2 * (outcome >> n - 1 - q & 1) for q in range(n)] for outcome in each], dtype=float)
+            weight_MQ = torch.tensor([[1 - 2 * (outcome >> n - 1 - q & 1) for q in range(n)] for outcome in each])
         else:
-            weight_MQ = np.array([[outcome == state for state in states] for outcome in each], dtype=float)
-        weight_MC = weight_MQ.sum(1, keepdims=True) if total else weight_MQ
-        count_M = np.array(list(each.values()), dtype=float)
-        shots = count_M.sum()
-        mean_C = count_M @ weight_MC / shots
-        variance_C = count_M @ (weight_MC - mean_C) ** 2 / shots
-        means.append(mean_C)
-        errors.append(np.sqrt(variance_C / (shots - 1)) if shots > 1 else np.full_like(mean_C, np.nan))
-    return np.stack(means), np.stack(errors)
+            weight_MQ = torch.tensor([[outcome == state for state in basis_states(readout, n)] for outcome in each])
+        weight_MC = (weight_MQ.sum(1, keepdim=True) if total else weight_MQ).double()
+        count_1M = torch.tensor([list(each.values())], dtype=torch.float64)
+        found.append(counted(count_1M, weight_MC, int(count_1M.sum())))
+    return tuple(torch.cat(parts).numpy() for parts in zip(*found, strict=True))
 
 
 def too_wide(ansatz: Ansatz, readout: str) -> str | None:

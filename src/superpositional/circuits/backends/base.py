@@ -22,6 +22,9 @@ from torch import Tensor
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.readouts import READOUTS, basis_states, is_amplitude
 
+# How ``Exact`` may compute: what ``backend.method`` is in a config.
+METHODS = ("auto", "statevector", "closed_form", "fourier", "qiskit", "aer")
+
 
 class BackendError(RuntimeError):
     """A backend failed, again and again: a run that meets it ends as ``failed``, its checkpoints kept."""

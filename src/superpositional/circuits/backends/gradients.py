@@ -1,9 +1,9 @@
-"""How is a circuit differentiated whose output has to be measured?
+"""Gradients of circuits that autograd cannot look into.
 
 By the parameter-shift rule: for ``R(a) = exp(-i a P / 2)`` a probability or <Z> has f'(a) = (f(a + pi/2) - f(a - pi/2)) / 2
 (Mitarai et al. 2018, arXiv 1803.00745; Schuld et al. 2019, arXiv 1811.11184), exact, so with shots unbiased, of variance
-(v(a + pi/2) + v(a - pi/2)) / 4. A circuit and all its shifted ones go to the backend in one call: they are known before
-anything else of the step is.
+(v(a + pi/2) + v(a - pi/2)) / 4; and an amplitude, in which R is linear, f'(a) = f(a + pi) / 2. A circuit and all its
+shifted ones go to the backend in one call: they are known before anything else of the step is.
 
 Shapes: B circuits; C numbers of each; P = L * R * Q angles; L, R, Q as in ``Ansatz.angles_shape``; what stands before is
 batch.
@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.backends.base import Backend, Estimate
+from superpositional.circuits.readouts import is_amplitude
 from superpositional.circuits.statevector import encode
 
 
@@ -67,17 +68,22 @@ def estimate(
     return Estimate(*(each.reshape(*batch, numbers) for each in found))
 
 
-def circuits_of_gradient(ansatz: Ansatz) -> int:
-    """Shifted circuits for each circuit whose gates' angles are all differentiated: two of every angle."""
-    return 2 * ansatz.num_parameters
+def shifts(readout: str) -> tuple[float, ...]:
+    """By how much each angle is moved for its derivative."""
+    return (torch.pi,) if is_amplitude(readout) else (torch.pi / 2, -torch.pi / 2)
 
 
-def with_shifts(ansatz: Ansatz, gate_angles_BLRQ: Tensor) -> Tensor:
-    """Each circuit, then all with one angle moved by +pi/2, angle after angle, then by -pi/2: ``((1 + 2P) B, L, R, Q)``."""
+def circuits_of_gradient(ansatz: Ansatz, readout: str) -> int:
+    """Shifted circuits for each circuit whose gates' angles are all differentiated."""
+    return len(shifts(readout)) * ansatz.num_parameters
+
+
+def with_shifts(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
+    """Each circuit, then all with one angle moved, angle after angle, shift after shift: ``((1 + SP) B, L, R, Q)``."""
     count = ansatz.num_parameters
     step_P1LRQ = torch.eye(count, dtype=gate_angles_BLRQ.dtype, device=gate_angles_BLRQ.device)
-    step_P1LRQ = step_P1LRQ.reshape(count, 1, *ansatz.angles_shape) * (torch.pi / 2)
-    moved = [(gate_angles_BLRQ + sign * step_P1LRQ).flatten(0, 1) for sign in (1, -1)]
+    step_P1LRQ = step_P1LRQ.reshape(count, 1, *ansatz.angles_shape)
+    moved = [(gate_angles_BLRQ + by * step_P1LRQ).flatten(0, 1) for by in shifts(readout)]
     return torch.cat([gate_angles_BLRQ, *moved])
 
 
@@ -103,9 +109,9 @@ class _Shifted(torch.autograd.Function):
         ctx, gate_angles_BLRQ: Tensor, backend: Backend, ansatz: Ansatz, readout: str, total: bool, seed: int | None
     ):
         batch = len(gate_angles_BLRQ)
-        found = _run(backend, ansatz, with_shifts(ansatz, gate_angles_BLRQ.detach()), readout, total, seed)
-        up_PBC, down_PBC = found.mean_BC[batch:].unflatten(0, (2, ansatz.num_parameters, batch)).unbind(0)
-        ctx.save_for_backward((up_PBC - down_PBC) / 2)
+        found = _run(backend, ansatz, with_shifts(ansatz, gate_angles_BLRQ.detach(), readout), readout, total, seed)
+        up_PBC, *down = found.mean_BC[batch:].unflatten(0, (-1, ansatz.num_parameters, batch)).unbind(0)
+        ctx.save_for_backward((up_PBC - sum(down)) / 2)
         ctx.shape = gate_angles_BLRQ.shape
         error_BC = found.error_BC[:batch]
         ctx.mark_non_differentiable(error_BC)

@@ -17,6 +17,7 @@ from torch import Tensor
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.backends import depolarizing
 from superpositional.circuits.backends.base import (
+    METHODS,
     Backend,
     Capabilities,
     Estimate,
@@ -35,18 +36,39 @@ NUMBERS_AT_ONCE = 2**18
 
 @dataclass(frozen=True, eq=False)
 class Exact(Backend):
-    """The circuit's exact output: no shots, no noise. The default everywhere."""
+    """The circuit's exact output: no shots, no noise. The default everywhere.
 
-    capabilities = Capabilities("all", "–", "–", "autograd", "–", "torch: CPU, GPU")
+    Args:
+        method: ``"auto"``, the fastest: the closed form of the optimizer's registers where there is one, the series of
+            attention's Phi. ``"statevector"``: torch's state of each circuit, of each score. ``"qiskit"``, ``"aer"``: these
+            packages' states, differentiated by the parameter-shift rule. ``"closed_form"`` is the optimizer's alone,
+            ``"fourier"`` a series of one input. All agree to 1e-12 in float64.
+
+    Raises:
+        ValueError: an unknown method.
+    """
+
+    method: str = "auto"
+
+    capabilities = Capabilities("all", "–", "–", "autograd", "–", "torch: CPU, GPU; Qiskit and Aer: CPU")
     measures = False
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
 
     @property
     def differentiates(self) -> bool:
-        return True
+        return self.method not in ("qiskit", "aer")
 
     def run(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, *, total: bool, seed: int | None) -> Estimate:
-        value_BQ = read(state(ansatz, gate_angles_BLRQ), readout, ansatz.n_qubits)
-        return _exactly(value_BQ, total)
+        if self.differentiates:
+            return _exactly(read(state(ansatz, gate_angles_BLRQ), readout, ansatz.n_qubits), total)
+        # Imported when first asked for: half a second.
+        from superpositional.circuits.backends import qiskit
+
+        run = qiskit.run_qiskit if self.method == "qiskit" else qiskit.run_aer
+        return _exactly(run(ansatz, gate_angles_BLRQ, readout), total)
 
 
 @dataclass(frozen=True, eq=False)
