@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from superpositional.attention import QuantumAttention
-from superpositional.attention.module import run_together
+from superpositional.attention.nodes import run_together
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits.backends import BACKENDS, Aer, Backend, BackendError, Depolarizing, Exact, Shots, estimate
 from superpositional.circuits.backends.exact import evaluate
@@ -342,7 +342,7 @@ def test_a_resumed_run_measures_what_an_uninterrupted_one_does(door, workplace, 
         return run(self, *given, **more)
 
     monkeypatch.setattr(Shots, "run", falling)
-    assert door("train", *both, "hydra.run.dir=cut")[0] == 1
+    assert door("train", *both, "hydra.run.dir=cut")[0] == 130
     assert record("cut")["status"] == "interrupted"
     monkeypatch.setattr(Shots, "run", run)
     assert door("train", "resume=cut")[0] == 0

@@ -14,7 +14,6 @@ Shapes: B batch, H heads, N queries, M keys, D embed, E = D / H; A sets of angle
 """
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -384,26 +383,3 @@ class QuantumAttention(nn.Module):
             projected = [linear(each, weight, bias) for each, weight, bias in given]
         q, k, v = (each.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for each in projected)
         return q, k, v
-
-
-def run_together(attentions: Iterable[QuantumAttention]) -> None:
-    """Run the circuits of several layers in one call, for the next forward pass of each.
-
-    Layers whose circuits are of one kind and on one backend; those that share their angles have them run once.
-    """
-    kinds: dict[tuple, dict[int, list[QuantumAttention]]] = {}
-    for each in attentions:
-        if each.circuits and not isinstance(each.backend, Exact):
-            angles = each.angles
-            kind = each.backend, each.ansatz, each.readout, each.nodes, angles.device, angles.dtype, angles.requires_grad
-            kinds.setdefault(kind, {}).setdefault(id(angles), []).append(each)
-    for users in kinds.values():
-        firsts = [same[0] for same in users.values()]
-        angles_ALRQ = torch.cat([each.angles for each in firsts])
-        found = firsts[0].fitted_at(angles_ALRQ, seed=firsts[0].next_seed())
-        sizes = [each.sets for each in firsts]
-        parts = zip(users.values(), found.coefficients_A2J.split(sizes), found.error_AK.split(sizes), strict=True)
-        for index, (same, coefficients_A2J, error_AK) in enumerate(parts):
-            for place, each in enumerate(same):
-                job = int(index == place == 0)
-                each.prepared = Fitted(coefficients_A2J, error_AK), place == 0, job, each.angles._version

@@ -7,13 +7,18 @@ that give their gradients, which depend on the angles alone, are one call of a s
 Shapes: A sets of angles; L, R, Q as in ``Ansatz.angles_shape``; K nodes, J frequencies.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from superpositional.circuits import compiled, series
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.backends import Backend, Exact, estimate
+
+if TYPE_CHECKING:
+    from superpositional.attention.module import QuantumAttention
 
 
 class Fitted(NamedTuple):
@@ -49,3 +54,26 @@ def fitted(
     node_K = series.nodes(ansatz, readout, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device, count=nodes)
     found = estimate(backend, ansatz, node_K[:, None], angles_ALRQ[:, None], readout, total=True, seed=seed)
     return Fitted(series.fit(ansatz, readout, found.mean_BC.squeeze(-1)), found.error_BC.squeeze(-1))
+
+
+def run_together(attentions: "Iterable[QuantumAttention]") -> None:
+    """Run the circuits of several layers in one call, for the next forward pass of each.
+
+    Layers whose circuits are of one kind and on one backend; those that share their angles have them run once.
+    """
+    kinds: dict[tuple, dict[int, list[Any]]] = {}
+    for each in attentions:
+        if each.circuits and not isinstance(each.backend, Exact):
+            angles = each.angles
+            kind = each.backend, each.ansatz, each.readout, each.nodes, angles.device, angles.dtype, angles.requires_grad
+            kinds.setdefault(kind, {}).setdefault(id(angles), []).append(each)
+    for users in kinds.values():
+        firsts = [same[0] for same in users.values()]
+        angles_ALRQ = torch.cat([each.angles for each in firsts])
+        found = firsts[0].fitted_at(angles_ALRQ, seed=firsts[0].next_seed())
+        sizes = [each.sets for each in firsts]
+        parts = zip(users.values(), found.coefficients_A2J.split(sizes), found.error_AK.split(sizes), strict=True)
+        for index, (same, coefficients_A2J, error_AK) in enumerate(parts):
+            for place, each in enumerate(same):
+                job = int(index == place == 0)
+                each.prepared = Fitted(coefficients_A2J, error_AK), place == 0, job, each.angles._version

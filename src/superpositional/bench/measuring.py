@@ -3,6 +3,7 @@
 What is measured goes into a ``Book`` at once, so that an interrupted benchmark keeps it.
 """
 
+import logging
 import math
 import os
 import statistics
@@ -13,10 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.benchmark import Timer
 
 from superpositional.evidence.inference import Ratio
 from superpositional.evidence.inference import ratio as fieller
+
+# torch's benchmark imports its builder of extensions, which logs that there is no CUDA.
+logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+from torch.utils.benchmark import Timer  # noqa: E402
 
 # Shorter calls are repeated within a measurement until they take this many seconds.
 SHORTEST = 0.02

@@ -11,9 +11,8 @@ by tasks; ``SuperpositionalAdamWReference`` in ``optimizer_reference`` is the sa
 
 import inspect
 import math
-import numbers
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,13 +20,12 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.optimizer import ParamsT
 
-from superpositional.optim.circuit_perturbation import CircuitPerturbation, draws_by_step, perturbation_from
+from superpositional.optim.circuit_perturbation import CircuitPerturbation, draws_by_step
 from superpositional.optim.fused import FewScalars, OnePass, adamw_of_torch, check_fused
-from superpositional.optim.perturbations import DRAWN, Called, Drawn
-from superpositional.optim.scope import SCOPES, leading, scalars, scoped
+from superpositional.optim.perturbations import Called
+from superpositional.optim.scope import leading, scoped
+from superpositional.optim.settings import as_object, as_plain, check, check_size
 from superpositional.optim.term import Term, as_scalar, whole
-
-INJECTIONS = ("update", "moments")
 
 # Our keys of a group, with the defaults.
 OURS = {
@@ -117,20 +115,20 @@ class SuperpositionalAdamW(AdamW):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        perturbation = _object(perturbation)
+        perturbation = as_object(perturbation)
         if n_qubits is None:
             n_qubits = perturbation.ansatz.n_qubits if isinstance(perturbation, CircuitPerturbation) else 4
         ours = {
             "quantum_weight": quantum_weight,
             "n_qubits": n_qubits,
             "scope": scope,
-            "perturbation": _plain(perturbation),
+            "perturbation": as_plain(perturbation),
             "inject": inject,
             "bias_correction": bias_correction,
             "stats_every": stats_every,
         }
         theirs = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "differentiable": differentiable}
-        _check(theirs | ours)
+        check(theirs | ours)
         self._ours = ours
         self.statistics: list[dict[str, int | Tensor]] = []
         super().__init__(
@@ -148,24 +146,24 @@ class SuperpositionalAdamW(AdamW):
         del self._ours
         # In defaults, so that groups added later and checkpoints of a plain AdamW find them.
         self.defaults.update(ours)
-        _check_size(self.param_groups)
+        check_size(self.param_groups)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         under_construction = "_ours" in self.__dict__
         if "perturbation" in param_group:
-            own = _object(param_group["perturbation"])
+            own = as_object(param_group["perturbation"])
             if isinstance(own, CircuitPerturbation):
                 param_group.setdefault("n_qubits", own.ansatz.n_qubits)
-            param_group["perturbation"] = _plain(own)
+            param_group["perturbation"] = as_plain(own)
         # While torch's constructor runs, its defaults lack our keys.
         for key, value in (self._ours if under_construction else {}).items():
             param_group.setdefault(key, value)
-        _check({**self.defaults, **param_group})
+        check({**self.defaults, **param_group})
         super().add_param_group(param_group)
         self.statistics.append({"step": 0})
         if not under_construction:
             try:
-                _check_size(self.param_groups)
+                check_size(self.param_groups)
             except ValueError:
                 self.param_groups.pop()
                 self.statistics.pop()
@@ -192,8 +190,8 @@ class SuperpositionalAdamW(AdamW):
             if group.pop("statistics", None) is not None and all(parameter.is_cpu for parameter in group["params"]):
                 group["capturable"] = False
             # Before anything is taken over.
-            _check(group)
-        _check_size(state["param_groups"])
+            check(group)
+        check_size(state["param_groups"])
         super().__setstate__(state)
         for parameter, own in self.state.items():
             for name, each in own.items() if isinstance(parameter, Tensor) else ():
@@ -360,103 +358,3 @@ class SuperpositionalAdamW(AdamW):
 def _one_minus_power(beta: float, step: Tensor) -> Tensor:
     """``1 - beta ** step`` with every digit: the step count is float32, and 1 - 0.999 in it is off by 6e-5."""
     return -torch.expm1(step * (math.log(beta) if beta > 0 else -math.inf))
-
-
-def _check_size(groups: list[dict[str, Any]]) -> None:
-    """See that registers are neither larger than what there is nor spread over ranks."""
-    for group in groups:
-        if not isinstance(group["perturbation"], str) and any(
-            not placement.is_replicate()
-            for parameter, _ in scoped(groups, group)
-            for placement in getattr(parameter, "placements", ())
-        ):
-            raise ValueError(
-                "perturbation must be 'sine' where parameters are sharded, got one that reads whole registers, which would "
-                "lie on several ranks; keep the parameters whole, or use perturbation='sine'"
-            )
-    if any(torch.nn.parameter.is_lazy(parameter) for group in groups for parameter in group["params"]):
-        return
-    total = sum(scalars(parameter) for group in groups for parameter in group["params"])
-    for group in groups:
-        if group["n_qubits"] > total and (isinstance(group["quantum_weight"], Tensor) or group["quantum_weight"] != 0):
-            raise ValueError(
-                f"n_qubits must be at most the number of scalars to optimize, {total}, got {group['n_qubits']}; "
-                f"the usual register is 4"
-            )
-
-
-def _object(perturbation: Any) -> Any:
-    """A perturbation that reads whole blocks as the object, anything else as it is."""
-    if isinstance(perturbation, (CircuitPerturbation, Drawn, Called)):
-        return perturbation
-    if callable(perturbation):
-        return Called(perturbation)
-    named = isinstance(perturbation, str) and perturbation in DRAWN
-    return perturbation_from(perturbation) if named or isinstance(perturbation, Mapping) else perturbation
-
-
-def _plain(perturbation: Any) -> Any:
-    """A perturbation as param groups and checkpoints hold it: plain values, which torch.load reads with weights_only."""
-    if isinstance(perturbation, Called):
-        return perturbation.seeded()
-    reads_blocks = isinstance(perturbation, (CircuitPerturbation, Drawn))
-    return perturbation.seeded().plain() if reads_blocks else perturbation
-
-
-def _check(group: dict[str, Any]) -> None:
-    """Every argument out of range, with its cure, in one error."""
-
-    def number(value: Any) -> bool:
-        if isinstance(value, Tensor):
-            # The value of a tensor on an accelerator is not read: that would wait for the device.
-            return value.numel() == 1 and not value.is_complex()
-        # numbers' classes also hold NumPy's scalars.
-        return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-    def at_least_zero(value: Any) -> bool:
-        # Written so that NaN fails.
-        return number(value) and (isinstance(value, Tensor) or 0 <= value < math.inf)
-
-    mistakes = []
-    for key, cure in (
-        ("lr", "the paper's values are 1e-3 and 2e-5"),
-        ("eps", "Adam's usual value is 1e-8"),
-        ("weight_decay", "0 decays nothing"),
-        ("quantum_weight", "0 recovers AdamW"),
-    ):
-        if not at_least_zero(group[key]):
-            mistakes.append(f"{key} must be a finite number >= 0, got {group[key]!r}; {cure}")
-    betas = group["betas"]
-    pair = isinstance(betas, Sequence) and not isinstance(betas, str) and len(betas) == 2
-    if not pair or not all(number(beta) and (isinstance(beta, Tensor) or 0 <= beta < 1) for beta in betas):
-        mistakes.append(f"betas must be two numbers in [0, 1), got {betas!r}; Adam's usual ones are (0.9, 0.999)")
-    for key, cure in (("n_qubits", "the paper has 4"), ("stats_every", "100 costs next to nothing")):
-        if isinstance(group[key], bool) or not isinstance(group[key], numbers.Integral) or group[key] < 1:
-            mistakes.append(f"{key} must be an integer >= 1, got {group[key]!r}; {cure}")
-    for key, choices in (("scope", SCOPES), ("inject", INJECTIONS)):
-        if group[key] not in choices:
-            mistakes.append(f"{key} must be one of {', '.join(choices)}, got {group[key]!r}")
-    try:
-        perturbation = perturbation_from(group["perturbation"])
-    except (ValueError, TypeError, KeyError) as error:
-        mistakes += str(error).splitlines()
-    else:
-        width = perturbation.ansatz.n_qubits if isinstance(perturbation, CircuitPerturbation) else group["n_qubits"]
-        if width != group["n_qubits"] and not any(mistake.startswith("n_qubits") for mistake in mistakes):
-            mistakes.append(
-                f"n_qubits must be that of the perturbation's circuit, got {group['n_qubits']!r}; pass n_qubits={width}"
-            )
-        if group.get("capturable") and (
-            isinstance(perturbation, Called) or getattr(perturbation, "kind", None) == "random_sign"
-        ):
-            name = perturbation.name if isinstance(perturbation, Called) else "'random_sign'"
-            mistakes.append(f"capturable must be false with perturbation={name}, got true: a graph would replay one draw")
-    if group.get("differentiable"):
-        mistakes.append(
-            f"differentiable must be false, got {group['differentiable']!r}: the step goes without autograd; "
-            "use torch.optim.AdamW to differentiate through steps"
-        )
-    if not isinstance(group["bias_correction"], bool):
-        mistakes.append(f"bias_correction must be true or false, got {group['bias_correction']!r}")
-    if mistakes:
-        raise ValueError("\n".join(mistakes))

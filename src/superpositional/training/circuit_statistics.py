@@ -25,7 +25,8 @@ from superpositional.optim.circuit_perturbation import CircuitPerturbation, is_c
 from superpositional.optim.scope import leading, scoped
 from superpositional.optim.term import in_blocks
 from superpositional.training import circuit_errors
-from superpositional.training.callbacks import Curve, interval, log, meets_scaled_gradients
+from superpositional.training.callbacks import Curve, meets_scaled_gradients
+from superpositional.training.curves import interval, log
 
 
 class CircuitStatistics(Callback):

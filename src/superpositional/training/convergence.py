@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from superpositional.training.callbacks import Curve, log
+from superpositional.training.callbacks import Curve
+from superpositional.training.curves import log
 
 
 class Convergence(Callback):

@@ -39,7 +39,7 @@ def train(
     ``found``: go on from this checkpoint, which was written after so many steps.
     """
     from superpositional.training import ranks
-    from superpositional.training.callbacks import Diverged, RecordLogger
+    from superpositional.training.curves import Diverged, RecordLogger
 
     configs.quieten_lightning()
     curves = folder / "curves.csv"
@@ -157,8 +157,8 @@ def _trainer(
     from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, RichProgressBar
 
     from superpositional.training import ranks
-    from superpositional.training.callbacks import Curves
     from superpositional.training.checkpoints import WholeCheckpoints
+    from superpositional.training.curves import Curves
     from superpositional.training.streams import Streams
 
     # Always there: it is what writes the curves and sees that a run diverges.
@@ -189,7 +189,7 @@ def follow(folder: Path, checkpoint: Path | None) -> None:
     import torch
 
     from superpositional.training import ranks
-    from superpositional.training.callbacks import Diverged
+    from superpositional.training.curves import Diverged
 
     config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     torch.set_num_threads(config["threads"])

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from superpositional.training.callbacks import interval, log
+from superpositional.training.curves import interval, log
 
 
 class Stopwatch(Callback):

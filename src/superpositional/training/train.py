@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from superpositional import places, records
 from superpositional.places import ConfigError
 from superpositional.records import identity, locks
-from superpositional.training import check, ranks, settings
+from superpositional.training import check, check_hydra, ranks, settings
 from superpositional.training import config as configs
 from superpositional.training.run import run, say
 
@@ -155,7 +155,7 @@ def _composed(app: Any, name: str, options: Any) -> list[str]:
     # Of a sweep there is no single config to check; the launcher checks every job's.
     multirun = multirun and not options.help
     cfg = loader.load_configuration(name, overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)
-    check.check_hydra(cfg)
+    check_hydra.check_hydra(cfg)
     if options.resolve:
         configs.compose_job(cfg)
     if options.help or options.hydra_help or options.cfg or options.info:
