@@ -10,14 +10,13 @@ Here a fork server imports torch and Lightning once, and each run is a fresh for
 """
 
 import multiprocessing
-import os
 import signal
 import sys
 import tempfile
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
@@ -38,25 +37,21 @@ from superpositional.sweeps import plan as jobs
 from superpositional.sweeps.forecast import Pace
 from superpositional.sweeps.plan import Job
 from superpositional.sweeps.progress import View, in_words, say_dry_run, say_stand_in, say_summary
+from superpositional.sweeps.worker import cores, gpus, takes_gpu
 from superpositional.tracking import run as tracking
 from superpositional.training import config as configs
 
 # Imported once, by the fork server; every run starts with them and with nothing done to them.
-MODULES = (
-    "worker",
-    "train",
-    "callbacks",
-    "circuit_statistics",
-    "tasks",
-    "data",
-    "nets",
-    "optimizer",
-    "controls",
-    "tracking.run",
-    "tracking.artifacts",
-)
 PRELOADED = [
-    *(f"superpositional.{name}" for name in MODULES),
+    "superpositional.sweeps.worker",
+    "superpositional.training.run",
+    "superpositional.training.circuit_statistics",
+    "superpositional.training.convergence",
+    "superpositional.training.throughput",
+    "superpositional.training.checkpoints",
+    "superpositional.training.streams",
+    "superpositional.optim.placebo",
+    "superpositional.tracking.run",
     "wandb",
     "wandb.sdk.launch.inputs.internal",
     "qiskit",
@@ -74,6 +69,7 @@ class Launcher(HydraLauncher):
         retry_failed: run again what has failed; without it, only what is missing, interrupted or changed.
         fail_fast: start no more runs once one has failed; diverged ones are results.
         dry_run: only say what would run, how long it would take and how much it would write.
+        run: runs a job, whose folder it must leave a record in, in the place of a process that trains; for tests.
     """
 
     at_the_end = STOP  # what SIGTERM and SIGHUP mean
@@ -84,9 +80,16 @@ class Launcher(HydraLauncher):
     }
 
     def __init__(
-        self, *, jobs: int | None = None, retry_failed: bool = False, fail_fast: bool = False, dry_run: bool = False
+        self,
+        *,
+        jobs: int | None = None,
+        retry_failed: bool = False,
+        fail_fast: bool = False,
+        dry_run: bool = False,
+        run: Callable[[Job], None] | None = None,
     ) -> None:
         self.at_once, self.retry_failed, self.fail_fast, self.dry_run = jobs, retry_failed, fail_fast, dry_run
+        self.run = run
         self.told, self.heard, self.given_up, self.hung_up = GO_ON, GO_ON, False, False
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -117,7 +120,8 @@ class Launcher(HydraLauncher):
                     self.try_out(waiting, pace)
                 say_dry_run(planned, waiting, folder, at_once, pace, console)
                 return []
-            build_kernels()
+            if self.run is None:
+                build_kernels()
             with locks.alone_in(folder):
                 # What another call has finished up to now is not to be run.
                 waiting = self._waiting(planned)
@@ -159,6 +163,8 @@ class Launcher(HydraLauncher):
             wrong.append("a sweep must be started from the main thread, which alone can heed Ctrl-C; got another one")
         if self.at_once is not None and (type(self.at_once) is not int or self.at_once < 1):
             wrong.append(f"hydra.launcher.jobs must be an integer >= 1, got {self.at_once!r}; null is one per core or GPU")
+        if self.run is not None and not callable(self.run):
+            wrong.append(f"hydra.launcher.run must be a callable, given in Python alone, got {self.run!r}; remove it")
         for name in ("retry_failed", "fail_fast", "dry_run"):
             if type(value := getattr(self, name)) is not bool:
                 wrong.append(f"hydra.launcher.{name} must be true or false, got {value!r}")
@@ -228,11 +234,21 @@ class Launcher(HydraLauncher):
                 signal.signal(number, self._tell)
         try:
             with View(planned, waiting, at_once, console) as view:
-                self.run_all(waiting, folder, view)
+                (self.run_all if self.run is None else self._run_here)(waiting, folder, view)
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         console.print(f"{in_words(time.monotonic() - started)}, {at_once} at once")
+
+    def _run_here(self, waiting: Sequence[Job], folder: Path, view: View) -> None:
+        """Run the jobs by ``run``, one after another."""
+        for job in waiting:
+            if not self.heed(view):
+                break
+            job.prepare()
+            view.started(job)
+            self.run(job)
+            self.ended(job, job.record(), view)
 
     def _tell(self, number: int, _: Any) -> None:
         # No more than noted here, for a signal may come in the middle of a line that is being written.
@@ -249,6 +265,7 @@ class LocalLauncher(Launcher):
         retry_failed: run again what has failed; without it, only what is missing, interrupted or changed.
         fail_fast: start no more runs once one has failed; diverged ones are results.
         dry_run: only say what would run, how long it would take and how much it would write.
+        run: as for ``Launcher``.
     """
 
     def __init__(
@@ -259,8 +276,9 @@ class LocalLauncher(Launcher):
         retry_failed: bool = False,
         fail_fast: bool = False,
         dry_run: bool = False,
+        run: Callable[[Job], None] | None = None,
     ) -> None:
-        super().__init__(jobs=jobs, retry_failed=retry_failed, fail_fast=fail_fast, dry_run=dry_run)
+        super().__init__(jobs=jobs, retry_failed=retry_failed, fail_fast=fail_fast, dry_run=dry_run, run=run)
         self.per_gpu = per_gpu
         self.tracked: dict[str, str] = {}
 
@@ -271,7 +289,7 @@ class LocalLauncher(Launcher):
         return wrong
 
     def slots(self, planned: Sequence[Job]) -> int:
-        self.gpus = _gpus() if any(_takes_gpu(job.config["trainer"]) for job in planned) else []
+        self.gpus = gpus() if any(takes_gpu(job.config["trainer"]) for job in planned) else []
         threads = max(job.config["threads"] for job in planned)
         return self.at_once or len(self.gpus) * self.per_gpu or max(1, cores() // threads)
 
@@ -365,24 +383,6 @@ def _told(error: Exception) -> str:
     if isinstance(error, EOFError):
         return "the fork server ended while it imported; `python -c 'import superpositional.training.train'` may say why"
     return str(error)
-
-
-def cores() -> int:
-    """The cores this process may use, which a container or taskset may have made fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _takes_gpu(trainer: Mapping[str, Any]) -> bool:
-    return trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda")
-
-
-def _gpus() -> list[str]:
-    """The GPUs this process may use, by the names that CUDA_VISIBLE_DEVICES takes; asked without touching one."""
-    import torch
-
-    count = torch.cuda.device_count()
-    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    return (named or [str(number) for number in range(count)])[:count]
 
 
 def _returned(job: Job) -> JobReturn:

@@ -109,3 +109,21 @@ def _run(job: Job, resume: bool) -> dict[str, Any]:
         job.close("the user's own code has changed since the sweep was planned; call it again")
         return job.record()
     return run_alone(job.config, job.folder, code=job.code, resume=resume)
+
+
+def cores() -> int:
+    """The cores this process may use, which a container or taskset may have made fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def takes_gpu(trainer: Mapping[str, Any]) -> bool:
+    return trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda")
+
+
+def gpus() -> list[str]:
+    """The GPUs this process may use, by the names that CUDA_VISIBLE_DEVICES takes; asked without touching one."""
+    import torch
+
+    count = torch.cuda.device_count()
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return (named or [str(number) for number in range(count)])[:count]
