@@ -9,8 +9,9 @@ from scipy import stats
 
 from superpositional import records
 from superpositional.evidence import analysis, curves
-from superpositional.evidence.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, compare, student_interval
+from superpositional.evidence.analysis import compare, student_interval
 from superpositional.format import label, name_seeds
+from superpositional.records.measures import EPOCHS_TO_TARGET, TEST_ACCURACY
 from superpositional.records.published import publish
 
 

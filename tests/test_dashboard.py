@@ -9,9 +9,10 @@ import pytest
 from test_analysis import write_sweep
 
 from superpositional import format, records
-from superpositional.evidence.analysis import TEST_ACCURACY, compare
+from superpositional.evidence.analysis import compare
 from superpositional.evidence.inference import student_interval
 from superpositional.records import Run, Sweep
+from superpositional.records.measures import TEST_ACCURACY
 from superpositional.report import dashboard, dashboard_data, dashboard_page
 from superpositional.report.dashboard import DIFFERENCES, LEARNING, VERDICTS
 from superpositional.report.write import Report, write_report

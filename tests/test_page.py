@@ -22,9 +22,10 @@ from test_dashboard import deep
 from test_dashboard import made_up as in_memory
 
 from superpositional import records
-from superpositional.evidence.analysis import TEST_ACCURACY, compare
+from superpositional.evidence.analysis import compare
 from superpositional.evidence.inference import student_interval
 from superpositional.format import label
+from superpositional.records.measures import TEST_ACCURACY
 from superpositional.report import dashboard, dashboard_page, page
 from superpositional.report.write import write_report
 

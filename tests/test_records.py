@@ -14,6 +14,7 @@ from superpositional.records import (
     STATUSES,
     append_curves,
     load_sweep,
+    measures,
     read_curves,
     read_record,
     truncate_curves,
@@ -525,3 +526,23 @@ def test_arms_that_may_differ_in_types_or_steps_are_not_refused_for_it(paired_ru
     rewritten(paired_runs, "red", 0, steps=10, batches={"0/0": "a"}, config=both)
     rewritten(paired_runs, "blue", 0, steps=steps, batches={"0/0": "b" if own else "a"}, config=both | own)
     load_sweep(paired_runs)
+
+
+# Measures ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("each", [*measures.ACCURACY_FIRST, *measures.LOSS_FIRST], ids=lambda each: each.metric)
+def test_a_measure_comes_back_from_a_record_as_it_was_declared(tmp_path, each):
+    write_json(tmp_path / "x.json", {"measures": [each.plain()]})
+    assert measures.declared(json.loads((tmp_path / "x.json").read_text())["measures"]) == (each,)
+
+
+def test_records_that_declare_no_measures_have_those_of_what_they_recorded():
+    assert measures.undeclared(["val/accuracy", "test/accuracy"]) == measures.ACCURACY_FIRST
+    assert measures.undeclared(["train/loss/last_epoch", "val/loss/last"]) == measures.LOSS_FIRST
+    assert [each.metric for each in measures.undeclared(["test/r2", "val/r2/last"])] == ["test/r2"]
+
+
+def test_a_runs_record_declares_its_tasks_measures(door, workplace):
+    assert door("train", "trainer=smoke", "logger=none", "hydra.run.dir=run")[0] == 0
+    assert measures.declared(read_record(workplace / "run")["measures"]) == measures.ACCURACY_FIRST

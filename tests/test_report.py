@@ -14,6 +14,7 @@ from test_analysis import write_sweep
 
 from superpositional import format, records
 from superpositional.evidence import analysis, curves
+from superpositional.records import measures
 from superpositional.records.published import fingerprint, publish
 from superpositional.report import figures, style, tables
 from superpositional.report.write import ReportError, update_readme, write_report
@@ -84,7 +85,7 @@ def test_the_csv_keeps_every_digit(built):
     folder, _ = built
     rows = list(csv.DictReader((folder / "report/tables/results.csv").read_text().splitlines()))
     row = next(row for row in rows if row["arm"] == "lambda_0.5" and row["metric"] == "test/accuracy")
-    estimate = analysis.compare(records.load_sweep(folder), "lambda_0.5", analysis.TEST_ACCURACY).estimate
+    estimate = analysis.compare(records.load_sweep(folder), "lambda_0.5", measures.TEST_ACCURACY).estimate
     assert [float(row[f"difference_{key}"]) for key in ("mean", "low", "high")] == [
         estimate.mean,
         estimate.low,
@@ -151,7 +152,7 @@ def test_a_figure_of_an_unfinished_sweep_shows_its_note(tmp_path):
     assert legend.get_title().get_text().startswith("unfinished: 1 run missing\n")
     assert [text.get_text() for text in legend.get_texts()] == ["adam (2)", "x (1)"]
     _, ax = style.column_figure(3)
-    comparison = analysis.compare(sweep, "x", analysis.TEST_ACCURACY)
+    comparison = analysis.compare(sweep, "x", measures.TEST_ACCURACY)
     figures.paired_differences(ax, [comparison], note="unfinished: 1 run missing")
     assert ax.get_title(loc="right").startswith("unfinished: 1 run missing\n")
 
@@ -213,7 +214,7 @@ def test_the_inset_is_left_out_where_it_would_cover_a_curve(tmp_path):
 def test_a_conditional_row_of_the_forest_plot_has_an_open_marker(tmp_path):
     sweep = write_sweep(tmp_path, ARMS, statuses={("lambda_0.5", 1): "diverged"})
     _, ax = style.column_figure(2)
-    figures.paired_differences(ax, [analysis.compare(sweep, arm, analysis.TEST_ACCURACY) for arm in sweep.arms[1:]])
+    figures.paired_differences(ax, [analysis.compare(sweep, arm, measures.TEST_ACCURACY) for arm in sweep.arms[1:]])
     means = [line for line in ax.lines if len(line.get_xdata()) == 1]
     assert [line.get_markerfacecolor() == "white" for line in means] == [False, True]
 

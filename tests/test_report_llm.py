@@ -14,6 +14,7 @@ import pytest
 
 from superpositional import format, records
 from superpositional.evidence import analysis, curves
+from superpositional.records import measures
 from superpositional.records.published import publish
 from superpositional.report import figures, style
 from superpositional.report.write import ReportError, write_report
@@ -221,8 +222,8 @@ def test_figure_two_has_a_panel_for_each_arm_on_one_axis_with_the_baseline_dashe
     sweep = records.load_sweep(built[0])
     with style.style():
         figure, axes = style.page_figure(5)
-        table = curves.learning_curves(sweep, analysis.LOSS_BY_STEP)
-        figures.seed_bands(axes, table, curves.seed_curves(sweep, analysis.LOSS_BY_STEP), analysis.LOSS_BY_STEP)
+        table = curves.learning_curves(sweep, measures.LOSS_BY_STEP)
+        figures.seed_bands(axes, table, curves.seed_curves(sweep, measures.LOSS_BY_STEP), measures.LOSS_BY_STEP)
     assert len({ax.get_ylim() for ax in axes}) == 1
     assert [ax.get_ylabel() for ax in axes] == ["training loss", "", "", "training loss", ""]
     assert {ax.get_xlabel() for ax in axes} == {"step"}
@@ -238,15 +239,15 @@ def test_a_loss_that_falls_by_more_than_thirty_has_a_log_axis(tmp_path):
     folder = write_sweep(tmp_path, ("adamw", "placebo"), losses=lambda arm, seed: 10.0 * 0.9 ** np.arange(60.0))
     sweep = records.load_sweep(folder)
     _, axes = style.page_figure(2)
-    table = curves.learning_curves(sweep, analysis.LOSS_BY_STEP)
-    figures.seed_bands(axes, table, curves.seed_curves(sweep, analysis.LOSS_BY_STEP), analysis.LOSS_BY_STEP)
+    table = curves.learning_curves(sweep, measures.LOSS_BY_STEP)
+    figures.seed_bands(axes, table, curves.seed_curves(sweep, measures.LOSS_BY_STEP), measures.LOSS_BY_STEP)
     assert [ax.get_yscale() for ax in axes] == ["log", "log"]
 
 
 def test_a_running_mean_is_of_its_window_and_of_what_there_is_at_the_ends(tmp_path):
     values = np.arange(60.0) ** 2
     sweep = records.load_sweep(write_sweep(tmp_path, ("adamw",), seeds=1, losses=lambda arm, seed: values))
-    (curve,) = curves.learning_curves(sweep, analysis.LOSS_BY_STEP)
+    (curve,) = curves.learning_curves(sweep, measures.LOSS_BY_STEP)
     # A twentieth of 60 points.
     assert curve.window == 3
     expected = [values[max(0, i - 1) : i + 2].mean() for i in range(60)]
@@ -261,7 +262,7 @@ def test_long_curves_are_drawn_by_few_points_and_judged_by_all(tmp_path):
         return values
 
     sweep = records.load_sweep(write_sweep(tmp_path, ("adamw", "placebo"), seeds=2, losses=late))
-    assert all(len(curve.at) <= curves.DRAWN_POINTS for curve in curves.learning_curves(sweep, analysis.LOSS_BY_STEP))
+    assert all(len(curve.at) <= curves.DRAWN_POINTS for curve in curves.learning_curves(sweep, measures.LOSS_BY_STEP))
     (apart,) = curves.departures(sweep)
     assert apart.words == "first differ at step 4,322 in 2 seeds"
     for steps, sizes in apart.courses:

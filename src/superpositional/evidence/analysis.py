@@ -23,6 +23,7 @@ from superpositional.evidence import inference
 from superpositional.evidence.inference import LEVEL, Estimate, ratio, student_interval
 from superpositional.format import bounds, label, name_seeds, number
 from superpositional.records import Run, Sweep
+from superpositional.records.measures import Measure, declared, undeclared
 
 # What became of a planned run that gives no value. The first four say something about the arm, so leaving them out
 # would bias the rest; the last two only say that the sweep goes on.
@@ -30,63 +31,19 @@ CENSORED = ("diverged", "failed", "missed the target", "gave no value")
 UNFINISHED = ("interrupted", "not run")
 
 
-@dataclass(frozen=True)
-class Along:
-    """A metric logged along the way and how to speak of it; it is drawn against ``by``, ``"epoch"`` or ``"step"``."""
-
-    metric: str
-    quantity: str
-    scale: float = 1.0
-    by: str = "epoch"
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A summary metric and how to speak of it. ``requires`` tells a miss (set, but no value) from "not measured".
-
-    ``heading`` and ``decimals`` are a table's; ``relative`` measures are compared as a ratio too; ``along`` is what shows
-    the measure on its way.
-    """
-
-    metric: str
-    name: str
-    unit: str
-    more: str
-    fewer: str
-    scale: float = 1.0
-    requires: str | None = None
-    heading: str = ""
-    decimals: int = 2
-    relative: bool = False
-    along: Along | None = None
-
-
-VALIDATION_ACCURACY = Along("val/accuracy", "validation accuracy (%)", 100.0)
-LOSS_BY_STEP = Along("train/loss", "training loss", by="step")
-POINTS = {"unit": "points", "more": "higher", "fewer": "lower", "scale": 100.0}
-# A loss is compared by factors too, and differences of a millionth of it are no rounding.
-LOSS = {"unit": "", "more": "higher", "fewer": "lower", "decimals": 6, "relative": True}
-TEST_ACCURACY = Measure("test/accuracy", "test accuracy", **POINTS, heading="test accuracy (%)", along=VALIDATION_ACCURACY)
-EPOCHS_TO_TARGET = Measure(
-    "convergence/epochs_to_target", "epochs to target", "epochs", "more", "fewer", requires="convergence/target"
-)
-TRAINING_LOSS = Measure("train/loss/last_epoch", "mean training loss", **LOSS, along=LOSS_BY_STEP)
-VALIDATION_LOSS = Measure("val/loss/last", "validation loss", **LOSS)
-EXACT_MATCH = Measure("test/exact_match", "exact match", **POINTS, heading="exact match (%)")
-FLEXIBLE_MATCH = Measure("test/exact_match_flexible", "flexible match", **POINTS, heading="flexible match (%)")
-
-
 def measures(sweep: Sweep) -> tuple[Measure, ...]:
-    """What a sweep's tables and figures show, by what its finished runs recorded; the first is the main one.
+    """Return what a sweep's tables and figures show, as its runs' task declared it; the first measure decides.
 
-    Accuracy and the epochs to it, as the paper's classification has them (Pamuk et al. 2025, C1 and C2); of runs that
-    record a loss and no accuracy the losses (C5), and matches where a whole split was answered: a smoke's are no result.
+    The others are shown if a finished run recorded them, and matches if a whole split was answered: a smoke's are not a
+    result.
     """
-    had = {name for run in sweep.runs if run.status == "done" for name in run.record["summary"]}
-    if TEST_ACCURACY.metric in had or TRAINING_LOSS.metric not in had:
-        return TEST_ACCURACY, EPOCHS_TO_TARGET
-    asked = (VALIDATION_LOSS,) if smoke(sweep) else (VALIDATION_LOSS, EXACT_MATCH, FLEXIBLE_MATCH)
-    return TRAINING_LOSS, *(measure for measure in asked if measure.metric in had)
+    done = [run.record for run in sweep.runs if run.status == "done"]
+    had = dict.fromkeys(name for record in done for name in record["summary"])
+    told = next((record["measures"] for record in done if record.get("measures")), None)
+    first, *others = undeclared(had) if told is None else declared(told)
+    small = smoke(sweep) is not None
+    there = [each for each in others if {each.metric, each.requires} & had.keys()]
+    return first, *(each for each in there if not (each.evaluated and small))
 
 
 def smoke(sweep: Sweep) -> int | None:

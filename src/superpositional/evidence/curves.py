@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from superpositional.evidence.analysis import (
+from superpositional.evidence.analysis import outcomes
+from superpositional.evidence.inference import student_interval
+from superpositional.format import number
+from superpositional.records import Run, Sweep
+from superpositional.records.measures import (
     EPOCHS_TO_TARGET,
     LOSS_BY_STEP,
     TRAINING_LOSS,
     VALIDATION_ACCURACY,
     VALIDATION_LOSS,
     Along,
-    outcomes,
 )
-from superpositional.evidence.inference import student_interval
-from superpositional.format import number
-from superpositional.records import Run, Sweep
 
 # A loss of single batches jumps more from step to step than it falls in a long while: its running mean is over this part of
 # the points, and no line has more points than these.

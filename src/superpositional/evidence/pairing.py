@@ -13,10 +13,11 @@ import numpy as np
 from scipy import stats
 
 from superpositional.evidence import analysis, inference
-from superpositional.evidence.analysis import Measure, Outcomes
+from superpositional.evidence.analysis import Outcomes
 from superpositional.format import name_seeds
 from superpositional.records import Run, Sweep
 from superpositional.records.claims import DIVERGED, Claim
+from superpositional.records.measures import Measure
 
 
 @dataclass(frozen=True)

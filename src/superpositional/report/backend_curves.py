@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from superpositional.evidence.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY, Measure, compare, outcomes
+from superpositional.evidence.analysis import compare, outcomes
 from superpositional.evidence.inference import student_interval
 from superpositional.records import Run, Sweep
+from superpositional.records.measures import EPOCHS_TO_TARGET, TEST_ACCURACY, Measure
 from superpositional.report.style import drawn_as
 
 # What is told of an arm's backend: the setting that goes along the x-axis, and its name.

@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
 from superpositional.evidence import inference
-from superpositional.evidence.analysis import VALIDATION_ACCURACY, Along, Comparison
+from superpositional.evidence.analysis import Comparison
 from superpositional.evidence.curves import Course, Curve, Departure, Reached
 from superpositional.evidence.verdicts import ALPHA, LEAST_PAIRS, NONE, Verdict
 from superpositional.format import bounds, label
+from superpositional.records.measures import VALIDATION_ACCURACY, Along
 from superpositional.report.style import drawn_as
 
 INSET_EPOCHS = 3

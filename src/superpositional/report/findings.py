@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from superpositional.evidence import analysis, curves, questions, verdicts
-from superpositional.evidence.analysis import Comparison, Measure
+from superpositional.evidence.analysis import Comparison
 from superpositional.evidence.verdicts import Verdict
 from superpositional.format import Rows
 from superpositional.records import Sweep, claims
+from superpositional.records.measures import LOSS_BY_STEP, VALIDATION_ACCURACY, Measure
 from superpositional.report import tables, words
 
 # What the figures of curves can be made of.
-ALONG = " or ".join(each.metric for each in (analysis.VALIDATION_ACCURACY, analysis.LOSS_BY_STEP))
+ALONG = " or ".join(each.metric for each in (VALIDATION_ACCURACY, LOSS_BY_STEP))
 # The arm against which the others are held too: Adam but for one bit.
 CONTROL = "placebo"
 
@@ -84,7 +85,7 @@ def findings(sweep: Sweep, folder: str | Path, *, declared: str | Path | None = 
     held = [arm for arm in sweep.arms if sweep.baseline(arm) != arm]
     comparisons = {measure: [analysis.compare(sweep, arm, measure) for arm in held] for measure in measures}
     # Where the loss is what counts, whether it is the baseline's own comes first.
-    of_loss = measures[0].along == analysis.LOSS_BY_STEP
+    of_loss = measures[0].along == LOSS_BY_STEP
     apart = curves.departures(sweep) if of_loss else []
     terms = curves.terms(sweep, apart) if of_loss else []
     captioned = {

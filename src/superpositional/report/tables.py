@@ -14,11 +14,12 @@ from typing import Any
 
 from superpositional import format
 from superpositional.evidence import analysis
-from superpositional.evidence.analysis import Comparison, Measure, Outcomes
+from superpositional.evidence.analysis import Comparison, Outcomes
 from superpositional.evidence.curves import Term
 from superpositional.evidence.verdicts import Verdict
 from superpositional.format import Rows, number, written
 from superpositional.records import Sweep
+from superpositional.records.measures import Measure
 from superpositional.records.published import fingerprint
 
 STATUS = "ended otherwise"

@@ -10,12 +10,13 @@ from typing import Any
 
 from superpositional import format
 from superpositional.evidence import analysis, verdicts
-from superpositional.evidence.analysis import Comparison, Measure
+from superpositional.evidence.analysis import Comparison
 from superpositional.evidence.curves import Curve, Departure, Term
 from superpositional.evidence.questions import Paired
 from superpositional.evidence.verdicts import Verdict
 from superpositional.format import label, number
 from superpositional.records import Sweep, claims
+from superpositional.records.measures import Measure
 
 RULE = (
     f"A verdict takes at least {verdicts.LEAST_PAIRS} pairs. It is superior or inferior if the paired t test and the "

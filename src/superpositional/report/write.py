@@ -17,7 +17,7 @@ from typing import Any
 from superpositional import format
 from superpositional.evidence import analysis, curves, questions, tuning, verdicts
 from superpositional.evidence.verdicts import Verdict
-from superpositional.records import Sweep, claims, load_sweep, write_json
+from superpositional.records import Sweep, claims, load_sweep, measures, write_json
 from superpositional.records.ledger import ledger
 from superpositional.records.published import fingerprint
 from superpositional.report import backend_curves, dashboard, dashboard_page, figures, page, search_figures, style, tables
@@ -100,7 +100,7 @@ def _write(said: Findings, out: Path) -> Report:
     files = _save(drawn, out / "figures", wording.provenance(sweep))
     shown = {name: f"{words}\n\n{format.markdown(each)}" for name, (words, each) in captioned.items()}
     results = f"{caption}\n\n{format.markdown(rows)}"
-    of_loss = said.measures[0].along == analysis.LOSS_BY_STEP
+    of_loss = said.measures[0].along == measures.LOSS_BY_STEP
     texts = {
         "tables/results.md": "\n\n".join([said.lead, results, *(shown[n] for n in EXTRA if n in shown)])
         if of_loss

@@ -101,6 +101,7 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: identity.Code, r
     try:
         parts = configs.build(config)
         tracking = parts.tracking
+        record["measures"] = [each.plain() for each in getattr(parts.task, "measures", ())]
         status, error = fit.train(parts, folder, record, measured, found)
         if status == "interrupted":
             error = how_to_go_on(config["arm"])

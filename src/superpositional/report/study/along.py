@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from superpositional.evidence.analysis import EPOCHS_TO_TARGET, TEST_ACCURACY
 from superpositional.evidence.inference import clopper_pearson
 from superpositional.format import label
 from superpositional.records import Run, Sweep
 from superpositional.records.identity import PRESENTATION
+from superpositional.records.measures import EPOCHS_TO_TARGET, TEST_ACCURACY
 from superpositional.report.backend_curves import Point, differences_along
 
 # What names a run and sets nothing.

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from superpositional import format
-from superpositional.evidence import analysis, curves, tuning
-from superpositional.evidence.analysis import VALIDATION_ACCURACY
+from superpositional.evidence import curves, tuning
 from superpositional.format import Rows
-from superpositional.records import write_json
+from superpositional.records import measures, write_json
+from superpositional.records.measures import VALIDATION_ACCURACY
 from superpositional.report import backend_curves, figures, page, style, tables
 from superpositional.report import words as wording
 from superpositional.report.findings import Findings
@@ -130,14 +130,14 @@ def draw(study: Study) -> dict[str, tuple[Any, str]]:
     blocks = [
         drawings.Block(name, table)
         for name, said in study.said.items()
-        if (table := said.comparisons.get(analysis.TEST_ACCURACY)) and name != CALIBRATION
+        if (table := said.comparisons.get(measures.TEST_ACCURACY)) and name != CALIBRATION
     ]
     if blocks:
         columns = drawings.blocks_in_columns(blocks, min(COLUMNS, len(blocks)))
         rows = max(sum(len(block.table) + 1.5 for block in column) for column in columns)
         figure, axes = style.page_figure(len(columns))
         figure.set_figheight(0.6 + rows / drawings.ROWS_PER_INCH)
-        of_accuracy = [v.claim for _, v in study.verdicts if v.claim.metric == analysis.TEST_ACCURACY.metric]
+        of_accuracy = [v.claim for _, v in study.verdicts if v.claim.metric == measures.TEST_ACCURACY.metric]
         published = next((claim.published for claim in of_accuracy if claim.source), None)
         margin = max((claim.margin for claim in of_accuracy), default=0.0)
         for ax, column in zip(axes, columns, strict=True):
@@ -169,9 +169,9 @@ def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
         figure, ax = style.column_figure(2.55 + above + 0.15 * (note.count("\n") + bool(note)))
         figures.learning_curves(ax, said.found, VALIDATION_ACCURACY, note)
         drawn["fig1"] = (figure, shown["fig1"])
-    if said.measures[0].along == analysis.LOSS_BY_STEP:
+    if said.measures[0].along == measures.LOSS_BY_STEP:
         figure, axes = style.page_figure(len(said.found))
-        figures.seed_bands(axes, said.found, curves.seed_curves(sweep, analysis.LOSS_BY_STEP), analysis.LOSS_BY_STEP)
+        figures.seed_bands(axes, said.found, curves.seed_curves(sweep, measures.LOSS_BY_STEP), measures.LOSS_BY_STEP)
         drawn["fig2" if name == FIG2 else f"{name}_losses"] = (figure, shown["fig2"])
         if any(each.seeds for each in said.apart):
             figure, axes = style.page_figure(len(said.apart))

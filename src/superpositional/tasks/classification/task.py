@@ -9,6 +9,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from superpositional.tasks.base import SeededTask
+from superpositional.tasks.classification.measures import MEASURES
 
 
 class ClassificationTask(SeededTask):
@@ -22,6 +23,8 @@ class ClassificationTask(SeededTask):
         net: maps ``tokens_BN`` to ``logits_BC``; this and the rest as for ``SeededTask``.
         n_classes: number of classes.
     """
+
+    measures = MEASURES
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from torchmetrics import MeanMetric
 
 from superpositional.tasks.base import SeededTask
 from superpositional.tasks.gsm8k.chat import Batch
+from superpositional.tasks.gsm8k.measures import MEASURES
 from superpositional.tasks.gsm8k.net import CausalLM
 
 
@@ -42,6 +43,8 @@ class FineTuningTask(SeededTask):
     Args:
         net: makes a ``CausalLM``; this and the rest as for ``SeededTask``.
     """
+
+    measures = MEASURES
 
     def __init__(
         self,
