@@ -193,6 +193,8 @@ class SuperpositionalAdamW(AdamW):
             check(group)
         check_size(state["param_groups"])
         super().__setstate__(state)
+        # What the fused step has seen, of parameters that may be gone.
+        self.__dict__.pop("_known", None)
         for parameter, own in self.state.items():
             for name, each in own.items() if isinstance(parameter, Tensor) else ():
                 # Of weights in another memory format: torch's fused step pairs numbers by their place in memory.
