@@ -66,6 +66,14 @@ def test_a_wing_imports_no_other_than_it_may(wing: str) -> None:
     assert found == set()
 
 
+def test_the_readme_beside_the_wings_says_which_may_import_which() -> None:
+    text = (PACKAGE / "README.md").read_text()
+    told = dict(re.findall(r"^\| `(\w+)` \|[^|]*\| ([\w, ]*)\|$", text, re.MULTILINE))
+    assert {wing: " ".join(names.replace(",", "").split()) for wing, names in told.items() if wing != "bench"} == {
+        wing: names for wing, names in MAY.items() if wing != "bench"
+    }
+
+
 def test_every_folder_of_the_package_is_a_wing() -> None:
     folders = {path.parent.relative_to(PACKAGE).parts[0] for path in PACKAGE.glob("*/**/*.py")}
     assert folders == set(MAY)
