@@ -546,3 +546,25 @@ def test_records_that_declare_no_measures_have_those_of_what_they_recorded():
 def test_a_runs_record_declares_its_tasks_measures(door, workplace):
     assert door("train", "trainer=smoke", "logger=none", "hydra.run.dir=run")[0] == 0
     assert measures.declared(read_record(workplace / "run")["measures"]) == measures.ACCURACY_FIRST
+
+
+# As DataFrames ---------------------------------------------------------------------------------------------------------
+
+PUBLISHED = Path(__file__).resolve().parents[1] / "outputs" / "published"
+
+
+def test_a_published_sweep_is_two_data_frames_with_every_number_of_its_records():
+    sweep, found = records.load_sweep(PUBLISHED / "noise"), records.load(PUBLISHED / "noise")
+    runs, curves = found.runs, found.curves()
+    assert list(zip(runs["arm"], runs["seed"], strict=True)) == [(run.arm, run.seed) for run in sweep.runs]
+    for metric in ("test/accuracy", "convergence/epochs_to_target"):
+        values = [run.summary(metric) for run in sweep.runs]
+        assert runs[metric].notna().tolist() == [value is not None for value in values]
+        assert runs[metric].dropna().tolist() == [value for value in values if value is not None]
+    run = sweep.runs[-1]
+    of_it = curves[(curves["arm"] == run.arm) & (curves["seed"] == run.seed) & (curves["metric"] == "val/accuracy")]
+    steps, values = run.curves["val/accuracy"]
+    assert (of_it["step"].tolist(), of_it["value"].tolist()) == (steps.tolist(), values.tolist())
+    assert found.curves("val/accuracy")["metric"].unique().tolist() == ["val/accuracy"]
+    with pytest.raises(KeyError, match=r"metric must be one of .*, got 'val/acuracy'"):
+        found.curves("val/acuracy")

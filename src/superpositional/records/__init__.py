@@ -19,6 +19,7 @@ thinned, and ``sweep.json`` with what the runs of an arm, or all of them, have i
 on any laptop.
 """
 
+from superpositional.records.frames import Frames, load
 from superpositional.records.run import (
     CHECKPOINTS,
     GENERATIONS,
@@ -47,7 +48,31 @@ from superpositional.records.run import (
 from superpositional.records.sweep import Sweep, load_sweep
 
 __all__ = [
-    "CHECKPOINTS", "GENERATIONS", "RUNNING", "SCHEMA", "STATUSES", "SUPERSEDED", "Run", "Sweep", "Unreadable",
-    "append_curves", "has_checkpoint", "last_step", "left_in", "load_sweep", "merged", "plain", "read_curves", "read_json",
-    "read_record", "replace_file", "truncate_curves", "unlike_its_record", "vouch", "write_json", "write_record",
+    "CHECKPOINTS",
+    "GENERATIONS",
+    "RUNNING",
+    "SCHEMA",
+    "STATUSES",
+    "SUPERSEDED",
+    "Frames",
+    "Run",
+    "Sweep",
+    "Unreadable",
+    "append_curves",
+    "has_checkpoint",
+    "last_step",
+    "left_in",
+    "load",
+    "load_sweep",
+    "merged",
+    "plain",
+    "read_curves",
+    "read_json",
+    "read_record",
+    "replace_file",
+    "truncate_curves",
+    "unlike_its_record",
+    "vouch",
+    "write_json",
+    "write_record",
 ]  # fmt: skip
