@@ -478,6 +478,18 @@ def test_arms_that_saw_different_batches_are_refused_and_records_without_a_hash_
         load_sweep(paired_runs)
 
 
+def test_a_pair_never_mixes_kernels_and_torchs_code(paired_runs):
+    rewritten(paired_runs, "red", 1, kernels="C++ (12.2.0)")
+    load_sweep(paired_runs)  # older records do not say
+    rewritten(paired_runs, "blue", 1, kernels="c++ 11")
+    load_sweep(paired_runs)
+    rewritten(paired_runs, "blue", 1, kernels="torch's (SUPERPOSITIONAL_KERNELS=off)")
+    with pytest.raises(
+        records.Unreadable, match="the arms of seed 1 were computed by different code: blue torch's code, red kernels; "
+    ):
+        load_sweep(paired_runs)
+
+
 def test_arms_that_ask_for_other_data_or_longer_training_are_read_and_left_to_the_verdicts(paired_runs):
     rewritten(paired_runs, "blue", 1, steps=20, config={"data": {}, "trainer": {"max_epochs": 2}})
     rewritten(paired_runs, "blue", 0, steps=20, batches={"0/0": "b"}, config={"data": {"length": 9}, "trainer": {}})
