@@ -67,10 +67,17 @@ class Server:
             return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
         if operation == "RunResumeStatus":
             run = self.runs.get(values["name"])
-            return {"model": {"bucket": None if run is None else {"historyLineCount": len(run["history"])}}}
+            return {"model": {"id": "P", "name": "p", "bucket": None if run is None else self.state_of(values["name"])}}
+        if operation in ("Run", "RunHistoryKeys"):
+            return {"project": {"run": self.state_of(values["name"]) if values["name"] in self.runs else None}}
+        if operation == "RunParquetHistory":
+            return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": []}}}}
+        if operation == "HistoryPage":
+            rows = [json.dumps(row) for row in self.history(values["run"])]
+            return {"project": {"run": {"history": rows[values["minStep"] : values["maxStep"]]}}}
         if operation == "OrganizationCoreWeaveOrganizationID":
             return {"entity": None}
-        if operation == "Viewer":
+        if operation in ("Viewer", "GetDefaultEntity"):
             return {"viewer": {"id": "u", "entity": "team", "username": "somebody", "flags": "{}", "teams": {"edges": []}}}
         if operation == "CreateArtifact":
             given = values["input"]
@@ -117,6 +124,17 @@ class Server:
             return {"__type": None}
         self.unknown.append(operation)
         return {}
+
+    def state_of(self, run_id: str) -> dict[str, Any]:
+        """A run as W&B's public interface and a client that resumes it ask for it."""
+        run = self.runs[run_id]
+        lines = len(run["history"])
+        config = {key: {"value": value} for key, value in run.get("config", {}).items()}
+        state = {None: "running", 0: "finished"}.get(run["exit"], "failed")
+        found = {"id": run_id, "name": run_id, "displayName": run["name"], "state": state, "config": json.dumps(config)}
+        found |= {"summaryMetrics": json.dumps(run["summary"]), "historyLineCount": lines, "historyKeys": {"lastStep": lines - 1}}
+        found |= {"logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]", "tags": [], "notes": run.get("notes")}
+        return found | {"historyTail": json.dumps([run["history"][lines - 1]] if lines else []), "wandbConfig": json.dumps({"t": {}})}
 
     def stream(self, run_id: str, content: dict[str, Any]) -> None:
         """A chunk of a run's files."""

@@ -53,7 +53,7 @@ MODULES = (
     "optimizer",
     "controls",
     "tracking.run",
-    "tracking.artifacts",
+    "tracking.contents",
 )
 PRELOADED = [
     *(f"superpositional.{name}" for name in MODULES),

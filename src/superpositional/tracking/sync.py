@@ -1,39 +1,33 @@
-"""How do runs get to Weights & Biases that are not there, or not whole?
+"""Send finished runs, and sweeps' reports, to Weights & Biases from their records.
 
-``superpositional sync [DIR]``: finds every record below a folder, makes of each run one ``.wandb`` file (its offline
-segments merged; its record told again where there are none), and has W&B's own ``wandb sync`` send them, so many at a
-time. What has arrived is marked beside the run and is not sent again until the record, or where it goes, changes.
+``superpositional sync [DIR]`` finds every record below a folder and replays it as one W&B run: config, every scalar at its
+step, summary, artifacts, and how it ended. Of a run that W&B has in part it adds what is missing. It does not matter
+whether a run was trained online, offline or without W&B. What has arrived is marked beside the run, and sent again only when
+the record changes.
 """
 
+import csv
 import hashlib
-import os
-import re
-import shutil
-import subprocess
-import sys
-import tempfile
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import track
 
 from superpositional import places, records
 from superpositional.records import locks
-from superpositional.tracking import arrivals, artifacts
-from superpositional.tracking.run import exit_code
-from superpositional.tracking.server import address, lines, reachable
+from superpositional.tracking import contents
+from superpositional.tracking.server import abandon, address, reachable, staged, told
 
-REPORTED = Path("synced.json")  # the mark of a report, beside it
-ATTEMPTS = 3
-COUNTED_WITHIN = 20  # seconds that a server may take to count what it has been sent
-WAIT = 2.0  # seconds before the second attempt; four times as long before the third
-# W&B's own attempts at one request; its default goes on for hours.
-ATTEMPTS_AT_ONE = 4
-RETRIES = ("WANDB__GRAPHQL_RETRY_MAX", "WANDB__FILE_STREAM_RETRY_MAX", "WANDB__FILE_TRANSFER_RETRY_MAX")
+MARK, REPORTED = "wandb/synced.json", "synced.json"  # beside a run, beside a report
+SHOWN_WITHIN = 20  # seconds that a server may take to show what it has received
+# Beside others of this process, and with an end where the network is lost: W&B's default is to try for hours.
+SETTINGS = {"x_graphql_retry_max": 4, "x_file_stream_retry_max": 4, "x_file_transfer_retry_max": 4, "reinit": "create_new"}
 
 
 class SyncError(ValueError):
@@ -42,24 +36,17 @@ class SyncError(ValueError):
 
 @dataclass(frozen=True)
 class Shipment:
-    """One run to send: a training run, or a sweep's report.
-
-    ``how`` says what is sent: ``offline`` (the file of its one session), ``merged`` (of several), ``record`` (told again
-    from the record), ``report``. ``state`` is the fingerprint of what lies there now.
-    """
+    """One run to send, or a sweep's report, with the folder and record of each of its runs by id."""
 
     folder: Path
     run_id: str
-    how: str
     state: str
     record: Mapping[str, Any]
-    segments: tuple[Path, ...] = ()
     runs: Mapping[str, tuple[Path, Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def mark(self) -> Path:
-        """Where it is noted that this has arrived."""
-        return REPORTED if self.how == "report" else arrivals.MARK
+        return self.folder / (REPORTED if self.runs else MARK)
 
 
 def sync(
@@ -72,37 +59,34 @@ def sync(
     again: bool = False,
     console: Console | None = None,
 ) -> int:
-    """Send what has not arrived; returns how many runs could not be sent.
+    """Send what has not arrived; return how many runs could not be sent.
 
     Args:
         folder: of one run, a sweep, or many sweeps.
         jobs: runs at a time.
         project, entity: where to, instead of what each run's config says.
-        dry_run: only say what would be sent, and how.
-        again: also what has arrived.
+        dry_run: only say what would be sent.
+        again: also send what has arrived.
 
     Raises:
         SyncError: there is no record below the folder, no key, or no server that answers.
     """
-    console = console or Console(highlight=False, markup=False)
-    folder = Path(folder)
+    console = console or Console(highlight=False, markup=False, soft_wrap=True)
     if jobs < 1:
         raise SyncError(f"--jobs must be an integer >= 1, got {jobs}")
-    found, skipped = _found(folder)
-    for line in skipped:
-        console.print(line, soft_wrap=True)
+    found = list(_found(Path(folder), console))
     if not found:
         raise SyncError(f"no finished run below {folder}; name a run's folder, a sweep's, or outputs")
-    place = arrivals.here(address(x_graphql_retry_max=ATTEMPTS_AT_ONE), project, entity)
-    due = [each for each in found if again or not arrivals.marked(each.folder, place, each.state, each.mark)]
+    place = {"server": address(), "project": project, "entity": entity}
+    due = [each for each in found if again or {**place, "state": each.state} not in _marks(each.mark)]
     if len(due) < len(found):
         console.print(f"{len(found) - len(due)} of {len(found)} runs are there already; --again sends them too")
     if dry_run:
         for each in due:
-            console.print(f"would send {each.folder} as {each.run_id} ({_words(each)})", soft_wrap=True)
+            what = f"a report, with its {len(each.runs)} runs as inputs" if each.runs else each.record["status"]
+            console.print(f"would send {each.folder} as {each.run_id} ({what})")
         console.print(f"{len(due)} of {len(found)} runs would be sent")
-        return 0
-    if not due:
+    if dry_run or not due:
         return 0
     server, why = reachable()
     if server is None:
@@ -110,212 +94,177 @@ def sync(
     try:
         # Two at once would both add what the server lacks.
         with locks.alone_in(places.cache() / "sync"):
-            return _send_all(due, jobs, place, console)
+            failed = _send_all(due, jobs, place, console)
     except locks.ConfigError:
         raise SyncError("another `superpositional sync` is at work; wait for its end") from None
+    cure = "; call sync again, which sends only what is missing" if failed else ""
+    console.print(f"{len(due) - failed} of {len(due)} runs sent{cure}")
+    return failed
 
 
-def _send_all(due: Sequence[Shipment], jobs: int, place: Mapping[str, Any], console: Console) -> int:
-    """In as many attempts as it takes; returns how many did not arrive."""
-    failed = list(due)
-    with tempfile.TemporaryDirectory(prefix="superpositional-sync-") as scratch:
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                seconds = WAIT * 4 ** (attempt - 1)
-                console.print(f"{len(failed)} of {len(due)} runs did not arrive; trying again in {seconds:.0f} s")
-                time.sleep(seconds)
-            failed = _attempt(failed, Path(scratch) / str(attempt), jobs, place, console)
-            if not failed:
-                break
-    console.print(f"{len(due) - len(failed)} of {len(due)} runs sent")
-    for each in failed:
-        console.print(f"{each.folder} did not arrive; call sync again, which sends only what is missing", soft_wrap=True)
-    return len(failed)
+def state(folder: Path) -> str:
+    """Return a fingerprint of a run's record."""
+    return _fingerprint([folder / "record.json"])
 
 
-def _found(folder: Path) -> tuple[list[Shipment], list[str]]:
-    """Every run below a folder in the order of its path, then each sweep's report; and what is left out, in words."""
+def mark(path: Path, place: Mapping[str, Any], state: str) -> None:
+    """Note that what lies in a folder has arrived at a place; notes on what lay there before are dropped."""
+    path.parent.mkdir(exist_ok=True)
+    new = {**place, "state": state}
+    records.write_json(path, {"arrived": [*(each for each in _marks(path) if each["state"] == state and each != new), new]})
+
+
+def _marks(path: Path) -> list[dict[str, Any]]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["arrived"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _fingerprint(files: Sequence[Path]) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
+def _found(folder: Path, console: Console) -> Iterator[Shipment]:
+    """Every run below a folder in the order of its path, then each sweep's report; says what it leaves out."""
     if not folder.is_dir():
         raise SyncError(f"{folder} is not there; name a run's folder, a sweep's, or outputs")
-    found, skipped, sweeps = [], [], {}
-    there = {path.parent for name in ("record.json", "running.json") for path in folder.rglob(name)}
-    for place in sorted(there):
+    sweeps: dict[tuple[Path, str], dict[str, tuple[Path, Mapping[str, Any]]]] = {}
+    for place in sorted({path.parent for name in ("record.json", records.RUNNING) for path in folder.rglob(name)}):
         if records.SUPERSEDED in place.parts:
-            continue
-        if not (place / "record.json").is_file():
-            skipped.append(f"{place} is left out: it is at work, or was killed and has no record yet; resume it, then sync")
             continue
         try:
             record = records.read_record(place)
         except records.Unreadable as error:
-            skipped.append(f"{place} is left out: {error}")
+            console.print(f"{place} is left out: {error}")
             continue
-        shipment = _shipment(place, record)
-        found.append(shipment)
+        if record is None:
+            console.print(f"{place} is left out: it is at work, or was killed and has no record yet; resume it, then sync")
+            continue
+        # From the record alone, so that the id is the same whenever the run is sent.
+        origin = f"{record['identity']} {record['started']} {record['machine']}"
+        run_id = record.get("wandb_id") or f"{record['identity']}-{hashlib.sha256(origin.encode()).hexdigest()[:6]}"
+        yield Shipment(place, run_id, state(place), record)
         if record["arm"] is not None:
-            sweeps.setdefault((place.parent.parent, record["sweep"]), {})[shipment.run_id] = (place, record)
+            sweeps.setdefault((place.parent.parent, record["sweep"]), {})[run_id] = (place, record)
     for (home, sweep), runs in sweeps.items():
-        report = home / "report"
+        report, (first, (_, record)) = home / "report", next(iter(runs.items()))
         if (report / "claims.json").is_file():
-            # Of this sweep of this name: by the first of its runs.
-            name = artifacts.named(f"report-{sweep}-{next(iter(runs))[-6:]}")
-            files = [path for path in sorted(report.rglob("*")) if path.is_file() and path.name != REPORTED.name]
-            found.append(Shipment(report, name, "report", arrivals.fingerprint(files), {"config": {}}, runs=runs))
-    return found, skipped
+            files = [path for path in sorted(report.rglob("*")) if path.is_file() and path.name != REPORTED]
+            # The id of one of its runs tells this sweep from others of its name.
+            yield Shipment(report, contents.named(f"report-{sweep}-{first[-6:]}"), _fingerprint(files), record, runs)
 
 
-def _shipment(place: Path, record: Mapping[str, Any]) -> Shipment:
-    run_id = record.get("wandb_id")
-    # By the start in its name; a session of another id is of another run, whose folder this was before.
-    files = place.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb") if run_id else ()
-    segments = tuple(sorted(files, key=lambda path: (re.search(r"run-(\d+_\d+)", path.parent.name)[1], path)))
-    if run_id is None:
-        # Of the record alone, so that it is the same whenever it is sent.
-        told = f"{record['identity']} {record['started']} {record['machine']}"
-        run_id = f"{record['identity']}-{hashlib.sha256(told.encode()).hexdigest()[:6]}"
-    how = ("record", "offline")[len(segments)] if len(segments) < 2 else "merged"
-    if len(segments) > 1 and not all(map(_is_offline, segments)):
-        # What a server has of an online session is neither whole nor in order, and it only adds to that.
-        run_id = f"{run_id}-whole"
-    return Shipment(place, run_id, how, arrivals.state(place), record, segments)
-
-
-def _is_offline(segment: Path) -> bool:
-    return segment.parent.name.startswith("offline-")
-
-
-def _words(each: Shipment) -> str:
-    return {
-        "offline": "as it was logged offline, with its artifacts",
-        "merged": f"{len(each.segments)} sessions made one, with its artifacts",
-        "record": "never logged: told from its record",
-        "report": f"the report, with its {len(each.runs)} runs as inputs",
-    }[each.how]
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A file to send, where to, and how many rows of history the server then has."""
-
-    path: Path
-    project: str
-    entity: str | None
-    rows: int
-
-
-def _attempt(
-    due: Sequence[Shipment], scratch: Path, jobs: int, place: Mapping[str, Any], console: Console
-) -> list[Shipment]:
-    """Prepare and send; returns those that did not arrive."""
-    ready: dict[str, tuple[Ready, Shipment]] = {}
-    log = scratch / "log.txt"
-    scratch.mkdir()
-    with artifacts.staged(), _bar(console) as bar:
-        preparing = bar.add_task("preparing", total=len(due))
-        for number, each in enumerate(due):
-            try:
-                if each.run_id not in ready:
-                    ready[each.run_id] = prepare(each, scratch / str(number), place), each
-            except (OSError, ValueError) as error:
-                console.print(f"{each.folder}: {error}", soft_wrap=True)
-            bar.advance(preparing)
-        sending = bar.add_task("sending", total=len(ready))
-        paths = [found.path for found, _ in ready.values()]
-        _send(paths, jobs, place, log, lambda: bar.update(sending, completed=sum(map(_is_sent, paths))))
-        arrived = {run_id for run_id, (found, _) in ready.items() if _is_sent(found.path) and _is_there(run_id, found)}
-    # A copy of a run is that run.
-    there = [each for each in due if each.run_id in arrived and each.state == ready[each.run_id][1].state]
-    for each in there:
+def _send_all(due: Sequence[Shipment], jobs: int, place: Mapping[str, Any], console: Console) -> int:
+    """Send many at a time; return how many did not arrive."""
+    by_id: dict[str, list[Shipment]] = {}
+    for each in due:
+        by_id.setdefault(each.run_id, []).append(each)
+    failed = 0
+    with staged() as scratch, ThreadPoolExecutor(jobs) as pool:
+        sending = {pool.submit(_send, copies[0], scratch, place): copies for copies in by_id.values()}
         try:
-            arrivals.mark(each.folder, place, each.state, each.mark)
-        except OSError as error:
-            console.print(f"{each.folder} has arrived, which cannot be noted: {error}", soft_wrap=True)
-    if len(arrived) < len(ready):
-        # In W&B's words.
-        said = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line]
-        console.print("\n".join(dict.fromkeys(said[-5:])), soft_wrap=True)
-    return [each for each in due if each not in there]
+            for done in track(as_completed(sending), "sending", len(sending), console=console, disable=not console.is_terminal):
+                error = OSError("W&B no longer answers") if done.cancelled() else done.exception()
+                for each in sending[done]:
+                    failed += not _is_noted(each, sending[done][0], error, place, console)
+                if error is not None and reachable()[0] is None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            abandon()
+            raise
+        if failed:
+            abandon()
+    return failed
 
 
-def prepare(each: Shipment, scratch: Path, place: Mapping[str, Any]) -> Ready:
-    """One ``.wandb`` file of all that the server lacks of a run, with the files that it names beside it.
-
-    Raises:
-        OSError, ValueError: a file cannot be read, or the server does not say what it has.
-    """
-    from superpositional.tracking import replay, segments
-
-    node = each.record["config"].get("logger") or {}
-    project = place["project"] or node.get("project") or next(_projects(each.runs), "superpositional")
-    entity = place["entity"] or node.get("entity")
-    there = lines(each.run_id, project, entity)
-    scratch.mkdir()
-    if each.how == "report":
-        # Another row of panels, of which W&B shows the last.
-        path = replay.report(each.folder, each.runs, each.run_id, scratch, project, entity)
-        return Ready(path, project, entity, there + 1)
-    parts = [*each.segments, replay.rest(each.folder, each.record, each.run_id, scratch, project, entity)]
-    path = scratch / "merged" / f"run-{each.run_id}.wandb"
-    path.parent.mkdir()
-    for folder in replay.files_beside(parts):
-        shutil.copytree(folder, path.parent / "files", dirs_exist_ok=True)
-    # What of an online run has arrived are its first rows as it logged them; of others, as they were sent before.
-    in_order = len(each.segments) != 1 or _is_offline(each.segments[0])
-    curves = records.read_curves(each.folder / "curves.csv")
-    told = segments.merged(parts, exit_code(each.record), curves, run_id=each.run_id, in_order=in_order)
-    segments.write(path, segments.after(told, there))
-    return Ready(path, project, entity, max(there, segments.rows_of(told)))
-
-
-def _is_there(run_id: str, ready: Ready) -> bool:
-    deadline = time.monotonic() + COUNTED_WITHIN
-    try:
-        while lines(run_id, ready.project, ready.entity) < ready.rows:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(1)
-    except OSError:
+def _is_noted(each: Shipment, sent: Shipment, error: BaseException | None, place: Mapping[str, Any], console: Console) -> bool:
+    """Mark a run as arrived, whether it was sent or is a copy of the one that was; say what kept it from arriving."""
+    if each.state != sent.state:
+        error = OSError(f"its record differs from that of the same run in {sent.folder}; move one of them away")
+    if error is not None:
+        console.print(f"{each.folder} did not arrive: {told(error)}")
         return False
+    try:
+        mark(each.mark, place, each.state)
+    except OSError as refused:
+        console.print(f"{each.folder} has arrived, which cannot be noted: {refused}")
     return True
 
 
-def _projects(runs: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> Iterator[str]:
-    for _, record in runs.values():
-        if project := (record["config"].get("logger") or {}).get("project"):
-            yield project
+def _send(each: Shipment, scratch: Path, place: Mapping[str, Any]) -> None:
+    """Replay one record, without the scalars that the server has, and wait until the server shows its end."""
+    import wandb
+
+    node = each.record["config"].get("logger") or {}
+    where = {name: place[name] or node.get(name) for name in ("project", "entity")}
+    options = {"project": where["project"] or "superpositional", "entity": where["entity"], "resume": "allow"}
+    folder = scratch / each.run_id
+    folder.mkdir()
+    if each.runs:
+        run, code = _report(each, folder, options), 0
+    else:
+        run, code = _run(each, folder, node, options), contents.exit_code(each.record)
+    run.summary["record"] = each.state
+    path = run.path
+    run.finish(exit_code=code)
+    # W&B ends a run whose rows it could not deliver without an error.
+    deadline = time.monotonic() + SHOWN_WITHIN
+    while wandb.Api().run(path).summary_metrics.get("record") != each.state:
+        if time.monotonic() > deadline:
+            raise OSError(f"the server does not show its end after {SHOWN_WITHIN} s")
+        time.sleep(1)
 
 
-def _send(paths: Sequence[Path], jobs: int, place: Mapping[str, Any], log: Path, tick: Callable[[], Any]) -> None:
-    """By ``wandb sync``, which marks what it has sent; ``tick`` is called meanwhile."""
-    if not paths:
-        return
-    where = [f"--{name}={place[name]}" for name in ("project", "entity") if place[name]]
-    # A process of W&B's own for the sending: it shall not take ours along, should it die.
-    own = {name: value for name, value in os.environ.items() if name not in ("WANDB_SERVICE", "WANDB_MODE")}
-    bounds = dict.fromkeys(RETRIES, str(ATTEMPTS_AT_ONE))
-    command = [sys.executable, "-m", "wandb", "sync", "--yes", "--include-online", "-n", str(jobs), *where]
-    with log.open("ab") as out:
-        sending = subprocess.Popen([*command, *map(str, paths)], stdout=out, stderr=out, env=own | bounds, cwd=log.parent)
-        try:
-            while sending.poll() is None:
-                tick()
-                time.sleep(0.2)
-        finally:
-            sending.kill()
-            sending.wait()
-    tick()
+def _run(each: Shipment, folder: Path, node: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    """Open the W&B run of a record, and log what the server lacks of it."""
+    import wandb
+
+    tags = node.get("tags") or ()
+    run = contents.start(folder, each.record, each.run_id, "online", tags=tags, settings=SETTINGS, **options)
+    there: set[tuple[Any, str]] = set()
+    if run.resumed:
+        there = {(row.get(contents.STEP), name) for row in wandb.Api().run(run.path).scan_history() for name in row}
+    rows: dict[int, dict[str, float]] = {}
+    for name, (steps, values) in records.read_curves(each.folder / "curves.csv").items():
+        for step, value in zip(steps.tolist(), values.tolist(), strict=True):
+            if (step, name) not in there:
+                rows.setdefault(step, {})[name] = value
+    for step, row in sorted(rows.items()):
+        run.log({**row, contents.STEP: step})
+    panels = contents.DRAWING not in {name for _, name in there}
+    contents.attach(run, each.folder, each.record, checkpoints=bool(node.get("checkpoints")), panels=panels)
+    contents.conclude(run, each.record)
+    return run
 
 
-def _is_sent(path: Path) -> bool:
-    return path.with_name(f"{path.name}.synced").exists()
+def _report(each: Shipment, folder: Path, options: Mapping[str, Any]) -> Any:
+    """Open and fill the W&B run of a sweep's report, of job type ``report``, whose inputs are the runs' records."""
+    import wandb
 
-
-def _bar(console: Console) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    sweep = each.record["sweep"]
+    arms = sorted({str(record["arm"]) for _, record in each.runs.values()})
+    names = {"id": each.run_id, "name": f"{sweep}/report", "group": sweep, "job_type": "report"}
+    settings = wandb.Settings(**contents.QUIET, **SETTINGS)
+    config = {"sweep": sweep, "runs": len(each.runs), "arms": arms}
+    run = wandb.init(**options, **names, dir=str(folder), notes=each.record["question"], config=config, settings=settings)
+    panels: dict[str, Any] = {}
+    for figure in sorted(each.folder.glob("figures/*.png")):
+        panels[f"figures/{figure.stem}"] = wandb.Image(str(figure))
+    for table in sorted(each.folder.glob("tables/*.csv")):
+        with table.open(encoding="utf-8", newline="") as file:
+            heads, *rows = csv.reader(file)
+        panels[f"tables/{table.stem}"] = wandb.Table(columns=heads, data=rows)
+    for page in sorted(each.folder.glob("*.html")):
+        panels[f"pages/{page.stem}"] = wandb.Html(page.read_text(encoding="utf-8"), inject=False)
+    run.log(panels)
+    claims = json.loads((each.folder / "claims.json").read_text(encoding="utf-8"))
+    verdicts = {claim["claim"]["id"]: claim["verdict"] for claim in claims["verdicts"]}
+    run.summary.update({f"verdict/{name}": verdict for name, verdict in verdicts.items()})
+    for run_id, (place, record) in each.runs.items():
+        contents.publish(run, contents.recorded(run_id, place, record), used=True)
+    output = wandb.Artifact(contents.named(f"report-{sweep}"), "report", metadata=verdicts)
+    output.add_dir(str(each.folder))
+    contents.publish(run, output)
+    return run
