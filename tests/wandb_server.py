@@ -55,6 +55,8 @@ class Server:
             names = {"groupName": "group", "jobType": "job_type", "displayName": "name", "project": "project"}
             names |= {"notes": "notes", "entity": "entity", "host": "host", "program": "program", "commit": "commit"}
             run |= {own: values[theirs] for theirs, own in names.items() if values.get(theirs) is not None}
+            if values.get("tags") is not None:
+                run["tags"] = values["tags"]
             if values.get("config"):
                 run["config"] = {key: node["value"] for key, node in json.loads(values["config"]).items()}
             place = {
@@ -128,13 +130,14 @@ class Server:
     def state_of(self, run_id: str) -> dict[str, Any]:
         """A run as W&B's public interface and a client that resumes it ask for it."""
         run = self.runs[run_id]
-        lines = len(run["history"])
-        config = {key: {"value": value} for key, value in run.get("config", {}).items()}
-        state = {None: "running", 0: "finished"}.get(run["exit"], "failed")
-        found = {"id": run_id, "name": run_id, "displayName": run["name"], "state": state, "config": json.dumps(config)}
-        found |= {"summaryMetrics": json.dumps(run["summary"]), "historyLineCount": lines, "historyKeys": {"lastStep": lines - 1}}
-        found |= {"logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]", "tags": [], "notes": run.get("notes")}
-        return found | {"historyTail": json.dumps([run["history"][lines - 1]] if lines else []), "wandbConfig": json.dumps({"t": {}})}
+        last = len(run["history"]) - 1
+        found = {"id": run_id, "name": run_id, "displayName": run["name"], "state": "finished", "notes": run.get("notes")}
+        found |= {"config": json.dumps({key: {"value": value} for key, value in run.get("config", {}).items()})}
+        found |= {"summaryMetrics": json.dumps(run["summary"]), "historyKeys": {"lastStep": last}, "tags": run.get("tags")}
+        found |= {"historyLineCount": last + 1, "logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]"}
+        # A client takes a run for one to be resumed if the telemetry in its config says that it has been started.
+        found |= {"wandbConfig": json.dumps({"t": {}})}
+        return found | {"historyTail": json.dumps([run["history"][last]] if run["history"] else [])}
 
     def stream(self, run_id: str, content: dict[str, Any]) -> None:
         """A chunk of a run's files."""

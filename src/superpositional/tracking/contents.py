@@ -4,7 +4,6 @@ The same for a run that is logged live and for one that ``sync`` sends from its 
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,47 +13,19 @@ from superpositional import records
 # The step that a row belongs to, under Lightning's own name for it.
 STEP = "trainer/global_step"
 # For metrics whose last value does not say enough: what W&B keeps of them in the summary.
-FITS = {
-    "train/loss": "min,last",
-    "val/loss": "min,last",
-    "val/accuracy": "max,last",
-    "perturbation/ratio": "max,mean,last",
-    "gradient/norm": "max,last",
-    "memory/peak_bytes": "max",
-}
+FITS = {"train/loss": "min,last", "val/loss": "min,last", "val/accuracy": "max,last", "gradient/norm": "max,last"}
+FITS |= {"perturbation/ratio": "max,mean,last", "memory/peak_bytes": "max"}
 # Silent, bounded, and nothing about the machine: host, user, paths, installed packages, the state of a checkout.
-QUIET = {
-    "console": "off",
-    "quiet": True,
-    "silent": True,
-    "x_disable_stats": True,
-    "x_disable_meta": True,
-    "x_disable_machine_info": True,
-    "x_save_requirements": False,
-    "disable_git": True,
-    "disable_code": True,
-    "save_code": False,
-    "host": "",
-    "username": "",
-    "program": "superpositional",
-    "init_timeout": 10.0,
-}
+YES = ("quiet", "silent", "x_disable_stats", "x_disable_meta", "x_disable_machine_info", "disable_git", "disable_code")
+QUIET = {**dict.fromkeys(YES, True), "x_save_requirements": False, "save_code": False, "console": "off"}
+QUIET |= {"host": "", "username": "", "program": "superpositional", "init_timeout": 10.0}
 # The record's files; config.yaml keeps the machine's paths, and error.txt may.
 RECORDED = ("record.json", "curves.csv", records.GENERATIONS)
 DRAWING = "circuit/drawing"
 ENDED = ("status", "identity", "family", "steps", "wall_seconds", "fit_seconds", "sessions", "peak_memory_bytes")
 
 
-def start(
-    folder: Path,
-    record: Mapping[str, Any],
-    run_id: str,
-    mode: str,
-    *,
-    tags: Sequence[str] = (),
-    settings: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> Any:
+def start(folder: Path, record: Mapping[str, Any], run_id: str, mode: str, **options: Any) -> Any:
     """Open the W&B run of a record: its name, group (sweep), job type (arm), config and metrics.
 
     ``options`` are those of ``wandb.init``. Names and tags that WANDB_ variables gave the run stand in the record.
@@ -64,17 +35,17 @@ def start(
     stated = record.get("wandb") or {}
     group = stated.get("group") or record["sweep"]
     parts = (group, record["arm"], f"seed-{record['seed']}")
+    options["tags"] = [*options.get("tags", ()), *stated.get("tags", ())]
+    options["settings"] = wandb.Settings(**(QUIET | options.get("settings", {})))
     run = wandb.init(
         dir=str(folder),
         id=run_id,
+        mode=mode,
         name=stated.get("name") or "/".join(str(part) for part in parts if part),
         group=group,
         job_type=stated.get("job_type") or record["arm"],
         notes=record["question"] or stated.get("notes"),
-        tags=[*tags, *stated.get("tags", ())],
         config={**record["config"], "provenance": {name: record[name] for name in ("code", "versions", "git")}},
-        mode=mode,
-        settings=wandb.Settings(**(QUIET | dict(settings or {}))),
         **options,
     )
     run.define_metric(STEP, hidden=True)
@@ -84,24 +55,22 @@ def start(
     return run
 
 
-def conclude(run: Any, record: Mapping[str, Any]) -> None:
-    """Write the record's summary, and how the run ended, into the run's."""
-    run.summary.update({**record["summary"], **{name: record[name] for name in ENDED if record.get(name) is not None}})
-
-
 def exit_code(record: Mapping[str, Any]) -> int:
     """Return 0 for a run that is done, which W&B shows as finished, else 1, which it shows as failed."""
     return 0 if record["status"] == "done" else 1
 
 
-def attach(run: Any, folder: Path, record: Mapping[str, Any], *, checkpoints: bool = False, panels: bool = True) -> None:
-    """Log the run's artifacts and, as panels, its circuit's drawing and OpenQASM 3.
+def conclude(run: Any, folder: Path, record: Mapping[str, Any], *, checkpoints: bool = False, panels: bool = True) -> None:
+    """Write the record's summary, and how the run ended, into the run's; online, log its artifacts and circuit.
 
     The data are an input, so that W&B's lineage shows which runs learned from the same rows. Contents decide an artifact's
     version, so a thousand runs of one circuit share one.
     """
     import wandb
 
+    run.summary.update({**record["summary"], **{name: record[name] for name in ENDED if record.get(name) is not None}})
+    if run.offline:
+        return
     drawing, text, last = folder / "circuit.svg", folder / "circuit.txt", folder / records.CHECKPOINTS[0]
     shown = {}
     if drawing.is_file():
@@ -114,15 +83,10 @@ def attach(run: Any, folder: Path, record: Mapping[str, Any], *, checkpoints: bo
     publish(run, _data(record), used=True)
     if text.is_file():
         publish(run, _of_files("circuit", "circuit", [drawing, text]))
-    publish(run, recorded(run.id, folder, record))
+    known = {name: record[name] for name in ("status", "arm", "seed")}
+    publish(run, _of_files(f"record-{run.id}", "run", [folder / name for name in RECORDED], known))
     if checkpoints and last.is_file():
         publish(run, _of_files(f"checkpoint-{run.id}", "model", [last]))
-
-
-def recorded(run_id: str, folder: Path, record: Mapping[str, Any]) -> Any:
-    """Return the artifact of a run's record: the same files make the same version, whoever logs them."""
-    known = {name: record[name] for name in ("status", "arm", "seed")}
-    return _of_files(f"record-{run_id}", "run", [folder / name for name in RECORDED], known)
 
 
 def publish(run: Any, artifact: Any, *, used: bool = False) -> None:
@@ -132,24 +96,17 @@ def publish(run: Any, artifact: Any, *, used: bool = False) -> None:
     waits until it is stored, so a network that is lost would hold up the end of a training run. This is what both do next.
     """
     artifact.finalize()
-    aliases = [] if used else ["latest"]
-    run._interface.publish_artifact(run, artifact, aliases, is_user_created=True, use_after_commit=used)
-
-
-def named(text: str) -> str:
-    """Return a text as W&B accepts it for an artifact's name or a run's id."""
-    return re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)
+    run._interface.publish_artifact(run, artifact, [] if used else ["latest"], is_user_created=True, use_after_commit=used)
 
 
 def _data(record: Mapping[str, Any]) -> Any:
     """Return the artifact of the data's settings and of what the data module found (source, revision, counts)."""
     import wandb
 
-    node = record["config"]["data"]
+    node, found = record["config"]["data"], record.get("data")
     kind = node["_target_"].rpartition(".")[2].lower()
-    known = {"settings": node, "seed": record["seed"], "found": record.get("data")}
-    source = (record.get("data") or {}).get("source", kind)
-    artifact = wandb.Artifact(f"data-{kind}", "dataset", metadata={"source": source})
+    known = {"settings": node, "seed": record["seed"], "found": found}
+    artifact = wandb.Artifact(f"data-{kind}", "dataset", metadata={"source": (found or {}).get("source", kind)})
     with artifact.new_file("data.json") as file:
         json.dump(known, file, indent=1, sort_keys=True)
     return artifact

@@ -1,15 +1,13 @@
 """Log a training run to Weights & Biases while it runs.
 
-One W&B run at a time, under an explicit id, opened before training and closed with the run's true end, so that two runs of
-one process never share a W&B run and a failed one never shows as finished. The files on disk are the source of truth; W&B
-mirrors them, offline where no key is set or no server answers. Losing W&B never costs a run a step: the run says so once,
-and ``superpositional sync`` sends what is missing. Nothing of wandb is imported until a run is opened.
+W&B mirrors the files on disk, offline where no key is set or no server answers. Its run has an explicit id, is opened
+before training and closed with the true end. Losing W&B never costs a step: the run says so once, and ``sync``
+sends what is missing. Nothing of wandb is imported until a run is opened.
 """
 
 import os
 import re
 import secrets
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,13 +15,14 @@ from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 
-from superpositional.tracking import contents
+from superpositional.tracking import contents, sync
 from superpositional.tracking.contents import STEP
-from superpositional.tracking.server import abandon, address, heed, reachable, staged, told
+from superpositional.tracking.server import abandon, address, heed, reachable, staged, told, within
 
 MODES = ("auto", "online", "offline")
 EVERY = 2  # seconds from one handing over of rows to the next
 GRACE = 3  # seconds beyond finish_within, which W&B itself does not keep where a server is gone
+Say = Callable[[str], None]
 
 
 class WandbTracking:
@@ -64,25 +63,19 @@ class WandbTracking:
         self.project, self.entity, self.mode, self.tags = project, entity, mode, tuple(tags)
         self.checkpoints, self.system_metrics, self.finish_within = checkpoints, system_metrics, finish_within
         self.run: Any = None
+        self.run_id: str | None = None
         self.mirror: Mirror | None = None
-        self.resumed = False
 
     def open(
-        self,
-        folder: Path,
-        record: dict[str, Any],
-        *,
-        say: Callable[[str], None],
-        run_id: str | None = None,
-        resumed_from: int | None = None,
+        self, folder: Path, record: dict[str, Any], *, say: Say, run_id: str | None = None, resumed_from: int | None = None
     ) -> "Mirror | None":
         """Start the run, or resume one; return Lightning's logger on it, None if W&B is disabled.
 
         Args:
             folder: the run's; what W&B writes goes to ``wandb/`` in it.
-            record: what is known of the run before it starts; gets what WANDB_ variables say of it, for ``sync``.
+            record: what is known of the run so far; what WANDB_ variables say of it is added, for ``sync``.
             say: gets one line that says where the run goes, and later one if W&B is lost.
-            run_id: that of the session before, if this one resumes it; ``resumed_from`` is its step.
+            run_id, resumed_from: the id, and the step, of the session that this one resumes.
 
         Raises:
             RuntimeError: a W&B run is open already, or ``mode=online`` and W&B cannot be online.
@@ -106,9 +99,16 @@ class WandbTracking:
         run_id = run_id or f"{record['identity']}-{secrets.token_hex(3)}"
         if stated := _stated(record["arm"]):
             record["wandb"] = stated
+        settings = {"finish_timeout": float(self.finish_within), "finish_timeout_raises": True}
+        settings["x_disable_stats"] = not self.system_metrics
+        options = {"tags": self.tags, "settings": settings, "project": self.project, "entity": self.entity}
         while self.run is None:
+            resume = "allow" if resumed_from is not None and mode == "online" else None
             try:
-                self.run = self._start(folder, record, run_id, mode, resumed_from)
+                run = contents.start(folder, record, run_id, mode, resume=resume, **options)
+                if resumed_from is not None:
+                    run.summary["resumed_from_step"] = resumed_from
+                self.run = run
             except Exception as error:  # whatever W&B's own process dies of
                 abandon()  # it would go on asking
                 if self.mode == "online":
@@ -121,49 +121,27 @@ class WandbTracking:
                 mode, why = "offline", f"the server refused the run: {told(error)}"
         where = self.run.url if mode == "online" else "`superpositional sync` uploads it"
         say(f"W&B {mode} ({why}): {where}")
-        self.mirror = Mirror(self.run, say)
-        self.resumed = resumed_from is not None
+        self.run_id, self.mirror = run_id, Mirror(self.run, say)
+        # The server may lack an earlier session of a resumed run, so that sync has to compare.
+        self.mirror.whole = resumed_from is None
         return self.mirror
 
-    def _start(self, folder: Path, record: Mapping[str, Any], run_id: str, mode: str, resumed_from: int | None) -> Any:
-        settings = {
-            "finish_timeout": float(self.finish_within),
-            "finish_timeout_raises": True,
-            "x_disable_stats": not self.system_metrics,
-        }
-        resume = "allow" if resumed_from is not None and mode == "online" else None
-        place = {"project": self.project, "entity": self.entity}
-        run = contents.start(folder, record, run_id, mode, tags=self.tags, settings=settings, resume=resume, **place)
-        if resumed_from is not None:
-            run.summary["resumed_from_step"] = resumed_from
-        return run
-
-    @property
-    def run_id(self) -> str | None:
-        """The open run's id."""
-        return self.run.id if self.run is not None else None
-
-    def close(self, folder: Path, record: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    def close(self, folder: Path, record: Mapping[str, Any], say: Say) -> None:
         """End the run with its record: as finished if it is done, else as failed.
 
         Online, its data, circuit and record are sent as artifacts; ``superpositional sync`` sends those of an offline run.
         """
         if self.run is None:
             return
-        from superpositional.tracking import sync
-
         run, self.run = self.run, None
         assert self.mirror is not None
-        self.mirror.hand_over()
+        self.mirror.finalize(record["status"])
         try:
-            contents.conclude(run, record)
             with staged():
-                if not run.offline:
-                    contents.attach(run, folder, record, checkpoints=self.checkpoints)
-                _finish(run, contents.exit_code(record), self.finish_within)
-            # Of a resumed run the server may lack an earlier session, so sync compares it with the record.
-            if not run.offline and not self.mirror.lost and not self.resumed:
-                sync.mark(folder / sync.MARK, {"server": address(), "project": None, "entity": None}, sync.state(folder))
+                contents.conclude(run, folder, record, checkpoints=self.checkpoints)
+                within(self.finish_within + GRACE, lambda: run.finish(exit_code=contents.exit_code(record)))
+            if not run.offline and not self.mirror.lost and self.mirror.whole:
+                sync.mark(folder, {"server": address(), "project": None, "entity": None})
         except Exception as error:  # whatever W&B's own process dies of: the run is recorded
             if not self.mirror.lost:
                 say(_lost(error))
@@ -176,11 +154,11 @@ class WandbTracking:
 class Mirror(WandbLogger):
     """Lightning's logger of an open run, which gives up when W&B is lost, and lets the run go on."""
 
-    def __init__(self, run: Any, say: Callable[[str], None]) -> None:
+    def __init__(self, run: Any, say: Say) -> None:
         super().__init__(experiment=run)
-        self.run, self.say, self.lost = run, say, False
+        self.run, self.say, self.lost, self.whole = run, say, False, True
         self.rows: dict[int, dict[str, float]] = {}
-        self.handed_over = time.monotonic()
+        self.sent = time.monotonic()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         if step is None:
@@ -189,17 +167,13 @@ class Mirror(WandbLogger):
 
     def save(self) -> None:
         """Hand over the rows of the last seconds, one for each step: the number of rows is what W&B costs a run."""
-        if time.monotonic() - self.handed_over >= EVERY:
-            self.hand_over()
+        if time.monotonic() - self.sent >= EVERY:
+            self.finalize("")
 
     def finalize(self, status: str) -> None:
-        """Hand over the rest, at the end of training and of testing."""
-        self.hand_over()
-
-    def hand_over(self) -> None:
-        """Give W&B the rows that it does not have, unless it is lost."""
+        """Give W&B the rows that it does not have, unless it is lost; at the end of training and of testing."""
         rows, self.rows = self.rows, {}
-        self.handed_over = time.monotonic()
+        self.sent = time.monotonic()
         try:
             for step in sorted(rows) if not self.lost else ():
                 self.run.log({**rows[step], STEP: step})
@@ -209,29 +183,6 @@ class Mirror(WandbLogger):
 
     def log_hyperparams(self, params: Any) -> None:
         """Do nothing: the run has the resolved config from its start."""
-
-
-def _finish(run: Any, code: int, within: float) -> None:
-    """End the run within so many seconds.
-
-    Raises:
-        TimeoutError: it has not ended; whatever W&B's process died of is raised too.
-    """
-    raised: list[BaseException] = []
-
-    def finish() -> None:
-        try:
-            run.finish(exit_code=code)
-        except BaseException as error:
-            raised.append(error)
-
-    ending = threading.Thread(target=finish, daemon=True)
-    ending.start()
-    ending.join(within + GRACE)
-    if ending.is_alive():
-        raise TimeoutError(f"the server took nothing for {within:g} s")
-    if raised:
-        raise raised[0]
 
 
 def _lost(error: Exception) -> str:

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,23 +46,46 @@ def reachable() -> tuple[str | None, str]:
             return None, "no key is set; `wandb login` sets one"
     except (ValueError, wandb.Error) as error:
         return None, f"the key that is set is not valid: {told(error)}; `wandb login` sets one"
-    # In a thread, because urlopen's timeout does not bound the look-up of the server's name.
-    heard: list[str | None] = []
-    asking = threading.Thread(target=lambda: heard.append(_refusal(server)), daemon=True)
-    asking.start()
-    asking.join(ANSWER_WITHIN)
-    refusal = heard[0] if heard else f"no answer within {ANSWER_WITHIN} s"
-    return (server, "a key is set") if refusal is None else (None, f"{server} did not answer: {refusal}")
+    try:
+        within(ANSWER_WITHIN, lambda: urllib.request.urlopen(server, timeout=ANSWER_WITHIN).close())
+    except urllib.error.HTTPError:
+        pass  # A refusal is an answer too.
+    except (OSError, ValueError) as error:
+        return None, f"{server} did not answer: {getattr(error, 'reason', error)}"
+    return server, "a key is set"
 
 
-def address() -> str:
-    """Return the address of W&B's server, as its settings give it."""
+def address(**settings: Any) -> str:
+    """Return the address of W&B's server, as its settings give it; ``settings`` hold for this process from then on."""
     import wandb
 
     heed()
     # Silent from the start: otherwise W&B asks the server for the key's owner, however long that takes. Online whatever
     # WANDB_MODE says, because only a caller who wants the server asks for its address; each run states its own mode.
-    return wandb.setup(wandb.Settings(silent=True, mode="online")).settings.base_url
+    return wandb.setup(wandb.Settings(silent=True, mode="online", **settings)).settings.base_url
+
+
+def within(seconds: float, call: Callable[[], None]) -> None:
+    """Call for at most so many seconds: the time limits of urlopen and of W&B do not hold where a network is lost.
+
+    Raises:
+        TimeoutError: the call has not ended; whatever it raised is raised too.
+    """
+    raised: list[BaseException] = []
+
+    def calling() -> None:
+        try:
+            call()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=calling, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    if raised:
+        raise raised[0]
 
 
 def told(error: BaseException) -> str:
@@ -74,47 +97,35 @@ def told(error: BaseException) -> str:
 def staged() -> Iterator[Path]:
     """Give a temporary folder, also to W&B for its copies of artifacts' files: their paths are sent in manifests, and W&B's
     default lies in the user's home, which names the user."""
-    names = ("WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR", "WANDB_CACHE_DIR")
-    before = {name: os.environ.pop(name, None) for name in names}
+    before = {name: os.environ.get(name) for name in ("WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR", "WANDB_CACHE_DIR")}
     with tempfile.TemporaryDirectory(prefix="superpositional-", ignore_cleanup_errors=True) as folder:
-        os.environ |= dict.fromkeys(names, folder)
+        os.environ |= dict.fromkeys(before, folder)
         try:
             yield Path(folder)
         finally:
             for name, value in before.items():
-                del os.environ[name]
-                if value is not None:
-                    os.environ[name] = value
+                os.environ.pop(name, None)
+                os.environ |= {} if value is None else {name: value}
 
 
 def abandon() -> None:
     """Kill W&B's own process, which would hold up the end of this one for as long as the server does not answer.
 
-    ``unset_globals`` is private: nothing public makes W&B forget a run whose process is dead, and ``wandb.run`` would still
-    be that run.
+    By private names, because nothing public makes W&B forget a run whose process is dead: ``_proc`` is that process, which
+    would stay a zombie, and without ``unset_globals`` ``wandb.run`` would still be that run.
     """
     import psutil
     import wandb
     from wandb.sdk.lib import module
 
-    killed = []
+    process = getattr(getattr(wandb.setup(), "_connection", None), "_proc", None)
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             if child.name().startswith("wandb-core"):
                 child.kill()
-                killed.append(child)
     # It removes W&B's exit hook, and then fails to reach the process.
     with contextlib.suppress(Exception, SystemExit):
         wandb.teardown()
-    psutil.wait_procs(killed, timeout=ANSWER_WITHIN)
+    if process is not None:
+        process.join()
     module.unset_globals()
-
-
-def _refusal(server: str) -> str | None:
-    try:
-        urllib.request.urlopen(server, timeout=ANSWER_WITHIN).close()
-    except urllib.error.HTTPError:
-        pass  # A refusal is an answer too.
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
-    return None
