@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 from conftest import SMOKE, statuses, wait_for
+from wandb_server import serving
 
 from superpositional import records
 from superpositional.records import read_curves, read_record
@@ -26,7 +27,6 @@ from superpositional.records.identity import Code
 from superpositional.sweeps import plan as jobs
 from superpositional.sweeps.launch import LocalLauncher
 from superpositional.sweeps.plan import Job
-from superpositional.tracking import segments
 
 # What a clock says or the machine, of curves and summaries.
 CLOCKS = ("time/", "throughput/", "memory/", "convergence/seconds")
@@ -392,34 +392,33 @@ def test_records_of_two_machines_merge_by_copying_their_folders_together(door, w
 
 
 @pytest.mark.slow
-def test_24_runs_are_24_runs_of_wandb_each_with_its_name_config_and_end(door, workplace) -> None:
+def test_24_runs_are_24_runs_of_wandb_each_with_its_name_config_and_end(door, workplace, monkeypatch) -> None:
     arms = {
         "adam": "[optimizer=adam]",
         "sine": "[optimizer=superpositional]",
         "diverging": "[optimizer=sgd, optimizer.lr=1e30]",
     }
     write_sweep(workplace, arms, 8)
-    assert door("sweep", "mine.yaml", "trainer=smoke", "callbacks.checkpoint=null")[0] == 1
-    files = list((workplace / "outputs" / "mine").glob("*/seed-*/wandb/offline-run-*/*.wandb"))
-    assert len(files) == len({file.parent for file in files}) == 24
-    runs = [segments.tell(segments.await_end(file)) for file in files]
-    assert len({run.run_id for run in runs}) == 24
-    seen = set()
-    for file, run in zip(files, runs, strict=True):
-        record = read_record(file.parents[2])
-        arm, seed = record["arm"], record["seed"]
-        seen.add((arm, seed))
-        assert (run.name, run.group, run.job_type) == (f"mine/{arm}/seed-{seed}", "mine", arm)
-        assert run.run_id == record["wandb_id"]
-        shown = {name: value for name, value in run.config.items() if name not in ("_wandb", "provenance")}
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with serving() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        assert door("sweep", "mine.yaml", "trainer=smoke", "callbacks.checkpoint=null")[0] == 1
+    folders = [path.parent for path in (workplace / "outputs" / "mine").glob("*/seed-*/record.json")]
+    assert len(folders) == len(server.runs) == 24
+    for folder in folders:
+        record = read_record(folder)
+        arm, run = record["arm"], server.runs[record["wandb_id"]]
+        assert (run["name"], run["group"], run["job_type"]) == (f"mine/{arm}/seed-{record['seed']}", "mine", arm)
+        shown = {name: value for name, value in run["config"].items() if name not in ("_wandb", "provenance")}
         assert shown == record["config"]
-        for name, (steps, values) in read_curves(file.parents[2] / "curves.csv").items():
+        rows = server.history(record["wandb_id"])
+        for name, (steps, values) in read_curves(folder / "curves.csv").items():
             # A diverged run's last losses are not numbers, which equal nothing.
-            told = np.array([(step, float(value)) for step, value in run.history[name]])
+            told = np.array([(row["trainer/global_step"], float(row[name])) for row in rows if name in row])
             np.testing.assert_array_equal(told, np.stack([steps, values], axis=1))
-        assert run.exit_code == (1 if arm == "diverging" else 0)
-        assert run.summary["status"] == record["status"] == ("diverged" if arm == "diverging" else "done")
-    assert len(seen) == 24
+        assert run["exit"] == (1 if arm == "diverging" else 0)
+        assert run["summary"]["status"] == record["status"] == ("diverged" if arm == "diverging" else "done")
 
 
 def test_a_dry_run_for_a_cluster_needs_none(door, workplace) -> None:

@@ -1,6 +1,7 @@
-"""Does W&B get what the record has, does it learn nothing of the machine, and does losing it cost a run nothing?"""
+"""W&B gets what the record has, learns nothing of the machine, and losing it costs a run nothing."""
 
 import getpass
+import json
 import math
 import os
 import platform
@@ -20,8 +21,8 @@ from test_train import SMALL, Stop, composed, curves, run_and_die, with_callback
 from wandb_server import KEY, Server, serving
 
 from superpositional import records
+from superpositional.tracking import contents, sync
 from superpositional.tracking import run as tracking
-from superpositional.tracking import segments
 from superpositional.tracking import server as asking
 from superpositional.training import config as configs
 from superpositional.training.run import opening, run
@@ -62,67 +63,75 @@ def offline_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("wandb/offline-run-*/*.wandb"))
 
 
-def told_by(folder: Path) -> segments.Told:
-    """What the one offline file of a run that has ended says."""
-    (file,) = offline_files(folder)
-    return segments.tell(segments.await_end(file))
-
-
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """The record's curves as (step, value), in the order of steps."""
     found = records.read_curves(folder / "curves.csv").items()
     return {name: sorted(zip(steps.tolist(), values.tolist(), strict=True)) for name, (steps, values) in found}
 
 
-def of_wandb(rows: dict[str, list[tuple[Any, Any]]]) -> dict[str, list[tuple[int, float]]]:
-    """What W&B has beside its own bookkeeping and pictures, in the order of steps."""
-    plain = {name: found for name, found in rows.items() if not name.startswith("_") and name != tracking.STEP}
-    return {
-        name: sorted(found) for name, found in plain.items() if not name.startswith(("circuit/drawing", "circuit/openqasm"))
-    }
+def arrived(there: Server, run_id: str) -> dict[str, list[tuple[int, float]]]:
+    """What a server has of a run's scalars, beside W&B's own bookkeeping and pictures, in the order of steps."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for row in there.history(run_id):
+        for name, value in row.items():
+            if not name.startswith(("_", "circuit/drawing", "circuit/openqasm", tracking.STEP)):
+                found.setdefault(name, []).append((row[tracking.STEP], value))
+    return {name: sorted(rows) for name, rows in found.items()}
 
 
-def test_every_scalar_of_the_curves_is_in_wandb_at_its_step(tmp_path) -> None:
-    record = run(composed(*WHOLE), tmp_path / "run")
-    told = told_by(tmp_path / "run")
+def test_an_online_run_arrives_whole_with_its_artifacts_and_their_lineage(tmp_path, server) -> None:
+    config = composed(*WHOLE, "++logger.entity=crew", "++logger.checkpoints=true", "++logger.tags=[a,b]")
+    record = run(config | {"sweep": "mine", "arm": "loud", "question": "Is it so?"}, tmp_path / "run")
+    assert list(server.runs) == [record["wandb_id"]]
+    there = server.runs[record["wandb_id"]]
+    assert record["wandb_id"].startswith(f"{record['identity']}-")
+    assert (there["name"], there["group"], there["job_type"]) == ("mine/loud/seed-0", "mine", "loud")
+    assert (there["entity"], there["project"], there["notes"]) == ("crew", "superpositional", "Is it so?")
+    assert (there["tags"], there["exit"]) == (["a", "b"], 0)
+    shown = {name: value for name, value in there["config"].items() if name not in ("_wandb", "provenance")}
+    assert shown == record["config"]
+    assert there["config"]["provenance"]["code"] == record["code"]
+    # Every scalar at its step, and of some metrics more than the last value.
     expected = scalars(tmp_path / "run")
     assert {"train/loss", "gradient/norm", "throughput/steps_per_second", "memory/peak_bytes"} < set(expected)
-    assert of_wandb(told.history) == expected
-    assert told.run_id == record["wandb_id"]
-    assert (told.exit_code, told.summary["status"]) == (0, "done")
-    for name, value in record["summary"].items():
-        assert told.summary[name] == value
-    # The best of a curve is one of its fits, which W&B works out by these.
-    assert told.metrics["val/loss"] == {"step": tracking.STEP, "summary": ["min", "last"]}
-    assert told.metrics["val/accuracy"]["summary"] == ["max", "last"]
-    assert told.summary["val/loss"]["min"] == min(value for _, value in expected["val/loss"])
-    assert told.metrics["*"]["step"] == tracking.STEP
+    assert arrived(server, record["wandb_id"]) == expected
+    assert there["summary"].items() >= {**record["summary"], "status": "done"}.items()
+    losses = [value for _, value in expected["val/loss"]]
+    assert there["summary"]["val/loss"] == {"min": min(losses), "last": losses[-1]}
+    assert any("circuit/drawing" in row for row in server.history(record["wandb_id"]))
+    assert sorted(server.artifacts.values()) == ["circuit", "dataset", "model", "run"]
+    assert server.uses == [(record["wandb_id"], "data-syntheticsequences")]
+    assert server.unknown == []
+    # It is marked, so that sync does not send it.
+    assert json.loads((tmp_path / "run" / sync.MARK).read_text())["arrived"][0]["server"] == server.url
 
 
-def test_a_run_goes_by_its_identity_sweep_arm_and_question(tmp_path) -> None:
-    config = composed(*WHOLE, "++logger.tags=[a,b]") | {"sweep": "mine", "arm": "loud", "question": "Is it so?"}
-    record = run(config, tmp_path / "run")
-    told = told_by(tmp_path / "run")
-    assert told.run_id.startswith(f"{record['identity']}-")
-    assert (told.name, told.group, told.job_type) == ("mine/loud/seed-0", "mine", "loud")
-    assert (told.notes, told.tags, told.project) == ("Is it so?", ("a", "b"), "superpositional")
-    shown = {name: value for name, value in told.config.items() if name not in ("_wandb", "provenance")}
-    assert shown == record["config"]
-    assert told.config["provenance"]["code"] == record["code"]
-
-
-def test_two_arms_of_a_seed_differ_only_in_what_the_arm_sets(tmp_path) -> None:
-    found = {}
+def test_two_arms_of_a_seed_differ_only_in_what_the_arm_sets(tmp_path, server) -> None:
+    found = []
     for arm, weight in (("one", 0.5), ("other", 0.1)):
         config = composed(
             "logger=wandb", "optimizer=superpositional", f"++optimizer.quantum_weight={weight}", "trainer=smoke"
         )
-        run(config | {"sweep": "mine", "arm": arm}, tmp_path / arm)
-        found[arm] = told_by(tmp_path / arm).config
-    one, other = found.values()
-    differing = {name for name in one if one[name] != other[name]}
-    assert differing == {"optimizer", "arm"}
+        record = run(config | {"sweep": "mine", "arm": arm}, tmp_path / arm)
+        found.append(server.runs[record["wandb_id"]]["config"])
+    one, other = found
+    assert {name for name in one if one[name] != other[name]} - {"_wandb"} == {"optimizer", "arm"}
     assert {name for name in one["optimizer"] if one["optimizer"][name] != other["optimizer"][name]} == {"quantum_weight"}
+
+
+@pytest.mark.slow
+def test_an_offline_run_is_whole_for_wandbs_own_sync_too(tmp_path, server, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    record = run(composed(*WHOLE), tmp_path / "run")
+    assert server.runs == {}
+    monkeypatch.delenv("WANDB_MODE")
+    (file,) = offline_files(tmp_path / "run")
+    wandb.teardown()
+    subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", "--yes", str(file)], check=True, capture_output=True, cwd=tmp_path
+    )
+    assert arrived(server, record["wandb_id"]) == scalars(tmp_path / "run")
+    assert server.runs[record["wandb_id"]]["exit"] == 0
 
 
 def test_nothing_of_the_machine_or_its_user_is_written(tmp_path, monkeypatch, server) -> None:
@@ -140,7 +149,6 @@ def test_nothing_of_the_machine_or_its_user_is_written(tmp_path, monkeypatch, se
     assert server.runs[record["wandb_id"]]["exit"] == 1
     monkeypatch.setenv("WANDB_MODE", "offline")
     run(config, tmp_path / "offline")
-    assert told_by(tmp_path / "offline").exit_code == 1
     assert [word for word in words if word in offline_files(tmp_path / "offline")[0].read_bytes()] == []
 
 
@@ -152,29 +160,6 @@ class Breaks(Callback):
 
     def on_train_batch_end(self, *_: Any) -> None:
         raise FileNotFoundError(2, "No such file", str(self.folder / "deep" / "gone.txt"))
-
-
-def test_an_online_run_arrives_whole_with_its_artifacts_and_their_lineage(tmp_path, server) -> None:
-    config = composed(*WHOLE, "++logger.entity=crew", "++logger.checkpoints=true") | {"sweep": "mine", "arm": "loud"}
-    record = run(config, tmp_path / "run")
-    assert list(server.runs) == [record["wandb_id"]]
-    arrived = server.runs[record["wandb_id"]]
-    assert (arrived["group"], arrived["job_type"], arrived["entity"], arrived["exit"]) == ("mine", "loud", "crew", 0)
-    rows = server.history(record["wandb_id"])
-    found = {}
-    for row in rows:
-        for name, value in row.items():
-            found.setdefault(name, []).append((row.get(tracking.STEP), value))
-    assert of_wandb(found) == scalars(tmp_path / "run")
-    assert any("circuit/drawing" in row for row in rows)
-    kinds = sorted(server.artifacts.values())
-    assert kinds == ["circuit", "dataset", "model", "run"]
-    assert server.uses == [(record["wandb_id"], "data-syntheticsequences")]
-    assert server.unknown == []
-    # It is not sent again.
-    from superpositional.tracking import arrivals
-
-    assert arrivals.marked(tmp_path / "run", arrivals.here(server.url), arrivals.state(tmp_path / "run"))
 
 
 def test_checkpoints_stay_here_unless_asked_for(tmp_path, server) -> None:
@@ -231,11 +216,7 @@ def test_whenever_the_network_goes_the_process_ends_and_sync_brings_the_rest(tmp
     )
     assert sent.returncode == 0, sent.stdout + sent.stderr
     (run_id,) = server.runs
-    found: dict[str, list[tuple[Any, Any]]] = {}
-    for row in server.history(run_id):
-        for name, value in row.items():
-            found.setdefault(name, []).append((row.get(tracking.STEP), value))
-    assert of_wandb(found) == scalars(tmp_path / "run")
+    assert arrived(server, run_id) == scalars(tmp_path / "run")
     assert server.runs[run_id]["exit"] == 0
 
 
@@ -273,7 +254,7 @@ def test_with_the_network_refused_nothing_hangs_and_the_run_is_offline(tmp_path,
     why = f"{address} did not answer" if key else "no key is set; `wandb login` sets one"
     assert out.count("W&B offline (") == 1
     assert why in out
-    assert told_by(tmp_path / "run").exit_code == 0
+    assert len(offline_files(tmp_path / "run")) == 1
 
 
 def test_a_server_that_is_silent_is_waited_for_no_longer_than_said(monkeypatch) -> None:
@@ -296,12 +277,12 @@ def test_online_and_nothing_else_is_refused_in_words_where_there_is_no_network(t
 
 
 def test_a_server_that_answers_and_then_takes_no_run_leaves_an_offline_one(tmp_path, monkeypatch, server, capfd) -> None:
-    monkeypatch.setitem(tracking.QUIET, "init_timeout", 2.0)
+    monkeypatch.setitem(contents.QUIET, "init_timeout", 2.0)
     server.refuses_after = "GET"
     record = run(composed("logger=wandb", "trainer=smoke"), tmp_path / "run")
     assert record["status"] == "done"
     assert "W&B offline (the server refused the run: " in capfd.readouterr().out
-    assert told_by(tmp_path / "run").exit_code == 0
+    assert len(offline_files(tmp_path / "run")) == 1
 
 
 def test_what_auto_becomes_is_decided_once_for_many_runs(monkeypatch) -> None:
@@ -317,75 +298,46 @@ def test_what_auto_becomes_is_decided_once_for_many_runs(monkeypatch) -> None:
     assert tracking.settle([node]) == ({}, "")
 
 
-def test_a_resumed_run_is_one_run_in_the_order_of_its_steps(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
+@pytest.mark.slow
+def test_a_resumed_run_is_one_run_which_sync_completes(tmp_path, server, monkeypatch) -> None:
+    """Offline at first, online then: the server has the second half."""
     config = composed(*WHOLE, "++trainer.max_epochs=4")
     build = configs.build
+    monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setattr(configs, "build", lambda config: with_callback(build(config), Stop()))
-    run(config, tmp_path / "run")
+    first = run(config, tmp_path / "run")
     monkeypatch.setattr(configs, "build", build)
-    time.sleep(1.1)  # W&B names sessions by the second
+    monkeypatch.delenv("WANDB_MODE")
+    wandb.teardown()
     record = run(config, tmp_path / "run", resume=True)
-    check_merged(tmp_path / "run", tmp_path / "one.wandb", record)
-    segments.await_end(offline_files(tmp_path / "run")[1])
-    ended = [segments.tell(file).exit_code for file in offline_files(tmp_path / "run")]
-    assert ended == [1, 0]
-    # The first session has gone beyond the step that the second went on from, and both have told of it.
-    told = [{step for step, _ in segments.tell(file).history["train/loss"]} for file in offline_files(tmp_path / "run")]
-    assert told[0] & told[1]
+    assert list(server.runs) == [record["wandb_id"]] == [first["wandb_id"]]
+    assert server.runs[record["wandb_id"]]["summary"]["resumed_from_step"] > 0
+    expected = scalars(tmp_path / "run")
+    assert len(arrived(server, record["wandb_id"])["train/loss"]) < len(expected["train/loss"])
+    assert not (tmp_path / "run" / sync.MARK).exists()
+    assert sync.sync(tmp_path / "run") == 0
+    assert list(server.runs) == [record["wandb_id"]]
+    assert arrived(server, record["wandb_id"]) == expected
+    assert server.runs[record["wandb_id"]]["exit"] == 0
 
 
 @pytest.mark.slow
-def test_a_killed_run_that_goes_on_is_one_run_too(tmp_path, monkeypatch) -> None:
+def test_a_killed_run_resumes_as_the_same_one(tmp_path, server) -> None:
     import multiprocessing
 
-    monkeypatch.setenv("WANDB_MODE", "offline")
     config = composed(*WHOLE, "++trainer.max_epochs=4", "++data.n_train=320")
     worker = multiprocessing.get_context("spawn").Process(target=run_and_die, args=(config, tmp_path / "run"))
     worker.start()
     worker.join()
-    # What W&B's own process had not written then is in no segment, and still in the run.
-    (file,) = wait_for(lambda: offline_files(tmp_path / "run"))
-    time.sleep(1.1)
+    wait_for(lambda: server.runs)
     record = run(config, tmp_path / "run", resume=True)
-    # It goes on as the run that it was, there too.
-    assert file in offline_files(tmp_path / "run")
-    assert file.parent.name.endswith(record["wandb_id"])
-    check_merged(tmp_path / "run", tmp_path / "one.wandb", record)
-
-
-def check_merged(folder: Path, target: Path, record: dict[str, Any]) -> None:
-    files = offline_files(folder)
-    assert len(files) == 2
-    segments.await_end(files[1])
-    curves = records.read_curves(folder / "curves.csv")
-    segments.write(target, segments.merged(files, 0, curves))
-    told = segments.tell(target)
-    assert told.run_id == record["wandb_id"]
-    assert of_wandb(told.history) == scalars(folder)
-    steps = [step for step, _ in told.history[tracking.STEP]]
-    assert steps == sorted(steps)
-    assert [value for _, value in told.history["_step"]] == list(range(len(steps)))
-    assert told.exit_code == 0
-
-
-def test_a_file_is_written_as_it_is_read_and_a_torn_one_is_read_up_to_there(tmp_path) -> None:
-    record = segments.Record()
-    sizes = [1, 32753, 32754, 32755, 32761, 40000, 100_000, 5]
-    found = []
-    for size in sizes:
-        record = segments.Record()
-        item = record.summary.update.add()
-        item.key, item.value_json = "k", "1" * size
-        found.append(record)
-    segments.write(tmp_path / "a.wandb", found)
-    assert list(segments.records_of(tmp_path / "a.wandb")) == found
-    whole = (tmp_path / "a.wandb").read_bytes()
-    (tmp_path / "torn.wandb").write_bytes(whole[:-3])
-    assert list(segments.records_of(tmp_path / "torn.wandb")) == found[:-1]
-    (tmp_path / "other.wandb").write_bytes(b"nothing of W&B's")
-    with pytest.raises(ValueError, match=r"is no file of W&B's"):
-        next(segments.records_of(tmp_path / "other.wandb"))
+    assert sync.sync(tmp_path / "run") == 0
+    assert list(server.runs) == [record["wandb_id"]]
+    # Steps that the killed session had sent are there twice, with the same values.
+    there = arrived(server, record["wandb_id"])
+    expected = scalars(tmp_path / "run")
+    repeated = [name for name in expected if not name.startswith(("time/", "throughput/", "memory/"))]
+    assert {name: sorted(set(there[name])) for name in repeated} == {name: expected[name] for name in repeated}
 
 
 @pytest.mark.slow
@@ -442,7 +394,7 @@ def test_an_empty_variable_is_one_that_is_not_set(tmp_path, monkeypatch, capfd) 
     assert record["status"] == "done"
     assert record["config"]["logger"]["project"] == "superpositional"
     assert "W&B offline (no key is set" in capfd.readouterr().out
-    assert told_by(tmp_path / "run").exit_code == 0
+    assert len(offline_files(tmp_path / "run")) == 1
 
 
 @pytest.mark.parametrize(
@@ -464,7 +416,7 @@ def test_a_variable_that_wandb_refuses_is_named_and_the_run_is_offline(tmp_path,
     assert name in line
     assert repr(value) in line
     assert "unset it" in line
-    assert told_by(tmp_path / "run").exit_code == 0
+    assert len(offline_files(tmp_path / "run")) == 1
 
 
 def test_many_runs_hear_of_a_refused_variable_once(monkeypatch) -> None:
@@ -485,10 +437,17 @@ def test_the_variables_that_name_a_run_count(tmp_path, monkeypatch, arm) -> None
     assert config["logger"]["project"] == "ours"
     assert composed("logger=wandb", "logger.project=theirs")["logger"]["project"] == "theirs"
     record = opening(config | {"arm": arm}, configs.code(config))
-    mirrored = tracking.start(tmp_path, record, "one", "offline", project="ours", entity=None, tags=["c"])
-    mirrored.finish()
+    tracker = tracking.WandbTracking(project="ours", mode="offline", tags=["c"])
+    mirrored = tracker.open(tmp_path, record, say=print).run
     assert set(mirrored.tags) == {"a", "b", "c"}
     assert mirrored.notes == "why"
     found = mirrored.name, mirrored.group, mirrored.job_type
     # A sweep's runs are named by it.
     assert found == (("first", "tries", "try") if arm is None else ("train/adam/seed-0", "train", "adam"))
+    mirrored.finish()
+    # The record keeps them, for sync to say the same where the variables are gone.
+    for name in names:
+        monkeypatch.delenv(f"WANDB_{name}")
+    again = contents.start(tmp_path, record, "two", "offline", tags=["c"])
+    assert (again.name, again.group, again.job_type, again.notes, set(again.tags)) == (*found, "why", {"a", "b", "c"})
+    again.finish()

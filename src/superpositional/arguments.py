@@ -153,11 +153,10 @@ def parser() -> argparse.ArgumentParser:
     )
     sync = commands.add_parser(
         "sync",
-        help="send runs to Weights & Biases: offline ones, resumed ones as one, never logged ones from their records",
-        description="Find every run below DIR that has ended, and every sweep's report, and send what has not arrived. A "
-        "run that was resumed offline arrives as one, in step order; one that was never logged is told from its record. "
-        "Each comes with its data, circuit and record as artifacts. Needs a key (`wandb login`) and a server that answers. "
-        "Exits with 0 if all has arrived, else with 1.",
+        help="send runs to Weights & Biases from their records, however they were trained",
+        description="Send every run below DIR that has ended and has not arrived: its config, every logged scalar, its "
+        "summary and end, with its data, circuit and record as artifacts. To a run that W&B has in part, what is missing "
+        "is added. Needs a key (`wandb login`) and a server that answers. Exits with 0 if all has arrived, else with 1.",
         epilog="examples: superpositional sync --dry-run; superpositional sync outputs/scope --jobs 8 --project ours",
     )
     sync.add_argument(

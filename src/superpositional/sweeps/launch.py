@@ -52,6 +52,7 @@ PRELOADED = [
     "superpositional.training.streams",
     "superpositional.optim.placebo",
     "superpositional.tracking.run",
+    "superpositional.tracking.contents",
     "wandb",
     "wandb.sdk.launch.inputs.internal",
     "qiskit",

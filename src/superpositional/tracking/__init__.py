@@ -1,4 +1,1 @@
-"""Where does Weights & Biases hear of a run, and who reads what it has left?
-
-The one place that imports wandb. The files on disk are the source of truth; W&B mirrors them.
-"""
+"""Weights & Biases, which mirrors the records on disk; the one wing that imports wandb."""

@@ -1,65 +1,44 @@
-"""How do runs get to Weights & Biases that are not there, or not whole?
+"""Send finished runs to Weights & Biases from their records.
 
-``superpositional sync [DIR]``: finds every record below a folder, makes of each run one ``.wandb`` file (its offline
-segments merged; its record told again where there are none), and has W&B's own ``wandb sync`` send them, so many at a
-time. What has arrived is marked beside the run and is not sent again until the record, or where it goes, changes.
+Every record below a folder is replayed as one W&B run, with config, every scalar at its step, summary, artifacts and how
+it ended, whether it was trained online, offline or without W&B. To a run that W&B has in part, what is missing is added.
+What has arrived is marked beside the run, and sent again only when its record changes.
 """
 
 import hashlib
-import os
-import re
-import shutil
-import subprocess
-import sys
-import tempfile
+import json
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import track
 
 from superpositional import places, records
 from superpositional.records import locks
-from superpositional.tracking import arrivals, artifacts
-from superpositional.tracking.run import exit_code
-from superpositional.tracking.server import address, lines, reachable
+from superpositional.tracking import contents
+from superpositional.tracking.server import abandon, address, reachable, staged, told
 
-REPORTED = Path("synced.json")  # the mark of a report, beside it
-ATTEMPTS = 3
-COUNTED_WITHIN = 20  # seconds that a server may take to count what it has been sent
-WAIT = 2.0  # seconds before the second attempt; four times as long before the third
-# W&B's own attempts at one request; its default goes on for hours.
-ATTEMPTS_AT_ONE = 4
-RETRIES = ("WANDB__GRAPHQL_RETRY_MAX", "WANDB__FILE_STREAM_RETRY_MAX", "WANDB__FILE_TRANSFER_RETRY_MAX")
+MARK = Path("wandb/synced.json")
+SHOWN_WITHIN = 20  # seconds that a server may take to show what it has received
+# W&B's own attempts at one request, which where the network is lost would go on for hours.
+RETRIES = dict.fromkeys(("x_graphql_retry_max", "x_file_stream_retry_max", "x_file_transfer_retry_max"), 4)
 
 
 class SyncError(ValueError):
     """Nothing can be sent; the message names the cure."""
 
 
-@dataclass(frozen=True)
-class Shipment:
-    """One run to send: a training run, or a sweep's report.
-
-    ``how`` says what is sent: ``offline`` (the file of its one session), ``merged`` (of several), ``record`` (told again
-    from the record), ``report``. ``state`` is the fingerprint of what lies there now.
-    """
+class Shipment(NamedTuple):
+    """One run to send, and the fingerprint of its record."""
 
     folder: Path
     run_id: str
-    how: str
     state: str
     record: Mapping[str, Any]
-    segments: tuple[Path, ...] = ()
-    runs: Mapping[str, tuple[Path, Mapping[str, Any]]] = field(default_factory=dict)
-
-    @property
-    def mark(self) -> Path:
-        """Where it is noted that this has arrived."""
-        return REPORTED if self.how == "report" else arrivals.MARK
 
 
 def sync(
@@ -72,37 +51,28 @@ def sync(
     again: bool = False,
     console: Console | None = None,
 ) -> int:
-    """Send what has not arrived; returns how many runs could not be sent.
+    """Send the runs below a folder that have not arrived, or ``again`` all; return how many could not be sent.
 
-    Args:
-        folder: of one run, a sweep, or many sweeps.
-        jobs: runs at a time.
-        project, entity: where to, instead of what each run's config says.
-        dry_run: only say what would be sent, and how.
-        again: also what has arrived.
+    ``project`` and ``entity`` say where to, instead of each run's config. A ``dry_run`` only says what would be sent.
 
     Raises:
         SyncError: there is no record below the folder, no key, or no server that answers.
     """
-    console = console or Console(highlight=False, markup=False)
-    folder = Path(folder)
+    console = console or Console(highlight=False, markup=False, soft_wrap=True)
     if jobs < 1:
         raise SyncError(f"--jobs must be an integer >= 1, got {jobs}")
-    found, skipped = _found(folder)
-    for line in skipped:
-        console.print(line, soft_wrap=True)
+    found = list(_found(Path(folder), console))
     if not found:
         raise SyncError(f"no finished run below {folder}; name a run's folder, a sweep's, or outputs")
-    place = arrivals.here(address(x_graphql_retry_max=ATTEMPTS_AT_ONE), project, entity)
-    due = [each for each in found if again or not arrivals.marked(each.folder, place, each.state, each.mark)]
+    place = {"server": address(**RETRIES), "project": project, "entity": entity}
+    due = [each for each in found if again or {**place, "state": each.state} not in _marks(each.folder)]
     if len(due) < len(found):
         console.print(f"{len(found) - len(due)} of {len(found)} runs are there already; --again sends them too")
     if dry_run:
         for each in due:
-            console.print(f"would send {each.folder} as {each.run_id} ({_words(each)})", soft_wrap=True)
+            console.print(f"would send {each.folder} as {each.run_id} ({each.record['status']})")
         console.print(f"{len(due)} of {len(found)} runs would be sent")
-        return 0
-    if not due:
+    if dry_run or not due:
         return 0
     server, why = reachable()
     if server is None:
@@ -110,212 +80,118 @@ def sync(
     try:
         # Two at once would both add what the server lacks.
         with locks.alone_in(places.cache() / "sync"):
-            return _send_all(due, jobs, place, console)
+            failed = _send_all(due, jobs, place, console)
     except locks.ConfigError:
         raise SyncError("another `superpositional sync` is at work; wait for its end") from None
+    cure = "; call sync again, which sends only what is missing" if failed else ""
+    console.print(f"{len(due) - failed} of {len(due)} runs sent{cure}")
+    return failed
 
 
-def _send_all(due: Sequence[Shipment], jobs: int, place: Mapping[str, Any], console: Console) -> int:
-    """In as many attempts as it takes; returns how many did not arrive."""
-    failed = list(due)
-    with tempfile.TemporaryDirectory(prefix="superpositional-sync-") as scratch:
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                seconds = WAIT * 4 ** (attempt - 1)
-                console.print(f"{len(failed)} of {len(due)} runs did not arrive; trying again in {seconds:.0f} s")
-                time.sleep(seconds)
-            failed = _attempt(failed, Path(scratch) / str(attempt), jobs, place, console)
-            if not failed:
-                break
-    console.print(f"{len(due) - len(failed)} of {len(due)} runs sent")
-    for each in failed:
-        console.print(f"{each.folder} did not arrive; call sync again, which sends only what is missing", soft_wrap=True)
-    return len(failed)
+def mark(folder: Path, place: Mapping[str, Any]) -> None:
+    """Note that a run's record, as it is now, has arrived at a place; notes on an earlier record are dropped."""
+    (folder / MARK).parent.mkdir(exist_ok=True)
+    new = {**place, "state": _state(folder)}
+    arrived = [each for each in _marks(folder) if each.get("state") == new["state"] and each != new]
+    records.write_json(folder / MARK, {"arrived": [*arrived, new]})
 
 
-def _found(folder: Path) -> tuple[list[Shipment], list[str]]:
-    """Every run below a folder in the order of its path, then each sweep's report; and what is left out, in words."""
+def _marks(folder: Path) -> list[dict[str, Any]]:
+    try:
+        return json.loads((folder / MARK).read_text(encoding="utf-8"))["arrived"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _state(folder: Path) -> str:
+    return hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()[:16]
+
+
+def _found(folder: Path, console: Console) -> Iterator[Shipment]:
+    """Give every finished run below a folder, in the order of its path; say which are left out."""
     if not folder.is_dir():
         raise SyncError(f"{folder} is not there; name a run's folder, a sweep's, or outputs")
-    found, skipped, sweeps = [], [], {}
-    there = {path.parent for name in ("record.json", "running.json") for path in folder.rglob(name)}
-    for place in sorted(there):
+    for place in sorted({path.parent for name in ("record.json", records.RUNNING) for path in folder.rglob(name)}):
         if records.SUPERSEDED in place.parts:
-            continue
-        if not (place / "record.json").is_file():
-            skipped.append(f"{place} is left out: it is at work, or was killed and has no record yet; resume it, then sync")
             continue
         try:
             record = records.read_record(place)
         except records.Unreadable as error:
-            skipped.append(f"{place} is left out: {error}")
+            console.print(f"{place} is left out: {error}")
             continue
-        shipment = _shipment(place, record)
-        found.append(shipment)
-        if record["arm"] is not None:
-            sweeps.setdefault((place.parent.parent, record["sweep"]), {})[shipment.run_id] = (place, record)
-    for (home, sweep), runs in sweeps.items():
-        report = home / "report"
-        if (report / "claims.json").is_file():
-            # Of this sweep of this name: by the first of its runs.
-            name = artifacts.named(f"report-{sweep}-{next(iter(runs))[-6:]}")
-            files = [path for path in sorted(report.rglob("*")) if path.is_file() and path.name != REPORTED.name]
-            found.append(Shipment(report, name, "report", arrivals.fingerprint(files), {"config": {}}, runs=runs))
-    return found, skipped
+        if record is None:
+            console.print(f"{place} is left out: it is at work, or was killed and has no record yet; resume it, then sync")
+            continue
+        # From the record alone, so that the id is the same whenever the run is sent.
+        origin = f"{record['identity']} {record['started']} {record['machine']}"
+        run_id = record.get("wandb_id") or f"{record['identity']}-{hashlib.sha256(origin.encode()).hexdigest()[:6]}"
+        yield Shipment(place, run_id, _state(place), record)
 
 
-def _shipment(place: Path, record: Mapping[str, Any]) -> Shipment:
-    run_id = record.get("wandb_id")
-    # By the start in its name; a session of another id is of another run, whose folder this was before.
-    files = place.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb") if run_id else ()
-    segments = tuple(sorted(files, key=lambda path: (re.search(r"run-(\d+_\d+)", path.parent.name)[1], path)))
-    if run_id is None:
-        # Of the record alone, so that it is the same whenever it is sent.
-        told = f"{record['identity']} {record['started']} {record['machine']}"
-        run_id = f"{record['identity']}-{hashlib.sha256(told.encode()).hexdigest()[:6]}"
-    how = ("record", "offline")[len(segments)] if len(segments) < 2 else "merged"
-    if len(segments) > 1 and not all(map(_is_offline, segments)):
-        # What a server has of an online session is neither whole nor in order, and it only adds to that.
-        run_id = f"{run_id}-whole"
-    return Shipment(place, run_id, how, arrivals.state(place), record, segments)
-
-
-def _is_offline(segment: Path) -> bool:
-    return segment.parent.name.startswith("offline-")
-
-
-def _words(each: Shipment) -> str:
-    return {
-        "offline": "as it was logged offline, with its artifacts",
-        "merged": f"{len(each.segments)} sessions made one, with its artifacts",
-        "record": "never logged: told from its record",
-        "report": f"the report, with its {len(each.runs)} runs as inputs",
-    }[each.how]
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A file to send, where to, and how many rows of history the server then has."""
-
-    path: Path
-    project: str
-    entity: str | None
-    rows: int
-
-
-def _attempt(
-    due: Sequence[Shipment], scratch: Path, jobs: int, place: Mapping[str, Any], console: Console
-) -> list[Shipment]:
-    """Prepare and send; returns those that did not arrive."""
-    ready: dict[str, tuple[Ready, Shipment]] = {}
-    log = scratch / "log.txt"
-    scratch.mkdir()
-    with artifacts.staged(), _bar(console) as bar:
-        preparing = bar.add_task("preparing", total=len(due))
-        for number, each in enumerate(due):
-            try:
-                if each.run_id not in ready:
-                    ready[each.run_id] = prepare(each, scratch / str(number), place), each
-            except (OSError, ValueError) as error:
-                console.print(f"{each.folder}: {error}", soft_wrap=True)
-            bar.advance(preparing)
-        sending = bar.add_task("sending", total=len(ready))
-        paths = [found.path for found, _ in ready.values()]
-        _send(paths, jobs, place, log, lambda: bar.update(sending, completed=sum(map(_is_sent, paths))))
-        arrived = {run_id for run_id, (found, _) in ready.items() if _is_sent(found.path) and _is_there(run_id, found)}
-    # A copy of a run is that run.
-    there = [each for each in due if each.run_id in arrived and each.state == ready[each.run_id][1].state]
-    for each in there:
+def _send_all(due: Sequence[Shipment], jobs: int, place: Mapping[str, Any], console: Console) -> int:
+    """Send many at a time; return how many did not arrive."""
+    copies: dict[str, list[Shipment]] = {}
+    for each in due:
+        copies.setdefault(each.run_id, []).append(each)
+    failed, lost = 0, threading.Event()
+    with staged() as scratch, ThreadPoolExecutor(jobs) as pool:
         try:
-            arrivals.mark(each.folder, place, each.state, each.mark)
-        except OSError as error:
-            console.print(f"{each.folder} has arrived, which cannot be noted: {error}", soft_wrap=True)
-    if len(arrived) < len(ready):
-        # In W&B's words.
-        said = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line]
-        console.print("\n".join(dict.fromkeys(said[-5:])), soft_wrap=True)
-    return [each for each in due if each not in there]
-
-
-def prepare(each: Shipment, scratch: Path, place: Mapping[str, Any]) -> Ready:
-    """One ``.wandb`` file of all that the server lacks of a run, with the files that it names beside it.
-
-    Raises:
-        OSError, ValueError: a file cannot be read, or the server does not say what it has.
-    """
-    from superpositional.tracking import replay, segments
-
-    node = each.record["config"].get("logger") or {}
-    project = place["project"] or node.get("project") or next(_projects(each.runs), "superpositional")
-    entity = place["entity"] or node.get("entity")
-    there = lines(each.run_id, project, entity)
-    scratch.mkdir()
-    if each.how == "report":
-        # Another row of panels, of which W&B shows the last.
-        path = replay.report(each.folder, each.runs, each.run_id, scratch, project, entity)
-        return Ready(path, project, entity, there + 1)
-    parts = [*each.segments, replay.rest(each.folder, each.record, each.run_id, scratch, project, entity)]
-    path = scratch / "merged" / f"run-{each.run_id}.wandb"
-    path.parent.mkdir()
-    for folder in replay.files_beside(parts):
-        shutil.copytree(folder, path.parent / "files", dirs_exist_ok=True)
-    # What of an online run has arrived are its first rows as it logged them; of others, as they were sent before.
-    in_order = len(each.segments) != 1 or _is_offline(each.segments[0])
-    curves = records.read_curves(each.folder / "curves.csv")
-    told = segments.merged(parts, exit_code(each.record), curves, run_id=each.run_id, in_order=in_order)
-    segments.write(path, segments.after(told, there))
-    return Ready(path, project, entity, max(there, segments.rows_of(told)))
-
-
-def _is_there(run_id: str, ready: Ready) -> bool:
-    deadline = time.monotonic() + COUNTED_WITHIN
-    try:
-        while lines(run_id, ready.project, ready.entity) < ready.rows:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(1)
-    except OSError:
-        return False
-    return True
-
-
-def _projects(runs: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> Iterator[str]:
-    for _, record in runs.values():
-        if project := (record["config"].get("logger") or {}).get("project"):
-            yield project
-
-
-def _send(paths: Sequence[Path], jobs: int, place: Mapping[str, Any], log: Path, tick: Callable[[], Any]) -> None:
-    """By ``wandb sync``, which marks what it has sent; ``tick`` is called meanwhile."""
-    if not paths:
-        return
-    where = [f"--{name}={place[name]}" for name in ("project", "entity") if place[name]]
-    # A process of W&B's own for the sending: it shall not take ours along, should it die.
-    own = {name: value for name, value in os.environ.items() if name not in ("WANDB_SERVICE", "WANDB_MODE")}
-    bounds = dict.fromkeys(RETRIES, str(ATTEMPTS_AT_ONE))
-    command = [sys.executable, "-m", "wandb", "sync", "--yes", "--include-online", "-n", str(jobs), *where]
-    with log.open("ab") as out:
-        sending = subprocess.Popen([*command, *map(str, paths)], stdout=out, stderr=out, env=own | bounds, cwd=log.parent)
-        try:
-            while sending.poll() is None:
-                tick()
-                time.sleep(0.2)
+            sending = {pool.submit(_send, same, scratch, place, lost): same for same in copies.values()}
+            for done in track(
+                as_completed(sending), "sending", len(sending), console=console, disable=not console.is_terminal
+            ):
+                if (error := done.exception()) is not None:
+                    failed += len(sending[done])
+                    console.print(f"{sending[done][0].folder}: {told(error)}")
+                    if reachable()[0] is None:
+                        lost.set()
+        except BaseException:
+            lost.set()
+            failed += 1
+            raise
         finally:
-            sending.kill()
-            sending.wait()
-    tick()
+            if failed:
+                abandon()
+    return failed
 
 
-def _is_sent(path: Path) -> bool:
-    return path.with_name(f"{path.name}.synced").exists()
+def _send(copies: Sequence[Shipment], scratch: Path, place: Mapping[str, Any], lost: threading.Event) -> None:
+    """Replay a record, which may lie in more than one folder, and wait until the server shows its end."""
+    import wandb
 
-
-def _bar(console: Console) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+    if lost.is_set():
+        raise OSError("W&B no longer answers")
+    folder, run_id, state, record = copies[0]
+    if other := next((each.folder for each in copies if each.state != state), None):
+        raise ValueError(f"its record differs from that of the same run in {other}; move one of them away")
+    node = record["config"].get("logger") or {}
+    where = {name: place[name] or node.get(name) for name in ("project", "entity")}
+    options = {"project": where["project"] or "superpositional", "entity": where["entity"], "resume": "allow"}
+    (scratch / run_id).mkdir()
+    tags = node.get("tags") or ()
+    run = contents.start(
+        scratch / run_id, record, run_id, "online", tags=tags, settings={**RETRIES, "reinit": "create_new"}, **options
     )
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    there: set[tuple[Any, str]] = set()
+    if run.resumed:
+        there = {(row.get(contents.STEP), name) for row in wandb.Api().run(run.path).scan_history() for name in row}
+    rows: dict[int, dict[str, float]] = {}
+    for name, (steps, values) in records.read_curves(folder / "curves.csv").items():
+        for step, value in zip(steps.tolist(), values.tolist(), strict=True):
+            if (step, name) not in there:
+                rows.setdefault(step, {})[name] = value
+    for step, row in sorted(rows.items()):
+        run.log({**row, contents.STEP: step})
+    drawn = contents.DRAWING in {name for _, name in there}
+    contents.conclude(run, folder, record, checkpoints=bool(node.get("checkpoints")), panels=not drawn)
+    run.summary["record"] = state
+    path = run.path
+    run.finish(exit_code=contents.exit_code(record))
+    # W&B ends a run whose rows it could not deliver without an error.
+    deadline = time.monotonic() + SHOWN_WITHIN
+    while wandb.Api().run(path).summary_metrics.get("record") != state:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the server does not show the run's end after {SHOWN_WITHIN} s")
+        time.sleep(1)
+    for each in copies:
+        mark(each.folder, place)
