@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from superpositional import format, places
-from superpositional.arguments import parser
+from superpositional.cli.arguments import parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
