@@ -13,6 +13,8 @@ import pytest
 
 from superpositional.records import identity as identities
 from superpositional.records.identity import PRESENTATION, code, family, git_state, identity
+from superpositional.records.moved import MOVED, moved
+from superpositional.training import config as configs
 
 CONFIG = {
     "seed": 0,
@@ -338,3 +340,36 @@ def test_a_checkout_gives_its_commit_and_says_when_it_was_edited(package):
     assert git_state() == {"commit": commit, "dirty": False}
     (package / "seeds.py").write_text("# edited\n")
     assert git_state() == {"commit": commit, "dirty": True}
+
+
+# Classes that have moved --------------------------------------------------------------------------------------------
+
+PUBLISHED = Path(__file__).resolve().parents[1] / "outputs" / "published"
+
+
+def targets_of(value) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["_target_"]} if isinstance(value.get("_target_"), str) else set()
+        return own.union(*(targets_of(each) for each in value.values()))
+    return set().union(*(targets_of(each) for each in value)) if isinstance(value, list) else set()
+
+
+def test_every_class_that_a_published_config_names_is_found_where_it_is_now():
+    plans = [json.loads(path.read_text()) for path in PUBLISHED.glob("*/sweep.json")]
+    names = {name for plan in plans for name in targets_of(plan) if name.startswith("superpositional.")}
+    assert len(names) > 10
+    for name in names:
+        target = configs.locate(name)
+        assert targets_of(moved({"_target_": name})) <= {
+            f"{target.__module__}.{target.__name__}",
+            f"{target.__module__.rpartition('.')[0]}.{target.__name__}",
+            f"superpositional.{target.__name__}",
+        }
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_a_moved_classs_old_and_new_name_are_one_identity(old, new):
+    of_old, of_new = ({**CONFIG, "net": {"part": [{"_target_": f"{name}.Thing"}]}} for name in (old, new))
+    assert identity(of_old, "code") == identity(of_new, "code")
+    assert moved(of_old) == of_new
+    assert moved(of_new) == of_new
