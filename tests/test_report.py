@@ -25,7 +25,7 @@ FILES = {
     *(f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")),
     *(f"tables/{name}.{suffix}" for name in ("results", "claims") for suffix in ("md", "csv", "tex")),
     "index.html",
-    "dashboard.html",
+    "plotly.min.js",
     "claims.json",
 }
 

@@ -1,7 +1,7 @@
 """What does a reader get?
 
-From a sweep's folder (running, finished or published): ``index.html``, a page that opens from disk; beside it
-``dashboard.html``, where every logged scalar can be looked at; figures; tables in three formats; ``claims.json``, every
+From a sweep's folder (running, finished or published): ``index.html``, a page that opens from disk, with
+``plotly.min.js`` beside it for its interactive figures; figures; tables in three formats; ``claims.json``, every
 verdict with every digit. From a search's folder what its trials cost and found, and
 no comparison: tuning seeds select, they do not test. Everything is rebuilt from records alone: same records, same bytes.
 Verdicts and tables use the runs' summaries, which publishing keeps exact; figures of curves use those, which it thins.
@@ -20,7 +20,7 @@ from superpositional.evidence.verdicts import Verdict
 from superpositional.records import Sweep, claims, load_sweep, write_json
 from superpositional.records.ledger import ledger
 from superpositional.records.published import fingerprint
-from superpositional.report import backend_curves, dashboard, dashboard_page, figures, page, search_figures, style, tables
+from superpositional.report import backend_curves, dashboard, figures, interactive, page, search_figures, style, tables
 from superpositional.report import words as wording
 from superpositional.report.dashboard import Dashboard
 from superpositional.report.findings import Findings, ReportError, check_begun, findings
@@ -117,17 +117,16 @@ def _write(said: Findings, out: Path) -> Report:
         texts["tables/term.csv"] = tables.terms_csv(said.terms)
     if "questions" in captioned:
         texts["tables/questions.csv"] = questions.to_csv(said.answered)
-    texts["index.html"] = _page(said, drawn)
     told = {dashboard.VERDICTS: captioned.get("claims", ("", [])), dashboard.DIFFERENCES: (caption, rows)}
     board = dashboard.of(sweep, lead=said.lead, tables=told, provenance=wording.provenance(sweep))
-    texts["dashboard.html"] = dashboard_page.render(sweep, board)
+    texts["index.html"] = _page(said, drawn, board)
     for name, text in texts.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
         files.append(path)
     write_json(out / "claims.json", _claims_json(sweep, judged, said.content))
-    files.append(out / "claims.json")
+    files += [out / "claims.json", interactive.write_script(out)]
     # What an earlier report said and this one does not, of other claims, must not stand beside it.
     possible = [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("md", "csv", "tex")]
     possible += [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")]
@@ -233,56 +232,29 @@ def _save(drawn: dict[str, Any], out: Path, provenance: dict[str, str]) -> list[
         return [path for name, figure in drawn.items() for path in style.save(figure, out / name, provenance)]
 
 
-def _page(said: Findings, drawn: dict[str, Any]) -> str:
-    sweep, judged = said.sweep, said.judged
-    words = wording.shown(said.found[0], said.measures[0], said.apart)
+def _page(said: Findings, drawn: dict[str, Any], board: Dashboard) -> str:
+    sweep = said.sweep
+    says = wording.shown(said.found[0], said.measures[0], said.apart)
+    main = said.measures[0].along.metric
     with style.style():
-        shown = {
-            name: page.figure(style.svg(figure, f"{sweep.name}-{name}"), words[name], wide=name in WIDE)
+        images = {
+            name: {"image": page.image(style.svg(figure, f"{sweep.name}-{name}")), "says": says[name], "wide": name in WIDE}
             for name, figure in drawn.items()
         }
-    told = {name: (page.table(each), text) for name, (text, each) in said.captioned.items()}
-    claimed, rule = told.get("claims", ("", ""))
-    attributed, term, answered = (
-        page.paragraph(told[name][1]) + told[name][0] if name in told else ""
-        for name in ("attribution", "term", "questions")
+    return page.render(
+        "sweep",
+        said=said,
+        lead=[said.lead],
+        answers=questions.sentences(said.answered),
+        heading=f"{wording.title(sweep)} {analysis.progress(sweep).capitalize()}.",
+        drawn=images,
+        plots=interactive.figures(sweep, board, main),
+        main=main,
+        settings=[setting.key for setting in board.settings],
+        runs=tables.run_rows(sweep, said.measures),
+        tuning=tables.tuning_rows(sweep),
+        environment=tables.environment_rows(sweep),
     )
-    says = [(verdict.claim.id, f"{verdict.claim.says}. {verdict.claim.source}".strip()) for verdict in judged]
-    claims_said = page.bullets([f"**{name}**: {text}" for name, text in dict(says).items()], "What is claimed")
-    by_question = questions.sentences(said.answered)
-    head = page.paragraph(said.lead, "lead") + page.paragraph(
-        f"{wording.title(sweep)} {analysis.progress(sweep).capitalize()}.", "dim"
-    )
-    head += page.link("dashboard.html", "The dashboard", "of every logged scalar, by arm and by what was swept.")
-    environment = page.table(tables.environment_rows(sweep))
-    command = (
-        f"`superpositional sweep {sweep.name}` makes the records, `superpositional report` this page from them; "
-        "`superpositional.records.published.fingerprint(load_sweep(FOLDER))` hashes them again."
-    )
-    along = ("fig1", "seed_bands", "fig2", "departures")
-    sections = [
-        (
-            "Verdicts",
-            claimed + shown.get("claims", "") + claims_said + page.paragraph(rule, "dim")
-            if judged
-            else page.paragraph("No claim was declared with this sweep."),
-        ),
-        ("Attribution", attributed),
-        ("Learning curves", "".join(shown.get(name, "") for name in along)),
-        (
-            "Paired differences",
-            shown.get("paired_differences", "") + page.table(said.rows) + page.paragraph(said.caption, "dim"),
-        ),
-        ("Question by question", answered or "".join(map(page.paragraph, by_question))),
-        ("Time to target", shown.get("time_to_target", "")),
-        ("Shots and noise", "".join(shown.get(f"by_{backend}", "") for backend in backend_curves.ALONG)),
-        ("The quantum term", shown.get("perturbation_ratio", "") + term),
-        ("In sentences", page.bullets(said.sentences, "Each comparison in a sentence, with n")),
-        ("Runs", page.table(tables.run_rows(sweep, said.measures))),
-        ("Tuning ledger", page.table(tables.tuning_rows(sweep))),
-        ("Environment", environment + page.paragraph(command, "dim")),
-    ]
-    return page.page(f"superpositional: {sweep.name}", sections, head)
 
 
 # Searches ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from superpositional.evidence import analysis, curves, tuning
 from superpositional.evidence.analysis import VALIDATION_ACCURACY
 from superpositional.format import Rows
 from superpositional.records import write_json
-from superpositional.report import backend_curves, figures, page, style, tables
+from superpositional.report import backend_curves, figures, interactive, page, style, tables
 from superpositional.report import words as wording
 from superpositional.report.findings import Findings
 from superpositional.report.study import figures as drawings
@@ -64,7 +64,11 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
             path for name, (figure, _) in drawn.items() for path in style.save(figure, out / "figures" / name, provenance)
         ]
         shown = {
-            name: page.figure(style.svg(figure, f"study-{name}"), says, wide=figure.get_figwidth() > style.COLUMN_INCHES)
+            name: {
+                "image": page.image(style.svg(figure, f"study-{name}")),
+                "says": says,
+                "wide": figure.get_figwidth() > style.COLUMN_INCHES,
+            }
             for name, (figure, says) in drawn.items()
         }
     own, besides = words.claim_rows(study.of_the_paper), words.besides_rows(study)
@@ -84,6 +88,7 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
         files.append(path)
+    files.append(interactive.write_script(out))
     found = [{"sweep": name, **verdict.plain()} for name, verdict in study.verdicts]
     listing = out / "claims.json"
     files.append(listing)
@@ -212,43 +217,32 @@ def _free(drawn: dict[str, Any], name: str, kind: str) -> str:
 # The page ----------------------------------------------------------------------------------------------------------
 
 
-def _page(study: Study, shown: dict[str, str], own: Rows, besides: Rows) -> str:
-    head = page.paragraph(words.paper(study), "lead") + page.paragraph(words.elsewhere(study))
-    head += page.paragraph(words.broken(study))
-    head += page.paragraph(words.made(study), "dim")
-    of_paper = ("claims", "fig1", "fig2", "cost")
-    sections = [
-        ("The paper's claims", _claimed(own) + "".join(shown.get(name, "") for name in of_paper)),
-        ("Every arm", shown.get("all_arms", "")),
-        ("What else was asked", page.table(_plainly(besides)) if len(besides) > 1 else ""),
-    ]
-    sections += [(sweep.name.replace("_", " "), _section(study, sweep.name, shown)) for sweep in study.sweeps]
-    sections.append(("Limits", "".join(map(page.paragraph, words.limits(study)))))
-    sections.append(("How verdicts are given", page.paragraph(wording.RULE)))
-    sections.append(("Again", page.paragraph(AGAIN)))
-    return page.page("superpositional: the study", sections, head)
-
-
-def _claimed(own: Rows) -> str:
-    return page.table(_plainly(own)) + page.paragraph(words.PAIRS, "dim") if len(own) > 1 else ""
-
-
-def _section(study: Study, name: str, shown: dict[str, str]) -> str:
-    if name in study.searches:
-        sweep, found = study.searches[name]
-        told = page.paragraph(f"**{sweep.question}** {extent(sweep)}, commit {commits(sweep)}.")
-        told += page.paragraph(tuning.lead(sweep, found)) + page.table(tuning.rows(found))
-        return told + page.paragraph(tuning.caption(sweep, found), "dim")
-    said = study.said[name]
-    sweep = said.sweep
-    told = page.paragraph(f"**{sweep.question}** {extent(sweep)}, commit {commits(sweep)}.") + page.paragraph(said.lead)
-    own = [html for key, html in shown.items() if key == name or key.startswith(f"{name}_")]
-    told += "".join(own) + page.table(said.rows)
-    if name == CALIBRATION:
-        told += page.table(study.planted[1]) + page.paragraph(study.planted[0], "dim")
-    for kind, (caption, rows) in said.captioned.items():
-        if kind != "claims":
-            told += page.table(rows) + page.paragraph(caption, "dim")
-    return (
-        told + page.paragraph(said.caption, "dim") + page.bullets(said.sentences, "Each comparison in a sentence, with n")
+def _page(study: Study, shown: dict[str, Any], own: Rows, besides: Rows) -> str:
+    return page.render(
+        "study",
+        lead=list(filter(None, (words.paper(study), words.elsewhere(study), words.broken(study)))),
+        drawn=shown,
+        claims=_plainly(own),
+        besides=_plainly(besides),
+        pairs=words.PAIRS,
+        sweeps=[_section(study, sweep.name, shown) for sweep in study.sweeps],
+        limits=words.limits(study),
+        rule=wording.RULE,
+        again=AGAIN,
+        made=words.made(study),
     )
+
+
+def _section(study: Study, name: str, shown: dict[str, Any]) -> dict[str, Any]:
+    sweep = next(each for each in study.sweeps if each.name == name)
+    told = {"name": name, "question": sweep.question, "extent": f"{extent(sweep)}, commit {commits(sweep)}."}
+    told["figures"] = [key for key in shown if key == name or key.startswith(f"{name}_")]
+    if name in study.searches:
+        found = study.searches[name]
+        table = (tuning.caption(*found), tuning.rows(found[1]))
+        return told | {"lead": [tuning.lead(*found)], "tables": [table], "plots": {}, "sentences": []}
+    said = study.said[name]
+    several = [(said.caption, said.rows)] + ([study.planted] if name == CALIBRATION else [])
+    several += [each for kind, each in said.captioned.items() if kind != "claims"]
+    plots = interactive.swept(sweep)
+    return told | {"lead": [said.lead], "tables": several, "plots": plots, "sentences": said.sentences}
