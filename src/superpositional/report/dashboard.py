@@ -17,30 +17,17 @@ from superpositional.report.along import Series, config, series
 from superpositional.report.style import drawn_as
 
 # What an optimizer's target is for readers.
-METHODS = {
-    "torch.optim.Adam": "torch's Adam",
-    "torch.optim.AdamW": "torch's AdamW",
-    "torch.optim.SGD": "torch's SGD",
-    "superpositional.SuperpositionalAdamW": "superpositional AdamW",
-    "superpositional.optim.placebo.PlaceboAdamW": "AdamW but for one bit",
-}
+METHODS = {f"torch.optim.{name}": f"torch's {name}" for name in ("Adam", "AdamW", "SGD")}
+METHODS["superpositional.SuperpositionalAdamW"] = "superpositional AdamW"
+METHODS["superpositional.optim.placebo.PlaceboAdamW"] = "AdamW but for one bit"
 # The settings along which a sweep is shown.
-SETTINGS = {
-    "circuit.depth": "depth",
-    "circuit.n_qubits": "qubits",
-    "optimizer.quantum_weight": "quantum weight",
-    "optimizer.lr": "learning rate",
-}
+SETTINGS = {"circuit.depth": "depth", "circuit.n_qubits": "qubits", "optimizer.quantum_weight": "quantum weight"}
+SETTINGS["optimizer.lr"] = "learning rate"
 VERDICTS, DIFFERENCES, LEARNING, OTHER = "Verdicts", "Paired differences", "Loss and accuracy", "Other scalars"
-# The section of a metric, by its first part; the order is that of the sections.
-SECTIONS = {
-    **dict.fromkeys(("train", "val", "test"), LEARNING),
-    **dict.fromkeys(("gradient", "train/lr"), "Optimization"),
-    **dict.fromkeys(("perturbation", "tracer"), "The quantum term"),
-    "circuit": "Circuits",
-    **dict.fromkeys(("throughput", "memory", "time"), "Speed and memory"),
-    "convergence": "Convergence",
-}
+# The section of a metric, by its first part or by all of it; the order is that of the sections.
+SECTIONS = dict.fromkeys(("train", "val", "test"), LEARNING) | {"train/lr": "Optimization", "gradient": "Optimization"}
+SECTIONS |= {"perturbation": "The quantum term", "tracer": "The quantum term", "circuit": "Circuits"}
+SECTIONS |= dict.fromkeys(("throughput", "memory", "time"), "Speed and memory") | {"convergence": "Convergence"}
 # Title, unit and scale of a metric, in the order of the panels. The title of any other is its own name.
 SPOKEN = {
     "train/loss": ("training loss", "", 1.0),
@@ -58,15 +45,14 @@ SPOKEN = {
     "perturbation/angle": ("angle between the update with and without the term", "°", 1.0),
     "perturbation/norm": ("norm of the term", "", 1.0),
     "memory/peak_bytes": ("peak memory", "MiB", 2.0**-20),
-    "convergence/epochs_to_target": ("epochs to target, of runs that reach it", "", 1.0),
+    "convergence/epochs_to_target": ("epochs to target", "", 1.0),
+    "diverged": ("share of runs that diverged", "%", 100.0),
     "convergence/area": ("mean height of the validation curve", "", 1.0),
     "convergence/loss_variance": ("variance of the loss from step to step", "", 1.0),
 }
-# Summaries that no curve shows, those also shown along a setting, and the facts and measurements of single circuits.
-IN_BARS, CONSTANT = ("test/", "convergence/"), "convergence/target"
+# Summaries that no curve shows, one of them a constant, and what else is shown along a setting.
+IN_BARS, CONSTANT = ("test/", "convergence/", "circuit/"), "convergence/target"
 ALONG_SETTINGS = ("train/loss/last_epoch", "val/loss/last", "convergence/area", "perturbation/ratio")
-CIRCUITS = ("entanglement", "phi_ratio", "gradient_variance", "expressibility", "transpiled_depth")
-CIRCUITS += ("transpiled_two_qubit_gates",)
 # Positive values that span more than this factor are shown on a log axis.
 LINEAR_SPAN = 30
 
@@ -192,21 +178,19 @@ def _lines(sweep: Sweep) -> Iterator[Panel]:
 
 
 def _bars(sweep: Sweep, drawn: set[str]) -> Iterator[Panel]:
-    """A panel for each summary that no curve shows: main measures, tests, convergence, numbers of single circuits."""
+    """A panel for each summary that no curve shows: main measures, tests, convergence, numbers of circuits."""
     main = [measure.metric for measure in analysis.measures(sweep)]
-    found = {name for name in _summaries(sweep) if name in main or name.startswith(IN_BARS) or _of_a_circuit(name)}
-    for metric in sorted(found - {CONSTANT} - drawn, key=_order):
-        yield _panel("bar", metric, finals(sweep, metric, sweep.arms))
+    found = {name for name in _summaries(sweep) if name in main or name.startswith(IN_BARS)} - {CONSTANT} - drawn
+    return (_panel("bar", metric, finals(sweep, metric, sweep.arms)) for metric in sorted(found, key=_order))
 
 
 def _along(sweep: Sweep, setting: Setting) -> Iterator[Panel]:
     """A panel for each summary that the setting may move."""
     arms = {arm for each in setting.series for arm in each.arms.values()}
-    there = [name for name in _summaries(sweep) if finals(sweep, name, arms)]
     wanted = [measure.metric for measure in analysis.measures(sweep)] + list(ALONG_SETTINGS)
-    for metric in dict.fromkeys([*wanted, *filter(_of_a_circuit, there)]):
-        if metric in there:
-            yield _panel("scatter", metric, finals(sweep, metric, arms), against=setting.key)
+    wanted += [name for name in _summaries(sweep) if name.startswith("circuit/")]
+    values = {metric: finals(sweep, metric, arms) for metric in wanted}
+    return (_panel("scatter", metric, each, against=setting.key) for metric, each in values.items() if each)
 
 
 def _panel(kind: str, metric: str, values: Iterable[float], against: str = "") -> Panel:
@@ -230,11 +214,6 @@ def _order(metric: str) -> tuple[int, str]:
     places = list(SPOKEN)
     known = metric if metric in SPOKEN else metric.rpartition("/")[0]
     return (places.index(known) if known in SPOKEN else len(places), metric)
-
-
-def _of_a_circuit(name: str) -> bool:
-    """``circuit/<what>`` or, where there are several circuits, ``circuit/<place>/<what>``."""
-    return name.startswith("circuit/") and name.rpartition("/")[2] in CIRCUITS
 
 
 def _summaries(sweep: Sweep) -> list[str]:

@@ -17,9 +17,10 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(f"{template}.html.j2").render(**values)
 
 
-def image(svg: str) -> str:
-    """Return a figure as the address of an image, which can load and run nothing."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+def image(svg: str, says: str, wide: bool) -> dict[str, Any]:
+    """Return a figure as an image with its words; within an image an SVG can load and run nothing."""
+    address = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+    return {"image": address, "says": says, "wide": wide}
 
 
 def marked(text: str) -> Markup:

@@ -22,7 +22,8 @@ addEventListener('DOMContentLoaded', () => {
     const text = figure.querySelector('script').textContent;
     const light = text.replaceAll('#000000', '#ffffff').replaceAll('rgba(0,0,0,', 'rgba(255,255,255,');
     const { data, layout } = JSON.parse(dark.matches ? light : text);
-    const look = { paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font: { color: dark.matches ? '#e6e6e6' : '#1a1a1a' } };
+    const [ink, none] = [dark.matches ? '#e6e6e6' : '#1a1a1a', 'rgba(0,0,0,0)'];
+    const look = { paper_bgcolor: none, plot_bgcolor: none, font: { color: ink } };
     look.hoverlabel = { bgcolor: dark.matches ? '#26282b' : '#fff' };
     Plotly.react(figure.querySelector('div'), data, { ...layout, ...look }, { responsive: true, displayModeBar: false });
     drawn.add(figure);
