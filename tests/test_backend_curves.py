@@ -1,4 +1,4 @@
-"""Do the figures of shots and noise show each arm where its backend puts it, against the same circuit run exactly?"""
+"""The figures of shots and noise show each arm where its backend puts it, against the same circuit run exactly."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Does a report of fine-tuning runs say what their losses, their term and their answers are, and no more than that?
+"""A report of fine-tuning runs says what their losses, their term and their answers are, and no more than that.
 
 The sweeps are made up on disk, of records as such runs leave them: a loss at every step in single precision, counts of
 scalars, and answers where they were generated.
@@ -211,10 +211,6 @@ def test_no_number_but_zero_is_written_as_zero(values, said):
     assert format.bounds(analysis.student_interval(values)) == said
 
 
-def test_one_is_no_plural():
-    assert [format.number(count, "run") for count in (0, 1, 2, 1200)] == ["0 runs", "1 run", "2 runs", "1,200 runs"]
-
-
 # The curves ---------------------------------------------------------------------------------------------------------
 
 
@@ -411,12 +407,6 @@ def test_a_report_is_made_where_no_claim_has_a_verdict(tmp_path):
     assert "no run has test/los; " in report.sentences[0]
     assert "?." not in report.text
     assert "Of 1 claim, no verdict: C." in report.lead
-
-
-def test_a_question_is_not_followed_by_a_full_stop(tmp_path):
-    claims = {"C": CLAIM | {"metric": "val/loss/lat", "arm": "placebo"}}
-    report = told(write_sweep(tmp_path, ("adamw", "placebo"), claims=claims))
-    assert report.sentences[0].endswith("no run has val/loss/lat; did you mean val/loss/last?")
 
 
 def test_that_claims_came_late_is_a_field_of_every_verdict(tmp_path):

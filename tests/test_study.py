@@ -1,4 +1,4 @@
-"""Does the study say what its sweeps' records say, no more, and the same bytes again?"""
+"""The study says what its sweeps' records say, no more, and gives the same bytes again."""
 
 import json
 import re

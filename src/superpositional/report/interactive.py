@@ -100,7 +100,11 @@ def along(sweep: Sweep, board: Dashboard, setting: Setting) -> Spec:
             kind.append(_named(label(sweep.arms[0]), 0) | line | {"hovertemplate": f"%{{y:.5g}}, n = {len(baseline)}"})
     axis = {"title": {"text": setting.name}, "tickvals": values, "ticktext": [f"{value:g}" for value in values]}
     axis["type"] = "log" if 0 < LINEAR_SPAN * values[0] < values[-1] else "linear"
-    menu = _choices(kinds, {panel.title: panel.log for panel in panels}) | {"type": "dropdown", "direction": "down"}
+    menu = _choices(kinds, {panel.title: panel.log for panel in panels}) | {
+        "type": "dropdown",
+        "direction": "down",
+        "pad": {"l": -50},
+    }
     return _figure(kinds, [menu], axis, bool(panels and panels[0].log), "closest")
 
 
