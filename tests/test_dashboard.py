@@ -1,25 +1,25 @@
-"""Does the dashboard's spec hold what the records have and no more, and does its page draw those numbers?"""
+"""The dashboard's spec holds what the records have and no more, and the interactive figures hold those numbers."""
 
+import html
 import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from plotly import graph_objects
 from test_analysis import write_sweep
 
-from superpositional import format, records
-from superpositional.evidence.analysis import compare
+from superpositional import records
 from superpositional.evidence.inference import student_interval
 from superpositional.records import Run, Sweep
-from superpositional.records.measures import TEST_ACCURACY
-from superpositional.report import dashboard, dashboard_data, dashboard_page
+from superpositional.report import dashboard, interactive
 from superpositional.report.dashboard import DIFFERENCES, LEARNING, VERDICTS
 from superpositional.report.write import Report, write_report
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "outputs" / "published"
 STEPS = np.arange(1, 11)
-EVIL = '</script><img src=x onerror=alert(1)> & "x"'
+EVIL = '<img src=x onerror=alert(1)> & "x"'
 TARGETS = {"adamw": "torch.optim.AdamW", "sgd": "torch.optim.SGD", "placebo": "superpositional.optim.placebo.PlaceboAdamW"}
 OURS = "superpositional.SuperpositionalAdamW"
 
@@ -129,7 +129,7 @@ def test_a_scalar_that_is_logged_once_is_no_line():
 def test_a_swept_setting_has_series_of_arms_that_differ_in_nothing_else_and_panels_along_it(key, name):
     board = dashboard.of(made_up(deep(key)))
     (setting,) = board.settings
-    assert (setting.key, setting.name, setting.values) == (f"circuit.{key}", name, (1, 2, 4))
+    assert (setting.key, setting.name) == (f"circuit.{key}", name)
     # AdamW and the placebo have the setting in their config too, and read nothing of it.
     assert {series.name: dict(series.arms) for series in setting.series} == {
         kind: {value: f"{kind}_{value}" for value in (1, 2, 4)} for kind in ("circuit", "attention")
@@ -139,7 +139,7 @@ def test_a_swept_setting_has_series_of_arms_that_differ_in_nothing_else_and_pane
     ]
 
 
-def test_along_a_setting_stand_the_circuits_own_facts_and_of_its_counts_none_stands_by_arm():
+def test_along_a_setting_stand_the_circuits_own_facts():
     sweep = made_up(deep())
     for run in sweep.runs:
         if run.arm.startswith("circuit"):
@@ -147,9 +147,9 @@ def test_along_a_setting_stand_the_circuits_own_facts_and_of_its_counts_none_sta
             run.record["summary"].update(facts | {"circuit/optimizer/certificate": 1e-7})
     board = dashboard.of(sweep)
     along = [panel.metric for panel in section(board, "By depth")]
-    assert along == ["test/accuracy", "circuit/expressibility", "circuit/two_qubit_gates"]
-    by_arm = [(panel.kind, panel.metric) for panel in section(board, "Circuits")]
-    assert by_arm == [("bar", "circuit/expressibility"), ("bar", "circuit/optimizer/certificate")]
+    facts = ["circuit/expressibility", "circuit/gates", "circuit/optimizer/certificate", "circuit/two_qubit_gates"]
+    assert (along[0], sorted(along[1:])) == ("test/accuracy", facts)
+    assert [(panel.kind, panel.metric) for panel in section(board, "Circuits")] == [("bar", fact) for fact in facts]
 
 
 def test_arms_that_differ_in_more_than_a_setting_are_no_series_of_it():
@@ -185,10 +185,10 @@ def test_an_axis_is_log_where_values_are_positive_and_span_more_than_thirty(valu
 
 def test_the_verdicts_and_differences_are_the_reports_own_and_the_mirrors_place_is_the_runs(reported):
     report, _ = reported
-    for name, text in ((VERDICTS, report.claims), (DIFFERENCES, report.table)):
+    for name, kind in ((VERDICTS, "claims"), (DIFFERENCES, "results")):
         (table,) = section(report.board, name)
         assert len(table.rows) >= 3
-        assert format.markdown(list(table.rows)) in text
+        assert list(table.rows) == report.tables[kind].rows
     assert report.board.lead == report.lead
     assert (report.board.project, report.board.entity) == ("superpositional", None)
     arms = four()
@@ -197,121 +197,91 @@ def test_the_verdicts_and_differences_are_the_reports_own_and_the_mirrors_place_
     assert (board.project, board.entity) == ("of-the-team", "team")
 
 
-# Its numbers -------------------------------------------------------------------------------------------------------
+# Interactive figures -----------------------------------------------------------------------------------------------
 
 
-def lines_of(sweep: Sweep) -> tuple[dict, dict]:
-    found = dashboard_data.data(sweep, dashboard.of(sweep))
-    return found, {line["arm"]: line for line in found["panels"][0]["lines"]}
+def drawn(sweep: Sweep, metric: str = "train/loss") -> tuple[dict, dict[str, list[dict]]]:
+    """A figure and its traces by the button that shows them, without bands."""
+    _, spec = interactive.figures(sweep, dashboard.of(sweep), "train/loss")[metric]
+    found = {}
+    for button in spec["layout"]["updatemenus"][0]["buttons"]:
+        shown = zip(spec["data"], button["args"][0]["visible"], strict=True)
+        found[button["label"]] = [trace for trace, visible in shown if visible and trace["mode"] != "none"]
+    return spec, found
 
 
-def test_a_line_is_the_mean_over_seeds_with_students_interval():
+def test_a_line_is_the_mean_over_seeds_with_students_interval_and_plotly_takes_it():
     sweep = made_up(four())
-    found, lines = lines_of(sweep)
-    for place, arm in enumerate(sweep.arms):
+    spec, shown = drawn(sweep)
+    assert [trace["name"] for trace in shown["mean"]] == ["AdamW", "sgd", "placebo", "λ = 0.5"]
+    for trace, arm in zip(shown["mean"], sweep.arms, strict=True):
         values = np.array([run.curves["train/loss"][1] for run in sweep.runs if run.arm == arm])
         expected = [student_interval(values[:, step]) for step in range(len(STEPS))]
-        assert found["grids"][lines[place]["at"]] == STEPS.tolist()
-        for name in ("mean", "low", "high"):
-            # Six digits are kept.
-            assert lines[place][name] == pytest.approx([getattr(each, name) for each in expected], rel=1e-5)
+        assert trace["x"] == STEPS.tolist()
+        assert trace["y"] == pytest.approx([each.mean for each in expected], rel=1e-5)  # six digits are kept
+        assert np.array(trace["customdata"]) == pytest.approx(np.array([(e.low, e.high) for e in expected]), rel=1e-5)
+    assert spec["layout"]["xaxis"]["title"]["text"] == "step"
+    assert len(graph_objects.Figure(spec).data) == len(spec["data"])
 
 
-def test_a_paired_difference_is_that_of_the_report_and_a_baseline_has_none():
-    ends = {("sgd", 0): "diverged", ("adamw", 4): "failed"}
-    sweep = made_up(four(), ends=ends)
-    found, lines = lines_of(sweep)
-    points = {point["arm"]: point for panel in found["panels"] if panel["kind"] == "bar" for point in panel["points"]}
-    assert "paired" not in lines[0]
-    assert "paired" not in points[0]
-    for place, arm in enumerate(sweep.arms[1:], start=1):
-        expected = compare(sweep, arm, TEST_ACCURACY).estimate
-        assert points[place]["paired"]["to"] == 0
-        assert points[place]["paired"]["n"] == expected.n == (4 if arm == "sgd" else 5)
-        for name in ("mean", "low", "high"):
-            assert points[place]["paired"][name] == pytest.approx(getattr(expected, name), rel=1e-5)
+def test_a_validated_scalar_goes_by_epoch():
+    _, shown = drawn(made_up(four()), "val/accuracy")
+    assert shown["mean"][0]["x"] == [step / 5 for step in STEPS]
+    assert list(shown) == ["mean", "difference"]
+
+
+def test_paired_differences_along_the_curve_are_of_finished_pairs_and_a_baseline_has_none():
+    sweep = made_up(four(), ends={("sgd", 0): "diverged", ("adamw", 4): "failed"})
+    _, shown = drawn(sweep)
+    assert [trace["name"] for trace in shown["difference"]] == ["sgd", "placebo", "λ = 0.5"]
     own = {(run.arm, run.seed): run.curves["train/loss"][1] for run in sweep.runs}
     differences = [own["sgd", seed] - own["adamw", seed] for seed in (1, 2, 3, 5)]
-    assert lines[1]["paired"]["mean"] == pytest.approx(np.mean(differences, axis=0), rel=1e-5)
+    assert shown["difference"][0]["y"] == pytest.approx(np.mean(differences, axis=0), rel=1e-5)
+    assert shown["difference"][0]["hovertemplate"].endswith("n = 4 of 6")
 
 
-def test_a_run_that_did_not_end_well_is_in_no_mean_and_among_the_seeds_by_its_end():
-    ends = {("sgd", 0): "diverged", ("sgd", 3): "failed", **{("placebo", seed): "interrupted" for seed in range(6)}}
+def test_a_run_that_did_not_end_well_is_in_no_mean_and_among_the_seeds():
+    ends = {("sgd", 0): "diverged", **{("placebo", seed): "interrupted" for seed in range(6)}}
     sweep = made_up(four(), ends=ends)
     sweep.runs[6].curves["train/loss"][1][4] = math.inf
-    found, lines = lines_of(sweep)
-    assert [(arm["n"], arm["planned"], arm["ends"]) for arm in found["arms"]] == [
-        (6, 6, ""), (4, 6, "1 diverged, 1 failed"), (0, 6, "6 interrupted"), (6, 6, ""),
-    ]  # fmt: skip
-    assert lines[1]["n"] == 4
-    assert [(seed, end) for seed, end, _, _ in lines[1]["seeds"] if end] == [(0, "diverged"), (3, "failed")]
-    # What is not finite is a gap, and no other point is.
-    assert [value is None for value in lines[1]["seeds"][0][3]] == [step == 4 for step in range(10)]
-    assert (lines[2]["n"], "mean" in lines[2], len(lines[2]["seeds"])) == (0, False, 6)
-    bars = next(panel for panel in found["panels"] if panel["kind"] == "bar")
-    assert [(point["arm"], point["n"]) for point in bars["points"]] == [(0, 6), (1, 4), (3, 6)]
+    _, shown = drawn(sweep)
+    assert [trace["name"] for trace in shown["mean"]] == ["AdamW", "sgd", "λ = 0.5"]
+    assert shown["mean"][1]["hovertemplate"].endswith("n = 5 of 6")
+    # Six curves, a gap after each, and what is not finite is a gap too.
+    assert [len([y for y in trace["y"] if y is None]) for trace in shown["seeds"]] == [6, 7, 6, 6]
 
 
 def test_a_mean_is_over_steps_that_every_run_has_and_of_a_step_logged_twice_the_last_counts():
     sweep = made_up(four(), seeds=2)
     sweep.runs[0].curves["train/loss"] = (np.array([1, 2, 2, 5]), np.array([1.0, 9.0, 3.0, 7.0]))
     sweep.runs[1].curves["train/loss"] = (np.array([2, 5, 9]), np.array([5.0, 8.0, 9.0]))
-    found, lines = lines_of(sweep)
-    assert found["grids"][lines[0]["at"]] == [2, 5]
-    assert lines[0]["mean"] == [4, 7.5]
+    trace = drawn(sweep)[1]["mean"][0]
+    assert (trace["x"], trace["y"]) == ([2, 5], [4, 7.5])
 
 
-def test_a_setting_has_its_values_in_order_and_other_arms_have_no_place_along_it():
+def test_final_values_stand_against_the_swept_setting_beside_the_baselines_mean():
     sweep = made_up(deep(values=(4, 1, 16)))
-    found = dashboard_data.data(sweep, dashboard.of(sweep))
-    (group,) = found["groups"]
-    assert (group["values"], group["series"]) == (["1", "4", "16"], ["circuit", "attention"])
-    expected = [None, None, (1, 0), (0, 0), (2, 0), (1, 1), (0, 1), (2, 1)]
-    assert group["arms"] == expected
-    (scatter,) = [panel for panel in found["panels"] if panel["kind"] == "scatter"]
-    assert [point["place"] for point in scatter["points"]] == expected
+    _, shown = drawn(sweep, "circuit.depth")
+    traces = {trace["name"]: trace for trace in shown["test accuracy"]}
+    assert list(traces) == ["circuit", "attention", "AdamW"]
+    assert traces["circuit"]["x"] == [1, 4, 16]
+    for value, mean, high in zip((1, 4, 16), traces["circuit"]["y"], traces["circuit"]["error_y"]["array"], strict=True):
+        expected = student_interval(
+            [100 * run.summary("test/accuracy") for run in sweep.runs if run.arm == f"circuit_{value}"]
+        )
+        assert (mean, mean + high) == pytest.approx((expected.mean, expected.high), rel=1e-5)
+    assert traces["AdamW"]["y"] == [50.25, 50.25]
 
 
-def test_thirty_seeds_of_five_arms_stay_below_three_megabytes_and_what_was_thinned_is_said():
+def test_long_curves_keep_their_ends_and_a_page_stays_small():
     metrics = tuple(f"own/scalar_{index}" for index in range(16))
-    arms = four() | {"lambda_1": config(OURS, quantum_weight=1.0)}
-    sweep = made_up(arms, seeds=30, steps=np.arange(1, 601), metrics=metrics)
-    board = dashboard.of(sweep)
-    found = dashboard_data.data(sweep, board)
-    assert found["thinned"] == (
-        "Thinned: means are drawn at 200 of up to 600 logged steps; single seeds at 59 of them; the first and the last "
-        "are always among them."
-    )
-    drawn = {len(grid) for grid in found["grids"]}
-    assert drawn == {200, 59}
-    assert all((grid[0], grid[-1]) == (1, 600) for grid in found["grids"])
-    assert len(dashboard_page.render(sweep, board)) < 3e6
+    sweep = made_up(four(), seeds=30, steps=np.arange(1, 601), metrics=metrics)
+    figures = interactive.figures(sweep, dashboard.of(sweep), "train/loss")
+    x = drawn(sweep)[1]["mean"][0]["x"]
+    assert (x[0], x[-1], len(x) <= interactive.MOST) == (1, 600, True)
+    assert len(json.dumps(figures)) < 4e6
 
 
-def test_of_too_many_runs_single_seeds_are_left_out_and_it_is_said(monkeypatch):
-    monkeypatch.setattr(dashboard_data, "BUDGET", 100)
-    found, lines = lines_of(made_up(four()))
-    assert all("seeds" not in line for line in lines.values())
-    assert "single seeds' curves are left out" in found["thinned"]
-    monkeypatch.undo()
-    assert lines_of(made_up(four()))[0]["thinned"] == ""
-
-
-# The page ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_page_holds_its_data_and_no_name_of_an_arm_ends_them():
-    sweep = made_up({"adamw": config("torch.optim.AdamW"), EVIL: config(OURS)})
-    text = dashboard_page.render(sweep, dashboard.of(sweep))
-    assert text.count("<script") == text.count("</script>") == 2
-    assert "<img" not in text
-    assert "//" not in text
-    data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
-    assert [arm["label"] for arm in data["arms"]] == ["AdamW", EVIL.replace("_", " ")]
-
-
-def test_the_report_writes_the_page_beside_its_own_with_a_way_there_and_back(reported):
-    report, folder = reported
-    assert folder / "dashboard.html" in report.files
-    assert 'href="dashboard.html"' in (folder / "index.html").read_text()
-    assert 'href="index.html"' in (folder / "dashboard.html").read_text()
+def test_a_name_is_words_and_never_a_mark():
+    _, shown = drawn(made_up({"adamw": config("torch.optim.AdamW"), EVIL: config(OURS)}))
+    assert shown["mean"][1]["name"] == html.escape(EVIL.replace("_", " "))

@@ -14,7 +14,6 @@ from superpositional import records
 from superpositional.evidence import tuning
 from superpositional.records.ledger import best_of_k, ledger, write
 from superpositional.records.published import publish
-from superpositional.report import search_figures, style
 from superpositional.report.write import ReportError, update_readme, write_report
 from superpositional.sweeps import search
 
@@ -262,7 +261,7 @@ def test_the_median_counts_lost_trials_as_worse_than_any(tmp_path):
 
 # The report --------------------------------------------------------------------------------------------------------
 
-FILES = {"figures/search.pdf", "figures/search.png", "tables/trials.csv", "tables/search.md"}
+FILES = {"tables/trials.csv", "tables/search.md"}
 
 
 def contents(folder):
@@ -283,8 +282,8 @@ def test_a_searchs_report_is_of_trials_and_compares_no_arms(built):
     assert " vs " not in report.text
     for word in ("superior", "wins", "winner", "outperforms", "better than"):
         assert word not in report.text
-    assert "Tuning seeds select, they do not test: no arm is shown to be better here." in report.caption
-    assert "mean over n = 2 tuning seeds (seeds 5, 6)" in report.caption
+    assert "Tuning seeds select, they do not test: no arm is shown to be better here." in report.tables["search"].caption
+    assert "mean over n = 2 tuning seeds (seeds 5, 6)" in report.tables["search"].caption
     assert "which flatters it; which arm is better, only other seeds can tell." in report.lead
     assert report.lead.startswith(f"**In short.** Best of 4 trials by {METRIC}")
 
@@ -294,7 +293,7 @@ def test_the_table_has_a_row_per_arm_with_its_best_values_and_n(built):
     rate = {arm: drawn["optimizer.lr"] for arm, drawn in search.plan(SWEEPER)["values"]["adam"].items()}["adam,trial-0001"]
     loud = search.plan(SWEEPER)["values"]["loud"]["loud,trial-0003"]
     weight = "true" if loud["weight"] is True else loud["weight"]
-    lines = report.table.splitlines()
+    lines = report.tables["search"].markdown.splitlines()
     assert len(lines) == 2 + 2
     assert lines[2] == (
         f"| adam | 4 of 4 | 2 | 1 | `optimizer.lr={rate}` | 0.75 ± 0 (n = 2) | 0.75 | 0 of 8 (0 %) | 70 | 1 missing |"
@@ -305,7 +304,7 @@ def test_the_table_has_a_row_per_arm_with_its_best_values_and_n(built):
     )
     assert "loud: number 3 is best, " in report.sentences[1]
     assert "3 of 4 trials complete, 1 lost a run" in report.sentences[1]
-    assert (folder / "report/tables/search.md").read_text() == f"{report.caption}\n\n{report.table}"
+    assert (folder / "report/tables/search.md").read_text() == report.tables["search"].text
 
 
 def test_the_csv_has_every_trial_with_every_digit_and_no_zero_for_what_is_not_there(built):
@@ -332,11 +331,10 @@ def test_a_search_reports_the_same_bytes_again_and_from_published_records(built,
     assert contents(tmp_path / "published" / "report") == first
 
 
-def test_an_unfinished_search_says_so_in_words_and_on_its_figure(built):
-    folder, report = built
-    assert "Unfinished: 1 of 16 runs missing; 14 of 16 runs done, 1 diverged" in report.caption
+def test_an_unfinished_search_says_so(built):
+    _, report = built
+    assert "Unfinished: 1 of 16 runs missing; 14 of 16 runs done, 1 diverged" in report.tables["search"].caption
     assert report.lead.endswith("The search is unfinished, so this is an interim look.")
-    assert b"1 of 16 runs missing" in (folder / "report/figures/search.png").read_bytes()
 
 
 def test_a_readme_can_hold_a_searchs_report(built, tmp_path):
@@ -344,7 +342,7 @@ def test_a_readme_can_hold_a_searchs_report(built, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results:tuned -->\n<!-- /results:tuned -->\n")
     update_readme(readme, {report.name: report.markdown})
-    assert report.table in readme.read_text()
+    assert report.tables["search"].markdown in readme.read_text()
 
 
 def test_a_search_without_a_finished_run_or_without_its_metric_is_refused_before_anything_is_written(tmp_path):
@@ -356,34 +354,6 @@ def test_a_search_without_a_finished_run_or_without_its_metric_is_refused_before
     with pytest.raises(ReportError, match=rf"no finished run has {METRIC}.*metric of val/loss/last$"):
         write_report(tmp_path / "other")
     assert not list(tmp_path.glob("*/report"))
-
-
-def test_a_panel_shows_every_trial_of_the_arms_that_search_its_setting(built):
-    found = ledger(records.load_sweep(built[0]))
-    for key, arms in (("optimizer.lr", ("adam", "loud")), ("weight", ("loud",))):
-        _, (ax,) = style.page_figure(1)
-        assert search_figures.searched(ax, found, key) is ax
-        trials = [trial for arm in arms for trial in found["arms"][arm]["trials"]]
-        bests = [line for line in ax.lines if line.get_markersize() == 9]
-        crosses = [line for line in ax.lines if line.get_marker() == "x"]
-        assert len(ax.lines) - len(bests) == len(trials)
-        assert (len(bests), len(crosses)) == (len(arms), 1)
-    # A cross stands at the edge, below every value; of a loss, above.
-    assert crosses[0].get_ydata()[0] < 0.2
-    found["goal"] = "min"
-    _, (ax,) = style.page_figure(1)
-    search_figures.searched(ax, found, "weight")
-    (cross,) = [line for line in ax.lines if line.get_marker() == "x"]
-    assert cross.get_ydata()[0] > 0.8
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["a", "true"]
-
-
-def test_a_line_of_best_of_k_begins_where_a_find_is_all_but_sure(built):
-    found = ledger(records.load_sweep(built[0]))
-    _, (ax,) = style.page_figure(1)
-    assert search_figures.best_of_k(ax, found) is ax
-    # adam: 3 complete of 3 ended; loud: 1 of 4 lost, (1/4)^2 = 6 % and (1/4)^3 = 2 %
-    assert [line.get_xdata().tolist() for line in ax.lines] == [[1, 2, 3], [3, 4]]
 
 
 def test_settings_are_printed_as_they_are_typed():

@@ -1,4 +1,4 @@
-"""Can the page be read by whoever opens the one file: whole, safe, in a real browser, on a desk, a phone and paper?"""
+"""The page is whole, safe, and works in a real browser: on a desk, a phone and paper, with Plotly's script or without."""
 
 import base64
 import json
@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import urljoin
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,18 +16,12 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select
+from selenium.webdriver.support.ui import WebDriverWait
 from test_analysis import write_sweep
-from test_dashboard import deep
-from test_dashboard import made_up as in_memory
 
 from superpositional import records
-from superpositional.evidence.analysis import compare
-from superpositional.evidence.inference import student_interval
 from superpositional.format import label
-from superpositional.records.measures import TEST_ACCURACY
-from superpositional.report import dashboard, dashboard_page, page
+from superpositional.report import page
 from superpositional.report.write import write_report
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "outputs" / "published" / "paper_classification"
@@ -40,6 +35,7 @@ FLAGS = [
 ]
 # No name of a host is ever looked up.
 NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND"
+UNFOLD = "document.querySelectorAll('details').forEach(fold => { fold.open = true; })"
 # Reads a table as lists of rows of cells' texts.
 CELLS = "return [...arguments[0].tBodies[0].rows].map(row => [...row.cells].map(cell => cell.textContent))"
 
@@ -131,19 +127,21 @@ def read(text: str) -> Read:
 def test_the_page_is_one_balanced_document_with_a_title_a_language_and_unique_ids(text, read):
     assert text.startswith("<!doctype html>\n")
     assert read.all("html") == [{"lang": "en"}]
-    for tag in ("head", "title", "body", "header", "main", "nav", "h1", "style", "script"):
+    for tag in ("head", "title", "body", "header", "main", "nav", "h1", "style"):
         assert len(read.all(tag)) == 1, tag
     ids = [attributes["id"] for _, attributes in read.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
 
 
-def test_the_page_names_nothing_to_load(text, read):
-    assert "//" not in re.sub(r"data:image/svg\+xml;base64,[\w+/=]+", "", text)
+def test_the_page_names_nothing_to_load_but_plotlys_script_beside_it(sweep, text, read):
+    assert "://" not in re.sub(r"data:image/svg\+xml;base64,[\w+/=]+", "", text)
     assert "@import" not in text
     assert "url(" not in text
-    for _, attributes in read.elements:
-        assert attributes.get("href", "#").startswith(("#", "data:")) or attributes["href"] == "dashboard.html"
-        assert attributes.get("src", "data:").startswith("data:")
+    assert [script["src"] for script in read.all("script") if "src" in script] == ["plotly.min.js"]
+    assert (sweep / "report" / "plotly.min.js").stat().st_size > 1e6
+    for tag, attributes in read.elements:
+        assert attributes.get("href", "#").startswith(("#", "data:"))
+        assert tag == "script" or attributes.get("src", "data:").startswith("data:")
         assert not {"srcset", "onerror", "onclick", "onload", "style", "action"} & set(attributes)
 
 
@@ -161,18 +159,17 @@ def test_the_figures_within_load_nothing_and_run_nothing(read):
 
 
 def test_names_and_errors_are_words_and_never_marks(text, read):
-    assert len(read.all("script")) == 1
     assert "<script>alert" not in text
     assert "<img src=x" not in text
     cells = {cell for rows in read.sections.values() for row in rows for cell in row}
     assert {label(EVIL), ERROR} <= cells
-    sentences = Read(page.bullets([f"{EVIL} did **well**, said `{ERROR}`"], 'a "fold" <b>'))
-    assert [tag for tag, _ in sentences.elements] == ["details", "summary", "ul", "li", "strong", "code"]
-    assert "".join(sentences.words) == f'a "fold" <b>{EVIL} did well, said {ERROR}'
+    sentence = Read(page.marked(f"{EVIL} did **well**, said `{ERROR}`"))
+    assert [tag for tag, _ in sentence.elements] == ["strong", "code"]
+    assert "".join(sentence.words) == f"{EVIL} did well, said {ERROR}"
 
 
 def test_every_section_is_in_the_navigation_and_every_image_has_words(read):
-    links = ["dashboard.html", *(f"#{section['id']}" for section in read.all("section"))]
+    links = [f"#{section['id']}" for section in read.all("section")]
     assert [link["href"] for link in read.all("a")] == links
     assert len(read.all("h2")) == len(read.all("section")) >= 8
     assert len(read.all("img")) == 6
@@ -209,14 +206,6 @@ def test_the_same_records_give_the_same_page(sweep, text, tmp_path, monkeypatch)
     assert (tmp_path / "index.html").read_text() == text
 
 
-def test_a_lead_has_a_line_for_each_sentence_and_loses_no_word():
-    lead = "**In short.** Of 2 claims, superior: a; no verdict: b. Of each alone: x +0.5 points. The sweep is unfinished."
-    shown = Read(page.paragraph(lead, "lead"))
-    assert len(shown.all("p")) == 3
-    assert len(shown.all("strong")) == 3
-    assert "".join(shown.words) == lead.replace("**", "").replace(". Of each", ".Of each").replace(". The", ".The")
-
-
 # In a browser ------------------------------------------------------------------------------------------------------
 
 
@@ -246,17 +235,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
     published = tmp_path_factory.mktemp("published")
     write_report(PUBLISHED, published)
     write_report(many)
-    # By depth, with a run of every end but the good one.
-    ends = {("circuit_1", 0): "diverged", ("placebo", 1): "failed", ("attention_4", 2): "interrupted"}
-    swept = in_memory(deep(), metrics=("gradient/norm", "circuit/optimizer/entanglement"), ends=ends)
-    (many / "depth.html").write_text(dashboard_page.render(swept, dashboard.of(swept)))
-    return {
-        "published": published / "index.html",
-        "many": many / "report" / "index.html",
-        "dashboard": published / "dashboard.html",
-        "dashboard of many": many / "report" / "dashboard.html",
-        "dashboard by depth": many / "depth.html",
-    }
+    return {"published": published / "index.html", "many": many / "report" / "index.html"}
 
 
 @pytest.fixture(params=["published", "many"])
@@ -268,7 +247,7 @@ def opened(request, browser: webdriver.Chrome, files: dict[str, Path]) -> webdri
 def show(browser: webdriver.Chrome, file: Path, size: tuple[int, int]) -> None:
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
-        {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size in (PHONE, SMALL_PHONE)},
+        {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE},
     )
     for log in ("browser", "performance"):
         browser.get_log(log)
@@ -293,7 +272,8 @@ def test_the_page_opens_from_disk_in_silence_and_asks_for_nothing_else(opened):
     assert opened.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
     asked = [each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"]
-    assert [url for url in asked if not url.startswith("data:")] == [opened.current_url]
+    beside = urljoin(opened.current_url, "plotly.min.js")
+    assert [url for url in asked if not url.startswith("data:")] == [opened.current_url, beside]
     assert [each for each in events if each["method"] == "Network.loadingFailed"] == []
 
 
@@ -315,6 +295,7 @@ def test_every_image_is_decoded_and_can_be_seen(opened):
 
 @pytest.mark.browser
 def test_every_heading_of_every_table_sorts_up_and_down(opened):
+    opened.execute_script(UNFOLD)
     tables = opened.find_elements(By.TAG_NAME, "table")
     assert len(tables) >= 5
     for table in tables:
@@ -335,43 +316,50 @@ def test_every_heading_of_every_table_sorts_up_and_down(opened):
 
 
 @pytest.mark.browser
-def test_arms_sort_by_the_numbers_in_their_names(browser, files):
-    show(browser, files["many"], DESKTOP)
-    table = browser.find_element(By.CSS_SELECTOR, "#tuning-ledger table")
-    table.find_element(By.TAG_NAME, "button").click()
-    arms = [row[0] for row in browser.execute_script(CELLS, table)]
-    weights = [arm for arm in arms if arm.startswith("λ")]
-    assert weights == [f"λ = {weight}" for weight in ("0.05", "0.1", "0.5", "2.0", "10.0")]
-    words = [arm for arm in arms if arm[0].isalpha() and arm not in weights]
-    assert words == sorted(words)
+def test_a_column_of_all_kinds_sorts_by_number_and_keeps_what_is_missing_last_by_keyboard_too(browser, files):
+    up = ["−37.80 % (outside)", "−3.5", "0.00 (no interval)", "1e-05", "± 0.5 points", "+2.30 [−1, +3]", "12 of 30"]
+    up += ["1,200", "> 1,000,000", "2e523bf", "baseline", "–", "–† (0 pairs)"]
+    down = [*up[8::-1], *up[10:8:-1], *up[11:]]
+    shuffled = [up[i] for i in (11, 3, 8, 0, 9, 5, 1, 12, 10, 7, 2, 6, 4)]
+    show(browser, files["published"], DESKTOP)
+    table = browser.find_element(By.TAG_NAME, "table")
+    browser.execute_script(
+        "const [body, texts] = [arguments[0].tBodies[0], arguments[1]];"
+        "body.replaceChildren(...texts.map(text => { const row = document.createElement('tr');"
+        "row.append(document.createElement('td')); row.firstChild.textContent = text; return row; }))",
+        table, shuffled,
+    )  # fmt: skip
+    head = table.find_element(By.TAG_NAME, "th")
+    browser.execute_script("arguments[0].focus()", head.find_element(By.TAG_NAME, "button"))
+    for said, expected in (("ascending", up), ("descending", down)):
+        ActionChains(browser).send_keys(Keys.ENTER).perform()
+        assert head.get_dom_attribute("aria-sort") == said
+        assert [row[0] for row in browser.execute_script(CELLS, table)] == expected
 
 
 @pytest.mark.browser
-def test_a_column_of_all_kinds_sorts_by_number_and_keeps_what_is_missing_last_by_keyboard_too(browser, tmp_path):
-    up = ["−37.80 % (outside)", "−3.5", "0.00 (no interval)", "1e-05", "± 0.5 points", "+2.30 [−1, +3]", "12 of 30"]
-    up += ["1,200", "> 1,000,000", "2e523bf", "baseline", "–", "–† (0 pairs)"]
-    assert [kind for kind, _ in order(up)] == [0] * 3 + [1] + [0] * 5 + [1] * 2 + [2] * 2  # `order` knows no exponents
-    down = [*up[8::-1], *up[10:8:-1], *up[11:]]
-    shuffled = [up[i] for i in (11, 3, 8, 0, 9, 5, 1, 12, 10, 7, 2, 6, 4)]
-    table = page.table([("value",), *((cell,) for cell in shuffled)])
-    (tmp_path / "index.html").write_text(page.page("kinds", [("Kinds", table)], ""))
+def test_plotly_draws_what_comes_into_view_and_a_page_without_its_script_has_its_images(browser, files, tmp_path):
+    show(browser, files["published"], DESKTOP)
+    browser.execute_script(UNFOLD)
+    figures = browser.find_elements(By.CSS_SELECTOR, "figure.plot")
+    assert len(figures) >= 4
+    for figure in figures:
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", figure)
+        WebDriverWait(browser, 20).until(
+            lambda _, each=figure: each.find_elements(By.CSS_SELECTOR, "svg .scatterlayer .trace")
+        )
+    # The third button shows the difference to the baseline, which the first arm has not.
+    traces = """return arguments[0].querySelector('div').data
+      .filter(each => each.visible !== false && each.mode !== 'none').length"""
+    assert browser.execute_script(traces, figures[0]) == 5
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", figures[0])
+    figures[0].find_elements(By.CSS_SELECTOR, ".updatemenu-button")[2].click()
+    WebDriverWait(browser, 20).until(lambda _: browser.execute_script(traces, figures[0]) == 4)
+    assert browser.get_log("browser") == []
+    (tmp_path / "index.html").write_text(files["published"].read_text())
     show(browser, tmp_path / "index.html", DESKTOP)
-    head = browser.find_element(By.TAG_NAME, "th")
-    shown = browser.find_element(By.TAG_NAME, "table")
-
-    def column() -> list[str]:
-        return [row[0] for row in browser.execute_script(CELLS, shown)]
-
-    assert (column(), head.get_dom_attribute("aria-sort")) == (shuffled, None)
-    # The first Tab is the navigation's only link.
-    ActionChains(browser).send_keys(Keys.TAB, Keys.TAB).perform()
-    assert browser.switch_to.active_element == head.find_element(By.TAG_NAME, "button")
-    ActionChains(browser).send_keys(Keys.ENTER).perform()
-    assert head.get_dom_attribute("aria-sort") == "ascending"
-    # −3.5 < 0 < 0.00001 < 0.5
-    assert column() == up
-    ActionChains(browser).send_keys(Keys.ENTER).perform()
-    assert (column(), head.get_dom_attribute("aria-sort")) == (down, "descending")
+    assert [each.is_displayed() for each in browser.find_elements(By.CSS_SELECTOR, "figure.plot")] == [False] * len(figures)
+    assert all(each.is_displayed() for each in browser.find_elements(By.TAG_NAME, "img"))
 
 
 @pytest.mark.browser
@@ -383,25 +371,19 @@ def test_nothing_but_what_scrolls_by_itself_is_wider_than_the_view(browser, file
         document.querySelectorAll('details').forEach(fold => { fold.open = true; });
         const beyond = [...document.body.querySelectorAll('*')].filter(element => {
           const box = element.getBoundingClientRect();
-          return !element.parentElement.closest('.wide') && box.width && (box.left < 0 || box.right > innerWidth + 0.5);
+          const within = element.parentElement.closest('.wide, nav, figure.plot') || element.closest('#js-plotly-tester');
+          return !within && box.width && (box.left < 0 || box.right > innerWidth + 0.5);
         });
-        const boxes = [...document.querySelectorAll('figure, figure.column img, figcaption')];
+        const there = [...document.querySelectorAll('figure, figure.column img, figcaption')];
+        const boxes = there.filter(each => each.offsetWidth);
         return [document.documentElement.scrollWidth, innerWidth, beyond.map(element => element.outerHTML.slice(0, 80)),
           boxes.map(each => each.getBoundingClientRect()).map(box => [box.left, box.right])];
     """)
     assert inner == size[0]
     assert width <= inner
     assert beyond == []
-    assert len(figures) == 6 + 5 + 6
+    assert len(figures) >= 6 + 5 + 6
     assert all(0 <= left < right <= inner for left, right in figures)
-
-
-@pytest.mark.browser
-def test_two_figures_stand_side_by_side_on_a_desktop_and_one_above_the_other_on_a_phone(browser, files):
-    for size, beside in ((DESKTOP, True), (PHONE, False)):
-        show(browser, files["published"], size)
-        tops = [browser.find_element(By.ID, name).rect["y"] for name in ("time-to-target", "the-quantum-term")]
-        assert (tops[0] == tops[1]) == beside
 
 
 @pytest.mark.browser
@@ -411,199 +393,9 @@ def test_the_page_prints_to_pdf_with_every_run_of_a_table_that_scrolls(browser, 
     assert pdf.startswith(b"%PDF-")
     assert pdf.rstrip().endswith(b"%%EOF")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    browser.execute_script(UNFOLD)
     hidden = browser.execute_script(
         "return [...document.querySelectorAll('.tall')].map(each => each.scrollHeight - each.clientHeight)"
     )
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert hidden == [0]
-
-
-# The dashboard -----------------------------------------------------------------------------------------------------
-
-DASHBOARDS = ["dashboard", "dashboard of many", "dashboard by depth"]
-SMALL_PHONE = (375, 667)
-# Of each panel the arms that have a curve or a point in it.
-DRAWN = """return [...document.querySelectorAll('.plot')].map(plot =>
-  [...new Set([...plot.querySelectorAll('[data-arm]')].map(each => Number(each.dataset.arm)))].sort((a, b) => a - b))"""
-
-
-def panel(browser: webdriver.Chrome, title: str) -> WebElement:
-    return browser.find_element(By.XPATH, f"//div[@class='panel'][.//h3[starts-with(., '{title}')]]")
-
-
-def said(place: WebElement) -> str:
-    return place.find_element(By.CLASS_NAME, "said").text
-
-
-def entries(browser: webdriver.Chrome) -> list[WebElement]:
-    return browser.find_elements(By.CSS_SELECTOR, "#legend button")
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("name", DASHBOARDS)
-def test_a_dashboard_opens_from_disk_in_silence_and_draws_every_panel(browser, files, name):
-    show(browser, files[name], DESKTOP)
-    drawn = browser.execute_script(DRAWN)
-    assert len(drawn) >= 4
-    assert all(drawn)
-    assert browser.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"]
-    assert [url for url in asked if not url.startswith("data:")] == [browser.current_url]
-
-
-@pytest.mark.browser
-def test_the_legend_hides_and_shows_an_arm_in_every_panel_and_shift_leaves_it_alone(browser, files):
-    show(browser, files["dashboard"], DESKTOP)
-    before = browser.execute_script(DRAWN)
-    entries(browser)[1].click()
-    assert browser.execute_script(DRAWN) == [[arm for arm in arms if arm != 1] for arms in before]
-    assert [each.get_dom_attribute("aria-pressed") for each in entries(browser)] == ["true", "false", *["true"] * 3, None]
-    entries(browser)[1].click()
-    assert browser.execute_script(DRAWN) == before
-    ActionChains(browser).key_down(Keys.SHIFT).click(entries(browser)[2]).key_up(Keys.SHIFT).perform()
-    assert browser.execute_script(DRAWN) == [[arm for arm in arms if arm == 2] for arms in before]
-    entries(browser)[-1].click()
-    assert browser.execute_script(DRAWN) == before
-    assert browser.get_log("browser") == []
-
-
-@pytest.mark.browser
-def test_under_the_pointer_stand_step_arm_mean_interval_and_n_of_the_records(browser, files):
-    show(browser, files["dashboard"], DESKTOP)
-    sweep = records.load_sweep(PUBLISHED)
-    place = panel(browser, "validation accuracy")
-    plot = place.find_element(By.CLASS_NAME, "plot")
-    # One arm alone, for the arms lie on one another.
-    ActionChains(browser).key_down(Keys.SHIFT).click(entries(browser)[3]).key_up(Keys.SHIFT).perform()
-    values = {run.seed: run.curves["val/accuracy"] for run in sweep.runs if run.arm == sweep.arms[3]}
-    steps = next(iter(values.values()))[0]
-    for index in (0, 4, len(steps) - 1):
-        x, y = browser.execute_script("return shown.get(arguments[0]).items[0].points[arguments[1]]", plot, index)
-        svg = plot.find_element(By.TAG_NAME, "svg")
-        across, down = svg.rect["width"] / 2, svg.rect["height"] / 2
-        ActionChains(browser).move_to_element_with_offset(svg, round(x - across), round(y - down)).perform()
-        expected = student_interval([100 * each[1][index] for each in values.values()])
-        number = r"([\d.]+)"
-        words = rf"step {steps[index]} · λ = 0\.5: {number} % \[{number}, {number}\], n = 30"
-        told = re.fullmatch(words, said(place))
-        assert told, said(place)
-        # Four digits are said.
-        assert [float(each) for each in told.groups()] == pytest.approx(
-            [expected.mean, expected.low, expected.high], abs=0.0051
-        )
-    ActionChains(browser).move_to_element(browser.find_element(By.TAG_NAME, "h1")).perform()
-    assert said(place) == "Mean, 95 % t interval, n = 30 seeds."
-
-
-@pytest.mark.browser
-def test_arrow_keys_tell_the_same_values_one_by_one(browser, files):
-    show(browser, files["dashboard"], DESKTOP)
-    place = panel(browser, "validation accuracy")
-    browser.execute_script("arguments[0].focus()", place.find_element(By.TAG_NAME, "svg"))
-    told = []
-    for key in (Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.END, Keys.ARROW_RIGHT, Keys.HOME, Keys.ESCAPE):
-        ActionChains(browser).send_keys(key).perform()
-        told.append(said(place).partition(":")[0])
-    assert told == [
-        *("step 27 · adam", "step 54 · adam", "step 54 · quantum moments", "step 270 · quantum moments"),
-        *("step 270 · quantum moments", "step 27 · quantum moments", "Mean, 95 % t interval, n = 30 seeds."),
-    ]
-
-
-@pytest.mark.browser
-def test_paired_differences_are_those_of_the_reports_table_and_the_baseline_has_none(browser, files):
-    show(browser, files["dashboard"], DESKTOP)
-    browser.find_element(By.ID, "paired").click()
-    assert all(0 not in arms for arms in browser.execute_script(DRAWN))
-    place = panel(browser, "test accuracy")
-    browser.execute_script("arguments[0].focus()", place.find_element(By.TAG_NAME, "svg"))
-    ActionChains(browser).send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.HOME).perform()
-    sweep = records.load_sweep(PUBLISHED)
-    estimate = compare(sweep, "lambda_0.5", TEST_ACCURACY).estimate
-    found = re.fullmatch(r"λ = 0\.5 − adam: (\S+) points \[(\S+), (\S+)\], n = 30", said(place).replace("\u2212", "−"))
-    assert found, said(place)
-    told = [float(each.replace("−", "-")) for each in found.groups()]
-    assert told == pytest.approx([estimate.mean, estimate.low, estimate.high], rel=1e-3)
-    assert browser.get_log("browser") == []
-
-
-@pytest.mark.browser
-def test_single_seeds_are_one_line_each_and_a_log_axis_is_a_button_of_its_panel(browser, files):
-    show(browser, files["dashboard by depth"], DESKTOP)
-    count = """return [...document.querySelectorAll('.plot')[0].querySelectorAll('.seeds')].map(
-        path => (path.getAttribute('d').match(/M/g) || []).length)"""
-    assert browser.execute_script(count) == []
-    browser.find_element(By.ID, "seeds").click()
-    assert browser.execute_script(count) == [6] * 8
-    place = panel(browser, "training loss")
-    # Runs that did not end well are crossed, and in no mean.
-    assert len(place.find_elements(By.CSS_SELECTOR, ".plot svg > path[transform]")) == 3
-    assert said(place) == (
-        "Mean, 95 % t interval, n = 6 seeds; placebo: 5 of 6 (1 failed); circuit 1: 5 of 6 (1 diverged); "
-        "attention 4: 5 of 6 (1 interrupted)."
-    )
-    ticks = "return [...arguments[0].querySelectorAll('text[text-anchor=end]')].map(each => each.textContent)"
-    linear = browser.execute_script(ticks, place)
-    button = place.find_element(By.CLASS_NAME, "log")
-    button.click()
-    assert button.get_dom_attribute("aria-pressed") == "true"
-    logged = [float(each) for each in browser.execute_script(ticks, place)]
-    assert logged != [float(each) for each in linear]
-    assert {float(f"{value:.0e}"[0]) for value in logged} <= {1, 2, 3, 5}
-
-
-@pytest.mark.browser
-def test_colours_follow_the_swept_setting_and_its_legend_hides_its_arms(browser, files):
-    show(browser, files["dashboard by depth"], DESKTOP)
-    Select(browser.find_element(By.ID, "group")).select_by_visible_text("depth")
-    named = [each.text for each in entries(browser)]
-    assert named == ["depth 1", "depth 2", "depth 4", "not swept: AdamW, placebo"]
-    assert [each.text for each in browser.find_elements(By.CSS_SELECTOR, "#legend span")] == ["circuit", "attention"]
-    colour = "return document.querySelector('.plot .curve[data-arm=\"' + arguments[0] + '\"]').getAttribute('stroke')"
-    colours = [browser.execute_script(colour, arm) for arm in range(8)]
-    assert colours[2:5] == colours[5:8]
-    assert len(set(colours)) == 4
-    entries(browser)[1].click()
-    assert browser.execute_script(DRAWN)[0] == [0, 1, 2, 4, 5, 7]
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("size", [SMALL_PHONE, DESKTOP], ids=["phone", "desktop"])
-@pytest.mark.parametrize("name", DASHBOARDS)
-def test_nothing_of_a_dashboard_but_what_scrolls_by_itself_is_wider_than_the_view(browser, files, name, size):
-    show(browser, files[name], size)
-    width, inner, beyond, cut = browser.execute_script("""
-        const beyond = [...document.body.querySelectorAll('*')].filter(element => {
-          const box = element.getBoundingClientRect();
-          return !element.parentElement.closest('.wide') && box.width && (box.left < 0 || box.right > innerWidth + 0.5);
-        });
-        const cut = [...document.querySelectorAll('.plot text')].filter(text => {
-          const box = text.getBoundingClientRect(), own = text.ownerSVGElement.getBoundingClientRect();
-          return box.left < own.left - 1 || box.right > own.right + 1;
-        });
-        return [document.documentElement.scrollWidth, innerWidth, beyond.map(element => element.outerHTML.slice(0, 80)),
-          cut.map(text => text.textContent)];
-    """)
-    assert inner == size[0]
-    assert width <= inner
-    assert beyond == []
-    assert cut == []
-
-
-@pytest.mark.browser
-def test_labels_of_an_axis_do_not_run_into_one_another(browser, files):
-    for name, size in ((name, size) for name in DASHBOARDS for size in (SMALL_PHONE, DESKTOP)):
-        show(browser, files[name], size)
-        clashes = browser.execute_script("""
-            const look = () => [...document.querySelectorAll('.plot')].flatMap(plot => {
-              const texts = [...plot.querySelectorAll('text')];
-              const boxes = texts.map(text => [text.textContent, text.getBoundingClientRect()]);
-              return boxes.flatMap(([a, p], i) => boxes.slice(i + 1).filter(([, q]) =>
-                p.left < q.right && q.left < p.right && p.top + 2 < q.bottom && q.top + 2 < p.bottom).map(([b]) => [a, b]));
-            });
-            const before = look();
-            document.getElementById('paired').click();
-            return [...before, ...look()];
-        """)
-        assert clashes == [], (name, size)

@@ -1,4 +1,4 @@
-"""Does a reader get the same files from the same records, and never more than the records hold?"""
+"""The same records give the same files, which say no more than the records hold."""
 
 import csv
 import io
@@ -14,10 +14,11 @@ from test_analysis import write_sweep
 
 from superpositional import format, records
 from superpositional.evidence import analysis, curves
-from superpositional.records import measures
+from superpositional.records.measures import TEST_ACCURACY
 from superpositional.records.published import fingerprint, publish
-from superpositional.report import figures, style, tables
-from superpositional.report.write import ReportError, update_readme, write_report
+from superpositional.report import figures, forests, style, tables, words
+from superpositional.report.findings import findings
+from superpositional.report.write import Report, ReportError, update_readme, write_report
 
 ARMS = {"adam": [0.90, 0.91, 0.92], "quantum_moments": [0.91, 0.93, 0.90], "lambda_0.5": [0.92, 0.92, 0.95]}
 EPOCHS = {"adam": [7, 8, 7], "quantum_moments": [7, 7, 6], "lambda_0.5": [5, 4, 5]}
@@ -26,7 +27,7 @@ FILES = {
     *(f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")),
     *(f"tables/{name}.{suffix}" for name in ("results", "claims") for suffix in ("md", "csv", "tex")),
     "index.html",
-    "dashboard.html",
+    "plotly.min.js",
     "claims.json",
 }
 
@@ -37,6 +38,12 @@ def contents(folder):
 
 def rising(arm, seed):
     return [0.3 + 0.6 * (1 - 0.5**epoch) + 0.001 * seed for epoch in range(10)]
+
+
+def told(folder) -> Report:
+    """A sweep's report in words, without its files."""
+    said = findings(records.load_sweep(folder), folder)
+    return Report("told", " ".join(words.lead(said)), tables.of(said), tuple(words.sentences(said)), (), tuple(said.judged))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +71,11 @@ def test_published_records_give_the_same_tables_and_themselves_rebuild_to_the_sa
     folder, report = built
     publish(records.load_sweep(folder), tmp_path / "published")
     again = write_report(tmp_path / "published")
-    assert (again.table, again.caption, again.sentences) == (report.table, report.caption, report.sentences)
+    assert (again.tables["results"].markdown, again.tables["results"].caption, again.sentences) == (
+        report.tables["results"].markdown,
+        report.tables["results"].caption,
+        report.sentences,
+    )
     first = contents(tmp_path / "published" / "report")
     tables = {path for path in FILES if path.startswith("tables")}
     assert {path: first[path] for path in tables} == {path: contents(folder / "report")[path] for path in tables}
@@ -74,7 +85,7 @@ def test_published_records_give_the_same_tables_and_themselves_rebuild_to_the_sa
 
 def test_the_table_has_a_row_per_arm_with_known_numbers(built):
     _, report = built
-    lines = report.table.splitlines()
+    lines = report.tables["results"].markdown.splitlines()
     assert len(lines) == 2 + len(ARMS)
     assert lines[2] == "| adam | 3 of 3 | 91.00 ± 1.00 | baseline | 7.33 ± 0.58 | baseline |"
     # differences 2, 1, 3: mean 2, sd 1, half width 4.302653 / sqrt(3) = 2.484
@@ -85,17 +96,12 @@ def test_the_csv_keeps_every_digit(built):
     folder, _ = built
     rows = list(csv.DictReader((folder / "report/tables/results.csv").read_text().splitlines()))
     row = next(row for row in rows if row["arm"] == "lambda_0.5" and row["metric"] == "test/accuracy")
-    estimate = analysis.compare(records.load_sweep(folder), "lambda_0.5", measures.TEST_ACCURACY).estimate
+    estimate = analysis.compare(records.load_sweep(folder), "lambda_0.5", TEST_ACCURACY).estimate
     assert [float(row[f"difference_{key}"]) for key in ("mean", "low", "high")] == [
         estimate.mean,
         estimate.low,
         estimate.high,
     ]
-
-
-def test_the_caption_says_that_nothing_is_corrected_for_multiple_comparisons(built):
-    assert "not corrected for multiple comparisons (4 of them)" in built[1].caption
-    assert "Target: 90 %" in built[1].caption
 
 
 def test_the_tex_table_escapes_what_latex_would_read(built):
@@ -106,7 +112,7 @@ def test_the_tex_table_escapes_what_latex_would_read(built):
 
 
 def test_no_name_breaks_a_label_a_caption_or_a_row_of_latex():
-    text = tables.tex([("arm", "n"), ("[0, 1]", "2")], "first\n\nsecond", "a}b%c_d:e, f")
+    text = tables.Table("first\n\nsecond", [("arm", "n"), ("[0, 1]", "2")]).tex("a}b%c_d:e, f")
     assert r"\label{tab:a-b-c_d:e-f}" in text
     assert r"\caption{first second}" in text
     assert "\n{}[0, 1] & 2" in text
@@ -135,13 +141,13 @@ def test_an_unfinished_sweep_says_so_in_words_everywhere(tmp_path):
     write_sweep(tmp_path, arms, statuses={("adam", 2): "interrupted"}, curves=rising)
     report = write_report(tmp_path)
     words = "2 of 12 runs missing; 9 of 12 runs done, 1 interrupted"
-    assert f"Unfinished: {words}" in report.caption
+    assert f"Unfinished: {words}" in report.tables["results"].caption
     for suffix in ("md", "tex"):
         assert words in (tmp_path / f"report/tables/results.{suffix}").read_text()
     for name in ("fig1", "paired_differences"):
         assert words.encode() in (tmp_path / f"report/figures/{name}.png").read_bytes()
-    assert "| placebo | 1 of 3 | 90.00 (one run) | 0.00 (no interval) (1 pair) |" in report.table
-    assert "2 not run" in report.table
+    assert "| placebo | 1 of 3 | 90.00 (one run) | 0.00 (no interval) (1 pair) |" in report.tables["results"].markdown
+    assert "2 not run" in report.tables["results"].markdown
 
 
 def test_a_figure_of_an_unfinished_sweep_shows_its_note(tmp_path):
@@ -152,21 +158,21 @@ def test_a_figure_of_an_unfinished_sweep_shows_its_note(tmp_path):
     assert legend.get_title().get_text().startswith("unfinished: 1 run missing\n")
     assert [text.get_text() for text in legend.get_texts()] == ["adam (2)", "x (1)"]
     _, ax = style.column_figure(3)
-    comparison = analysis.compare(sweep, "x", measures.TEST_ACCURACY)
-    figures.paired_differences(ax, [comparison], note="unfinished: 1 run missing")
+    comparison = analysis.compare(sweep, "x", TEST_ACCURACY)
+    forests.paired_differences(ax, [comparison], note="unfinished: 1 run missing")
     assert ax.get_title(loc="right").startswith("unfinished: 1 run missing\n")
 
 
 def test_diverged_runs_and_misses_stand_in_the_table(tmp_path):
     epochs = {**EPOCHS, "lambda_0.5": [5, None, 5]}
     write_sweep(tmp_path, ARMS, epochs=epochs, statuses={("quantum_moments", 1): "diverged"}, curves=rising)
-    report = write_report(tmp_path)
-    rows = {line.split(" | ")[0].strip("| "): line for line in report.table.splitlines()}
+    report = told(tmp_path)
+    rows = {line.split(" | ")[0].strip("| "): line for line in report.tables["results"].markdown.splitlines()}
     assert "† (2 pairs)" in rows["quantum moments"]
     assert rows["quantum moments"].endswith("| 1 diverged |")
     assert "5.00 ± 0.00 (2 of 3 reached it)" in rows["λ = 0.5"]
     assert rows["λ = 0.5"].endswith("| 1 missed the target |")
-    assert "†: conditional" in report.caption
+    assert "†: conditional" in report.tables["results"].caption
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed", "interrupted"])
@@ -186,15 +192,15 @@ def test_a_sweep_without_the_curves_of_figure_one_is_refused_before_anything_is_
 
 def test_one_arm_or_one_epoch_or_one_seed_is_enough_for_a_report(tmp_path):
     write_sweep(tmp_path / "arm", {"adam": [0.5, 0.6]}, curves=rising)
-    assert write_report(tmp_path / "arm").sentences == ()
+    assert told(tmp_path / "arm").sentences == ()
     write_sweep(tmp_path / "short", {"adam": [0.5], "x": [0.6]}, curves=lambda arm, seed: [0.5])
-    assert "n = 1 seed" in write_report(tmp_path / "short").text
+    assert "n = 1 seed" in told(tmp_path / "short").text
 
 
 def test_an_arm_without_any_finished_run_is_shown_as_such(tmp_path):
     write_sweep(tmp_path, {"adam": [0.5, 0.6], "x": [0.1, 0.1]}, statuses={("x", s): "diverged" for s in (0, 1)})
-    report = write_report(tmp_path)
-    assert "| x | 0 of 2 | – | –† (0 pairs) |" in report.table
+    report = told(tmp_path)
+    assert "| x | 0 of 2 | – | –† (0 pairs) |" in report.tables["results"].markdown
     # Two pairs decide nothing, whatever their ranks.
     assert "inconclusive. Mean paired difference –, n = 2 seeds" in report.sentences[0]
     assert "2 of 2 runs of x diverged and rank last" in report.sentences[0]
@@ -214,7 +220,7 @@ def test_the_inset_is_left_out_where_it_would_cover_a_curve(tmp_path):
 def test_a_conditional_row_of_the_forest_plot_has_an_open_marker(tmp_path):
     sweep = write_sweep(tmp_path, ARMS, statuses={("lambda_0.5", 1): "diverged"})
     _, ax = style.column_figure(2)
-    figures.paired_differences(ax, [analysis.compare(sweep, arm, measures.TEST_ACCURACY) for arm in sweep.arms[1:]])
+    forests.paired_differences(ax, [analysis.compare(sweep, arm, TEST_ACCURACY) for arm in sweep.arms[1:]])
     means = [line for line in ax.lines if len(line.get_xdata()) == 1]
     assert [line.get_markerfacecolor() == "white" for line in means] == [False, True]
 
@@ -241,7 +247,7 @@ def test_the_readme_gets_the_words_between_its_markers_and_nothing_else(built, t
     assert text.startswith("before\n<!-- results:made_up -->\n")
     assert text.endswith("<!-- /results:made_up -->\nafter\n")
     assert "old" not in text
-    assert report.table in text
+    assert report.tables["results"].markdown in text
     assert all(sentence in text for sentence in report.sentences)
     update_readme(readme, {report.name: report.markdown})
     assert readme.read_text() == text
@@ -291,7 +297,7 @@ def test_the_lead_says_no_more_than_the_intervals(tmp_path):
 
 def test_arms_are_held_against_the_placebo_too(tmp_path):
     write_sweep(tmp_path, {"adam": [0.90, 0.91], "lambda_0.5": [0.92, 0.93], "placebo": [0.91, 0.92]}, curves=rising)
-    against = [text for text in write_report(tmp_path).sentences if "vs placebo" in text]
+    against = [text for text in told(tmp_path).sentences if "vs placebo" in text]
     assert len(against) == 1
     assert against[0].startswith(
         "λ = 0.5 vs placebo, test accuracy: mean paired difference +1.00 points [+1.00, +1.00], n = 2"
@@ -300,8 +306,8 @@ def test_arms_are_held_against_the_placebo_too(tmp_path):
 
 def test_an_arm_that_has_not_begun_draws_nothing_where_the_others_have_an_inset(tmp_path):
     write_sweep(tmp_path, {"adam": [0.90, 0.91], "later": [None, None]}, curves=rising)
-    report = write_report(tmp_path)
-    assert "| later | 0 of 2 |" in report.table
+    report = told(tmp_path)
+    assert "| later | 0 of 2 |" in report.tables["results"].markdown
     assert "The sweep is unfinished, so this is an interim look." in report.lead
 
 
@@ -316,17 +322,17 @@ def test_only_the_baseline_has_a_band_and_only_from_five_seeds_on(tmp_path):
 
 def test_records_that_are_left_out_are_counted_and_named(tmp_path):
     write_sweep(tmp_path, {"adam": [0.5, 0.6], "lambda_0.5": [0.5, 0.7]})
-    assert "Left out" not in write_report(tmp_path).caption
+    assert "Left out" not in told(tmp_path).tables["results"].caption
     plan = json.loads((tmp_path / "sweep.json").read_text())
     for path in sorted(tmp_path.glob("*/seed-*/record.json")):
         record = json.loads(path.read_text()) | {"family": "new" if path.parent.name == "seed-0" else "old"}
         path.write_text(json.dumps(record))
     families = dict.fromkeys(plan["arms"], "new")
     (tmp_path / "sweep.json").write_text(json.dumps(plan | {"families": families, "arms": ["adam", "lambda_0.5"]}))
-    told = (
+    words_of_it = (
         "Left out, of another config or code version or an arm not planned: records in the folder, 1 of adam, 1 of λ = 0.5."
     )
-    assert told in write_report(tmp_path).caption
+    assert words_of_it in told(tmp_path).tables["results"].caption
 
 
 def test_an_interval_of_some_pairs_is_named_as_such_and_never_as_none(tmp_path):
@@ -334,7 +340,7 @@ def test_an_interval_of_some_pairs_is_named_as_such_and_never_as_none(tmp_path):
     # Five of six pairs reached the target, x always one epoch and a bit later.
     epochs = {"adam": [4.0, 4.5, 5.0, 4.2, 4.8, 4.4], "x": [5.0, 5.6, 6.0, 5.2, 5.9, None]}
     write_sweep(tmp_path, arms, epochs=epochs)
-    lead = write_report(tmp_path).lead
+    lead = told(tmp_path).lead
     # The differences are 1.0, 1.1, 1.0, 1.0 and 1.1: mean 1.04, half-width t(0.975, 4) * 0.0548 / sqrt(5) = 0.068.
     assert "epochs to target: x +1.040 epochs [+0.972, +1.108] over 5 of 6 pairs alone" in lead
 
@@ -346,10 +352,10 @@ def test_a_report_of_other_claims_leaves_nothing_of_the_earlier_ones(tmp_path):
     claim = {"says": "more", "metric": "test/accuracy", "arm": "lambda_0.5", "baseline": "adam", "better": "higher"}
     declared.write_text(json.dumps({"M1": claim | {"margin": 1.0, "scale": 100, "controls": ["placebo"]}}))
     first = write_report(tmp_path / "sweep", declared=declared)
-    assert "M1" in first.claims
+    assert "M1" in first.tables["claims"].markdown
     assert "attribution.tex" in {path.name for path in first.files}
     second = write_report(tmp_path / "sweep")
-    assert "M1" not in second.claims
+    assert "M1" not in second.tables["claims"].markdown
     assert {tmp_path / "sweep" / "report" / name for name in contents(tmp_path / "sweep" / "report")} == set(second.files)
 
 

@@ -1,4 +1,4 @@
-"""Does the study say what its sweeps' records say, no more, and the same bytes again?"""
+"""The study says what its sweeps' records say, no more, and gives the same bytes again."""
 
 import json
 import re
@@ -16,10 +16,11 @@ from test_ledger import ADAM, LOUD, write_search
 from superpositional import records
 from superpositional.records import claims
 from superpositional.records.published import fingerprint, publish
-from superpositional.report.study import words
-from superpositional.report.study.along import along
-from superpositional.report.study.figures import Block, blocks_in_columns
-from superpositional.report.study.gather import ORDER, commits, extent, gather, is_study
+from superpositional.report import words
+from superpositional.report.along import by_setting
+from superpositional.report.forests import in_columns
+from superpositional.report.study import tables
+from superpositional.report.study.gather import ORDER, gather, is_study
 from superpositional.report.study.report import write_study
 from superpositional.report.write import ReportError, update_readme
 
@@ -28,7 +29,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SEEDS = range(8)
 # What the package depends on, but for what draws and counts.
 TRAINS = {re.split("[<>=]", name)[0].replace("-", "_") for name in PROJECT["project"]["dependencies"]} - {
-    *("numpy", "scipy", "matplotlib", "pyyaml", "hydra_core")
+    *("numpy", "scipy", "matplotlib", "pyyaml", "hydra_core", "pandas", "jinja2", "plotly")
 } | {"hydra", "omegaconf"}
 NOISE = ("_0.001", "_0.01", "_0.03", "_0.1", "_0.3")
 SETTINGS = {
@@ -125,28 +126,28 @@ def test_sweeps_stand_in_the_readers_order(folder):
     assert {name for name, _ in study.besides} == {"scope"}
 
 
-def test_the_paragraphs_count_what_the_verdicts_say(folder):
+def test_the_words_count_what_the_verdicts_say_and_a_table_has_what_was_found(folder):
     study = gather(folder)
     said = {verdict.claim.id: verdict for _, verdict in study.of_the_paper}
     # 2.3 points is what is claimed, and here the spread is a hundredth of a point.
     assert (said["C1"].words, said["C1"].answer) == ("superior", "as claimed")
     assert said["C6_unstable_all"].answer == "as claimed"
-    text = words.paper(study)
-    kinds = [verdict.answer for verdict in said.values()]
+    text, within = words.paper(study.of_the_paper)
+    kinds = [words.ANSWERS[verdict.answer] for verdict in said.values()]
     for kind in set(kinds):
         assert f"{kinds.count(kind)} {kind} (" in text
-    assert "lies in 1 of their intervals here (C1)" in text
-    beside = words.elsewhere(study)
+    assert within.endswith("lies inside the interval in 1 (C1).")
     counted = "none superior, 1 inferior, none equivalent, none inconclusive."
-    assert beside.startswith(f"Beside the paper's claims 1 question was asked, by scope: {counted}")
-    assert "scope, test accuracy against adam, n = 8: λ = 0.5 −2.998" in beside
-    assert "Superior:" not in beside
+    assert words.elsewhere(study.besides) == f"Beside the paper's claims 1 question was asked, by scope: {counted}"
+    (_, row) = tables.of(study)["found"].rows
+    assert row[:4] == ("`scope`", "λ = 0.5", "adam", "test accuracy")
+    assert row[4].startswith("−2.998")
 
 
 def test_it_takes_no_more_than_the_makefile_installs_for_it(folder, tmp_path):
     """``make figures``: a fresh clone has not torch, nor anything that trains."""
     (named,) = re.findall(r"^READERS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert named.split()[:4] == ["numpy", "scipy", "matplotlib", "pyyaml"]
+    assert {"numpy", "scipy", "matplotlib", "pyyaml", "pandas", "jinja2", "plotly"} <= set(named.split())
     program = f"""
 import sys
 from importlib.abc import MetaPathFinder
@@ -168,11 +169,9 @@ def test_better_than_a_worse_one_is_told_with_what_it_is_against_the_first(tmp_p
     points = {"adam": 0.0} | dict.fromkeys(parts, -18.0) | {"attention_0.3": -1.0}
     write(tmp_path / "raw" / "noise", points, declared="noise")
     publish(records.load_sweep(tmp_path / "raw" / "noise"), tmp_path / "study" / "noise")
-    beside = words.elsewhere(gather(tmp_path / "study"))
-    assert re.search(
-        r"n = 8: attention 0\.3 \+1\d\.\d+ points \[[^]]+\] \(against adam −0\.999\d points \[[^]]+\]\)", beside
-    )
-    assert beside.count("against adam") == 1
+    beside = {row[1]: row[4] for row in tables.of(gather(tmp_path / "study"))["besides"].rows}
+    told = r"\+1\d\.\d+ points \[[^]]+\](, 90 % \[[^]]+\])? \(against adam −0\.999\d points \[[^]]+\]\)"
+    assert re.fullmatch(told, beside["attention 0.3"])
 
 
 def test_an_answer_is_never_more_than_its_interval(folder, tmp_path):
@@ -182,8 +181,8 @@ def test_an_answer_is_never_more_than_its_interval(folder, tmp_path):
     publish(records.load_sweep(raw / "scope"), tmp_path / "study" / "scope")
     study = gather(tmp_path / "study")
     (verdict,) = (each for _, each in study.besides)
-    assert words.elsewhere(study).count(verdict.verdict) == 1
-    assert words.paper(study) == "None of the paper's claims was asked."
+    assert words.elsewhere(study.besides).count(verdict.verdict) == 1
+    assert words.paper(study.of_the_paper) == ["No claim of the paper was tested."]
 
 
 def test_every_claim_has_a_verdict_or_says_why_there_is_none(folder, tmp_path):
@@ -192,14 +191,14 @@ def test_every_claim_has_a_verdict_or_says_why_there_is_none(folder, tmp_path):
     for path in raw.glob("lambda_0.5/seed-3/*"):
         path.unlink()
     publish(records.load_sweep(raw), tmp_path / "study" / raw.name)
-    rows = words.claim_rows(gather(tmp_path / "study").of_the_paper)
+    rows = tables.of(gather(tmp_path / "study"))["claims"].rows
     cells = dict(zip(rows[0], rows[1], strict=True))
     assert cells["verdict"] == "no verdict: 1 of 8 pairs are incomplete, not run (seed 3)"
     assert cells["n"] == "7 of 8"
 
 
 def test_what_is_undecided_says_how_many_pairs_would_decide(folder, tmp_path):
-    rows = {row[0].split(":")[0]: row for row in words.claim_rows(gather(folder).of_the_paper)}
+    rows = {row[0].split(":")[0]: row for row in tables.of(gather(folder))["claims"].rows}
     place = rows["claim"].index("verdict")
     # 0 of n: the upper bound 1 - 0.025^(1 / n) is below a tenth from ln 0.025 / ln 0.9 = 35.01 on.
     assert rows["C6_unstable_model"][place] == "inconclusive; 36 pairs if no run of them diverges"
@@ -208,7 +207,7 @@ def test_what_is_undecided_says_how_many_pairs_would_decide(folder, tmp_path):
 
 def test_the_page_has_a_section_for_each_sweep_and_needs_no_other_file(report):
     page = next(path for path in report.files if path.name == "index.html").read_text()
-    for name in ("The paper&#x27;s claims", "quantum weight", "scope", "calibration", "Limits"):
+    for name in ("The paper&#39;s claims", "quantum weight", "scope", "calibration", "Limits"):
         assert f"<h2>{name}</h2>" in page
     assert "http" not in page.replace("http://www.w3.org", "")
     assert "src=" in page
@@ -236,9 +235,9 @@ def test_all_files_are_listed_and_rebuilt_to_the_same_bytes(folder, report, tmp_
 def test_a_study_without_the_papers_claims_is_drawn_and_written_too(folder, tmp_path):
     shutil.copytree(folder / "scope", tmp_path / "study" / "scope")
     report = write_study(tmp_path / "study")
-    assert report.blocks["study"].startswith("None of the paper's claims was asked.\n")
+    assert report.blocks["study"].startswith("No claim of the paper was tested.\n")
     page = (tmp_path / "study" / "report" / "index.html").read_text()
-    assert "<h2>The paper&#x27;s claims</h2>" not in page
+    assert "<h2>The paper&#39;s claims</h2>" not in page
     assert "Orange" not in page
     assert "Not run yet: paper_classification, " in report.text
 
@@ -266,9 +265,8 @@ def test_where_training_broke_is_told_of_runs_that_only_guess_too(folder, tmp_pa
     # 90 % less 66 points is below 1.1 / 4; less 60 is not.
     write(raw, {"adam": 0.0, "lambda_0.1": -66.0, "lambda_0.5": -60.0}, declared="every_arm")
     publish(records.load_sweep(raw), tmp_path / "study" / "scope")
-    told = words.broken(gather(tmp_path / "study"))
-    assert told.endswith("above chance: λ = 0.1 in 8 of 8 runs, 0 of them by diverging (scope).")
-    assert "all 1000 in 8 of 8 runs, 8 of them by diverging (quantum_weight)" in words.broken(gather(folder))
+    assert tables.of(gather(tmp_path / "study"))["broken"].rows[1:] == [("`scope`", "λ = 0.1", "8 of 8", "0")]
+    assert ("`quantum_weight`", "all 1000", "8 of 8", "8") in tables.of(gather(folder))["broken"].rows
 
 
 def test_every_verdict_is_there_for_machines(folder, report):
@@ -283,34 +281,39 @@ def test_every_verdict_is_there_for_machines(folder, report):
 
 
 def test_arms_that_differ_in_one_setting_are_a_line_by_its_value(folder):
-    lines = {line.name: line for line in along(records.load_sweep(folder / "quantum_weight"), "optimizer.quantum_weight")}
+    lines = {
+        line.name: line for line in by_setting(records.load_sweep(folder / "quantum_weight"), "optimizer.quantum_weight")
+    }
     assert {name: line.arms for name, line in lines.items()} == {
         "model": ("model_1", "model_10", "model_1000"),
         "all": ("all_1", "all_10", "all_1000"),
     }
-    points = {point.x: point for point in lines["model"].accuracy}
+    points = {point.x: point for point in lines["model"].points["accuracy"]}
     # -weight / 500 points, up to a hundredth.
     assert [points[x].mean for x in (1, 10, 1000)] == pytest.approx([-0.002, -0.02, -2.0], abs=0.01)
     # Whose runs all diverged has no difference, and a share.
-    assert [point.x for point in lines["all"].accuracy] == [1, 10]
-    assert [(point.x, point.mean, point.n) for point in lines["all"].broken] == [(1, 0, 8), (10, 0, 8), (1000, 100, 8)]
-    low = lines["all"].broken[-1].low
+    assert [point.x for point in lines["all"].points["accuracy"]] == [1, 10]
+    assert [(point.x, point.mean, point.n) for point in lines["all"].points["broken"]] == [
+        (1, 0, 8),
+        (10, 0, 8),
+        (1000, 100, 8),
+    ]
+    low = lines["all"].points["broken"][-1].low
     assert low == pytest.approx(100 * 0.025 ** (1 / 8), abs=1e-9)  # Clopper and Pearson's of 8 of 8
 
 
 def test_two_values_are_no_line(folder):
-    assert along(records.load_sweep(folder / "paper_classification"), "optimizer.quantum_weight") == []
-    assert along(records.load_sweep(folder / "quantum_weight"), "circuit.depth") == []
+    assert by_setting(records.load_sweep(folder / "paper_classification"), "optimizer.quantum_weight") == []
+    assert by_setting(records.load_sweep(folder / "quantum_weight"), "circuit.depth") == []
 
 
 def test_columns_of_the_figure_of_all_arms_keep_the_order_and_are_about_as_tall():
-    blocks = [Block(str(index), [None] * size) for index, size in enumerate((4, 3, 10, 2, 8, 8, 1))]
-    columns = blocks_in_columns(blocks, 3)
-    assert [block.name for column in columns for block in column] == [block.name for block in blocks]
-    assert len(columns) == 3
-    heights = [sum(len(block.table) + 1.5 for block in column) for column in columns]
+    blocks = {str(index): [None] * size for index, size in enumerate((4, 3, 10, 2, 8, 8, 1))}
+    columns = in_columns(blocks, 3)
+    assert [name for column in columns for name in column] == list(blocks)
+    heights = [sum(len(table) + 1.5 for table in column.values()) for column in columns]
     # No taller than an even share and the tallest block.
-    assert max(heights) <= sum(heights) / 3 + 11.5
+    assert (len(heights), max(heights) <= sum(heights) / 3 + 11.5) == (3, True)
 
 
 # Words -----------------------------------------------------------------------------------------------------------
@@ -318,14 +321,14 @@ def test_columns_of_the_figure_of_all_arms_keep_the_order_and_are_about_as_tall(
 
 def test_the_logbook_has_a_row_for_each_sweep(folder, report):
     study = gather(folder)
-    rows = words.logbook_rows(study)
+    rows = tables.of(study)["logbook"].rows
     assert [row[0] for row in rows[1:]] == [f"`{sweep.name}`" for sweep in study.sweeps]
-    assert extent(study.sweeps[0]) == "4 arms × 8 paired seeds (0–7)"
-    assert commits(study.sweeps[0]) == "abcdef0"
+    assert words.extent(study.sweeps[0]) == "4 arms × 8 paired seeds (0–7)"
+    assert words.commits(study.sweeps[0]) == "abcdef0"
     git = {"commit": "abcdef0123", "dirty": True}
     runs = tuple(replace(run, record={**run.record, "git": git}) for run in study.sweeps[0].runs)
-    assert commits(replace(study.sweeps[0], runs=runs)) == "abcdef0 with other files beside it"
-    assert commits(replace(study.sweeps[0], runs=())) == "unknown"
+    assert words.commits(replace(study.sweeps[0], runs=runs)) == "abcdef0 with other files beside it"
+    assert words.commits(replace(study.sweeps[0], runs=())) == "unknown"
     calibrated = rows[-1][3]
     assert "With an effect as large as the margin equivalent is false (nominal: 5 %), at 6 pairs, 10 pairs" in calibrated
     assert all(row[0] in report.blocks["logbook"] for row in rows[1:])
@@ -336,7 +339,7 @@ def test_readme_gets_the_blocks_that_it_has_markers_for(report, tmp_path):
     readme.write_text("before\n<!-- results:study -->\nold\n<!-- /results:study -->\nafter\n")
     update_readme(readme, report.blocks)
     text = readme.read_text()
-    assert text.startswith("before\n<!-- results:study -->\nThe paper's claims were asked by 6 questions")
+    assert text.startswith("before\n<!-- results:study -->\nWe tested 6 claims of the paper:")
     assert text.endswith("<!-- /results:study -->\nafter\n")
     update_readme(readme, report.blocks)
     assert readme.read_text() == text
@@ -370,7 +373,7 @@ def test_a_claim_with_a_source_and_no_claimed_verdict_is_counted_by_our_own(fold
 
 def test_the_study_publishes_how_often_a_planted_effect_of_the_margin_is_called_equivalent(folder, report):
     study = gather(folder)
-    caption, rows = study.planted
+    caption, rows = study.planted.caption, study.planted.rows
     assert rows[0] == ("differences", "6 pairs", "10 pairs", "15 pairs", "30 pairs")
     named = [row[0].split(" (")[0] for row in rows[1:]]
     assert named[:4] == ["normal", "Student t, 3 degrees of freedom", "exponential", "log-normal"]

@@ -276,7 +276,7 @@ def sweep(workplace: Path) -> Path:
 def test_a_dry_run_writes_the_page_and_the_specs_and_says_how_to_send_them(door, sweep, silent):
     code, out, err = door("dashboard", "made_up", "--dry-run", "--project", "p", "--entity", "e")
     assert (code, err) == (0, "")
-    names = ["report/dashboard.html", "dashboard/workspace.json", "dashboard/report.json"]
+    names = ["report/index.html", "dashboard/workspace.json", "dashboard/report.json"]
     assert out.splitlines()[:-1] == [f"outputs/made_up/{name}" for name in names]
     assert out.splitlines()[-1] == (
         "nothing was sent (--dry-run); `superpositional dashboard made_up` sends it where there is a key and a network"

@@ -101,11 +101,11 @@ def markdown(rows: Rows) -> str:
 def written(rows: Sequence[Sequence[Any]]) -> str:
     """Rows as CSV, in which no cell is a formula to a spreadsheet."""
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([[_inert(cell) for cell in row] for row in rows])
+    csv.writer(file, lineterminator="\n").writerows([[inert(cell) for cell in row] for row in rows])
     return file.getvalue()
 
 
-def _inert(cell: Any) -> Any:
+def inert(cell: Any) -> Any:
     """The cell, behind an apostrophe if it is a text that a spreadsheet would run (OWASP, CSV injection)."""
     formula = isinstance(cell, str) and re.match(r"\s*[=+@-]", cell)
     number = formula and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell)

@@ -309,7 +309,7 @@ def _dashboard(options: argparse.Namespace) -> None:
     except (FileNotFoundError, ReportError, Unreadable, workspaces.WorkspaceError) as error:
         sys.stderr.write(f"superpositional: {error}\n")
         sys.exit(2)
-    sys.stdout.write("".join(f"{path}\n" for path in (folder / "report" / "dashboard.html", *files)))
+    sys.stdout.write("".join(f"{path}\n" for path in (folder / "report" / "index.html", *files)))
     again = f"`superpositional dashboard {options.sweep}` sends it where there is a key and a network"
     if refused:
         sys.stderr.write(f"superpositional: {refused}; {again}\n")

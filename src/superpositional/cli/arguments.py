@@ -51,8 +51,8 @@ def parser() -> argparse.ArgumentParser:
     report = commands.add_parser(
         "report",
         help="verdicts, figures and tables from records",
-        description="Judge the claims of a sweep, finished or not, and write index.html and dashboard.html (which open "
-        "from disk), claims.json, figures (PDF and PNG) and tables (Markdown, CSV, LaTeX). Of a folder of sweeps, as "
+        description="Judge the claims of a sweep, finished or not, and write index.html (which opens from "
+        "disk), claims.json, figures (PDF and PNG) and tables (Markdown, CSV, LaTeX). Of a folder of sweeps, as "
         "outputs/published, one page and the figures and tables of them all. Needs no torch.",
         epilog="A claim is judged superior, inferior, equivalent or inconclusive, with n, its interval, and how many pairs "
         "would decide. Sweeps declare claims with `override claims: NAME` in their defaults; conf/claims has examples.",
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     dashboard = commands.add_parser(
         "dashboard",
         help="a sweep's panels, verdicts and differences on Weights & Biases",
-        description="Bring a sweep's report up to date, dashboard.html with it, and put the same panels, verdicts and "
+        description="Bring a sweep's report up to date, and put the same panels, verdicts and "
         "differences on Weights & Biases: a workspace, one more for each series of a swept setting, and a report. Those of "
         "an earlier call are replaced, edits made on W&B with them. Without a key or a network, what would be sent is "
         "written to files. Needs wandb-workspaces: pip install '.[dashboard]'.",

@@ -48,12 +48,6 @@ def caption(sweep: Sweep, found: Mapping[str, Any]) -> str:
         parts.append(f"Caution, budgets are not equal: {'; '.join(found['why_not'])}.")
     if aside := sum(entry["set_aside"]["runs"] for entry in found["arms"].values()):
         parts.append(f"{aside} further runs, of another config or code version, were looked at before and set aside.")
-    parts.append("Expected best of k: k trials drawn with replacement from the arm's own (Dodge et al. 2019).")
-    if any(trial["outcome"] == LOST for entry in found["arms"].values() for trial in entry["trials"]):
-        parts.append(
-            "Trials that lost a run are drawn too and are worse than any other; the mean is over the draws that found"
-        )
-        parts.append("something, and a line begins where those are 95 % or more.")
     parts.append("Tuning seeds select, they do not test: no arm is shown to be better here.")
     if mixed := analysis.mixed_versions(sweep.runs):
         parts.append(f"Caution, the runs differ in {'; '.join(mixed)}.")

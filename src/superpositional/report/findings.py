@@ -1,9 +1,6 @@
-"""What does a sweep say?
+"""Everything that a sweep's records say, as numbers: one pass, before any of it is worded, tabled or drawn."""
 
-All that its records bear, before any of it is drawn or written: verdicts, comparisons, tables, sentences. Read by
-``report`` for one sweep and by ``study`` for several.
-"""
-
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +8,9 @@ from typing import Any
 from superpositional.evidence import analysis, curves, questions, verdicts
 from superpositional.evidence.analysis import Comparison
 from superpositional.evidence.verdicts import Verdict
-from superpositional.format import Rows
 from superpositional.records import Sweep, claims
+from superpositional.records.ledger import ledger
 from superpositional.records.measures import LOSS_BY_STEP, VALIDATION_ACCURACY, Measure
-from superpositional.report import tables, words
 
 # What the figures of curves can be made of.
 ALONG = " or ".join(each.metric for each in (VALIDATION_ACCURACY, LOSS_BY_STEP))
@@ -28,47 +24,41 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True)
 class Findings:
-    """What a sweep's records say, before any of it is drawn or written.
+    """The numbers of a sweep.
 
-    ``rows`` are the table of arms; ``captioned`` the others that there are, by name, each with its caption; ``content`` the
-    claims as declared, ``judged`` their verdicts; ``apart`` and ``terms`` of losses; ``answered`` question by question.
+    ``comparisons`` are to each arm's baseline by measure, ``beside`` to the placebo of the same baseline; ``content`` are
+    the claims as declared, ``judged`` their verdicts; ``apart`` and ``terms`` are of losses; ``answered`` is by question.
     """
 
     sweep: Sweep
     measures: tuple[Measure, ...]
-    arms: dict[Measure, list[analysis.Outcomes]]
-    comparisons: dict[Measure, list[Comparison]]
-    found: list[curves.Curve]
+    arms: Mapping[Measure, list[analysis.Outcomes]]
+    comparisons: Mapping[Measure, list[Comparison]]
+    beside: list[Comparison]
+    curves: list[curves.Curve]
     content: dict[str, Any] | None
     judged: list[Verdict]
     apart: list[curves.Departure]
     terms: list[curves.Term]
     answered: list[questions.Paired]
-    caption: str
-    lead: str
-    rows: Rows
-    captioned: dict[str, tuple[str, Rows]]
 
     @property
-    def sentences(self) -> list[str]:
-        """Each verdict and comparison in one, with n; those against the placebo too."""
-        said = [verdict.sentence for verdict in self.judged]
-        said += [comparison.sentence for measure in self.measures for comparison in self.comparisons[measure]]
-        # The control of each baseline, at the same swept values.
-        held = [arm for arm in self.sweep.arms if self.sweep.baseline(arm) != arm]
-        controls = {self.sweep.baseline(arm): arm for arm in held if arm.split(",")[0] == CONTROL}
-        rest = [(arm, controls.get(self.sweep.baseline(arm), arm)) for arm in held]
-        said += [analysis.compare(self.sweep, arm, self.measures[0], to).sentence for arm, to in rest if to != arm]
-        return said + questions.sentences(self.answered)
+    def main(self) -> Measure:
+        return self.measures[0]
+
+    @property
+    def of_loss(self) -> bool:
+        """Whether the loss is what counts: then whether it is the baseline's own comes first."""
+        return self.main.along == LOSS_BY_STEP
 
 
 def findings(sweep: Sweep, folder: str | Path, *, declared: str | Path | None = None) -> Findings:
-    """Everything that the records of a sweep, which is no search and was read from this folder, say.
+    """Return the numbers of a sweep, which is not a search and was read from this folder.
 
     Raises:
         ReportError: no run has finished, none has what the figures show, or the claims cannot be judged.
     """
-    check_begun(sweep, folder)
+    _check_begun(sweep, folder)
     measures = analysis.measures(sweep)
     found = curves.learning_curves(sweep, measures[0].along)
     try:
@@ -81,43 +71,43 @@ def findings(sweep: Sweep, folder: str | Path, *, declared: str | Path | None = 
         answered = questions.compare(sweep, questions.read(Path(folder), sweep))
     except ValueError as error:
         raise ReportError(str(error)) from None
-    arms = {measure: [analysis.outcomes(sweep, arm, measure) for arm in sweep.arms] for measure in measures}
     held = [arm for arm in sweep.arms if sweep.baseline(arm) != arm]
-    comparisons = {measure: [analysis.compare(sweep, arm, measure) for arm in held] for measure in measures}
-    # Where the loss is what counts, whether it is the baseline's own comes first.
-    of_loss = measures[0].along == LOSS_BY_STEP
-    apart = curves.departures(sweep) if of_loss else []
-    terms = curves.terms(sweep, apart) if of_loss else []
-    captioned = {
-        "claims": (words.claims_caption(sweep, judged, content), tables.claim_rows(judged)),
-        "attribution": (words.ATTRIBUTION, tables.attribution_rows(judged)),
-        "term": (words.TERM, tables.term_rows(terms)),
-        "questions": (questions.RULE, questions.rows(answered)),
-    }
+    controls = {sweep.baseline(arm): arm for arm in held if arm.split(",")[0] == CONTROL}
+    rest = [(arm, controls.get(sweep.baseline(arm), arm)) for arm in held]
+    apart = curves.departures(sweep) if measures[0].along == LOSS_BY_STEP else []
     return Findings(
         sweep,
         measures,
-        arms,
-        comparisons,
-        found,
-        content,
-        judged,
-        apart,
-        terms,
-        answered,
-        caption=words.caption(sweep, comparisons),
-        lead=words.lead(sweep, comparisons, judged, terms, answered),
-        rows=tables.arm_rows(arms, comparisons),
-        captioned={name: each for name, each in captioned.items() if len(each[1]) > 1},
+        arms={measure: [analysis.outcomes(sweep, arm, measure) for arm in sweep.arms] for measure in measures},
+        comparisons={measure: [analysis.compare(sweep, arm, measure) for arm in held] for measure in measures},
+        beside=[analysis.compare(sweep, arm, measures[0], to) for arm, to in rest if to != arm],
+        curves=found,
+        content=content,
+        judged=judged,
+        apart=apart,
+        terms=curves.terms(sweep, apart) if measures[0].along == LOSS_BY_STEP else [],
+        answered=answered,
     )
 
 
-def check_begun(sweep: Sweep, folder: str | Path) -> None:
-    """Refuse a sweep of which no run is done.
+def trials(sweep: Sweep, folder: str | Path) -> Mapping[str, Any]:
+    """Return the ledger of a search.
 
     Raises:
-        ReportError: so it is.
+        ReportError: no run has finished, or none has what the search selects by.
     """
+    _check_begun(sweep, folder)
+    found = ledger(sweep)
+    if not any(trial["n"] for entry in found["arms"].values() for trial in entry["trials"]):
+        had = sorted({name for run in sweep.runs for name in run.record["summary"] if not name.startswith("test/")})
+        raise ReportError(
+            f"nothing to rank in {folder}: no finished run has {found['metric']}, which the search selects by; "
+            f"choose hydra.sweeper.search.metric of {', '.join(had) or 'what the runs record'}"
+        )
+    return found
+
+
+def _check_begun(sweep: Sweep, folder: str | Path) -> None:
     if not any(run.status == "done" for run in sweep.runs):
         raise ReportError(
             f"nothing to show in {folder}: {analysis.progress(sweep)}; start or resume it with "
@@ -125,7 +115,7 @@ def check_begun(sweep: Sweep, folder: str | Path) -> None:
         )
 
 
-def _check(judged: list[Verdict], found: list, folder: str | Path) -> None:
+def _check(judged: list[Verdict], found: list[curves.Curve], folder: str | Path) -> None:
     if not any(curve.n for curve in found) and all(verdict.verdict == verdicts.NONE for verdict in judged):
         why = next((f" ({verdict.refusals[0]})" for verdict in judged), "")
         raise ReportError(

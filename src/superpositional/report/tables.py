@@ -1,143 +1,72 @@
-"""What stands in a report's tables?
+"""The report's tables: rows of cells for readers, as Markdown and LaTeX (booktabs, IEEEtran), and every digit as CSV.
 
-The arms with their means and differences, what the term did, and the claims with their verdicts, each as Markdown for
-readers, LaTeX for papers (booktabs, two columns of IEEEtran) and CSV with every digit for machines; the runs, their
-environment and what tuned them. Functions of what `analysis`, `curves` and `verdicts` prepared; `report` writes them,
-`page` shows them.
+A table for readers is a list of cells by heading for each row, one for machines a list of values by column.
 """
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
+import pandas
+
 from superpositional import format
-from superpositional.evidence import analysis
+from superpositional.evidence import analysis, questions, tuning
 from superpositional.evidence.analysis import Comparison, Outcomes
 from superpositional.evidence.curves import Term
 from superpositional.evidence.verdicts import Verdict
-from superpositional.format import Rows, number, written
+from superpositional.format import Rows, as_given, label, number
 from superpositional.records import Sweep
 from superpositional.records.measures import Measure
 from superpositional.records.published import fingerprint
+from superpositional.report import words
+from superpositional.report.findings import Findings
 
 STATUS = "ended otherwise"
-TEX = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "λ": r"$\lambda$",
-    "−": "$-$",
-    "+": "$+$",
-    "±": r"$\pm$",
-    "–": "--",
-    "†": r"$^\dagger$",
-    "°": r"$^\circ$",
-    "√": r"$\surd$",
-}
+NONE = "–"
+TEX = {**{character: f"\\{character}" for character in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
+TEX |= {"^": r"\textasciicircum{}", "λ": r"$\lambda$", "−": "$-$", "+": "$+$", "±": r"$\pm$", "–": "--"}
+TEX |= {"†": r"$^\dagger$", "°": r"$^\circ$", "√": r"$\surd$"}
+Cells = dict[str, str]
 
 
-def arm_rows(
-    arms: Mapping[Measure, list[Outcomes]], comparisons: Mapping[Measure, list[Comparison]]
-) -> list[tuple[str, ...]]:
-    """The table's cells as readers see them; the last column exists only if some run did not simply end well."""
-    header = ["arm", "n"]
-    for measure in arms:
-        header += [_heading(measure), f"difference ({measure.unit})" if measure.unit else "difference"]
-        header += ["change (%)"] if measure.relative else []
-    rows = []
-    by_arm = {measure: {each.arm.arm: each for each in table} for measure, table in comparisons.items()}
-    for every in zip(*arms.values(), strict=True):
-        arm, reasons, cells = every[0].arm, {}, []
-        for measure, outcomes in zip(arms, every, strict=True):
-            comparison = by_arm[measure].get(arm)
-            reasons |= {reason: seeds for reason, seeds in outcomes.without.items() if reason not in reasons}
-            cells += [_mean(outcomes, measure.decimals) + _reached(outcomes)]
-            cells += [_difference(comparison) if comparison else "baseline"]
-            if measure.relative:
-                cells.append(_percent(comparison) if comparison else "baseline")
-        said = ", ".join(f"{len(seeds)} {reason}" for reason, seeds in reasons.items())
-        rows.append((format.label(arm), f"{_done(every[0])} of {every[0].planned}", *cells, said))
-    if not any(row[-1] for row in rows):
-        return [tuple(header), *(row[:-1] for row in rows)]
-    return [(*header, STATUS), *((*row[:-1], row[-1] or "–") for row in rows)]
+@dataclass(frozen=True)
+class Table:
+    """Rows, the first of them the headings, under a caption; ``csv`` has every digit, where there is more than is shown."""
 
+    caption: str
+    rows: Rows
+    csv: str = ""
 
-def _heading(measure: Measure) -> str:
-    return measure.heading or measure.name
+    @property
+    def markdown(self) -> str:
+        return format.markdown(self.rows)
 
+    @property
+    def text(self) -> str:
+        return f"{self.caption}\n\n{self.markdown}"
 
-def _done(outcomes: Outcomes) -> int:
-    return outcomes.planned - len(outcomes.seeds(("diverged", "failed", *analysis.UNFINISHED)))
+    def tex(self, name: str) -> str:
+        """Return a two-column table for IEEEtran; every cell is escaped, so no arm's name can break the paper."""
+        head, *body = [" & ".join(map(_escape, row)) + r" \\" for row in self.rows]
+        lines = [
+            "% Written by `superpositional report`; needs \\usepackage{booktabs}.",
+            r"\begin{table*}",
+            r"\centering",
+            rf"\caption{{{_escape(self.caption)}}}",
+            # A label takes no escapes.
+            rf"\label{{tab:{re.sub(r'[^A-Za-z0-9._:-]+', '-', name)}}}",
+            rf"\begin{{tabular}}{{{'l' * len(self.rows[0])}}}",
+            *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
+            r"\end{tabular}",
+            r"\end{table*}",
+        ]
+        return "\n".join(lines) + "\n"
 
-
-def _mean(outcomes: Outcomes, decimals: int) -> str:
-    estimate = outcomes.estimate
-    if estimate.mean is None:
-        return "–"
-    spread = " (one run)" if estimate.sd is None else f" ± {estimate.sd:.{decimals}f}"
-    return f"{estimate.mean:.{decimals}f}{spread}"
-
-
-def _reached(epochs: Outcomes) -> str:
-    """A mean over the runs that reached the target is not the arm's mean: say how many those are."""
-    if "missed the target" not in epochs.without:
-        return ""
-    return f" ({len(epochs.values)} of {_done(epochs)} reached it)"
-
-
-def _difference(comparison: Comparison) -> str:
-    estimate = comparison.estimate
-    n, dagger = estimate.n, "†" if comparison.conditional else ""
-    shown = comparison.zeros if comparison.same else format.bounds(estimate)
-    return shown if n == comparison.arm.planned else f"{shown}{dagger} ({number(n, 'pair')})"
-
-
-def _percent(comparison: Comparison) -> str:
-    return "0" if comparison.same else format.bounds(comparison.change) + "†" * comparison.conditional
-
-
-def arms_csv(arms: Mapping[Measure, list[Outcomes]], comparisons: Mapping[Measure, list[Comparison]]) -> str:
-    """One row per arm and measure with every digit, for machines; an empty cell is "no value"."""
-    estimate = ("n", "mean", "sd", "low", "high")
-    reasons = (*analysis.CENSORED, *analysis.UNFINISHED)
-    columns = [f"{prefix}_{key}" for prefix in ("arm", "difference") for key in estimate]
-    rows: list[tuple[Any, ...]] = [("metric", "unit", "arm", "baseline", "planned", *columns, "conditional", *reasons)]
-    for measure, table in arms.items():
-        by_arm = {comparison.arm.arm: comparison for comparison in comparisons[measure]}
-        for outcomes in table:
-            comparison = by_arm.get(outcomes.arm)
-            baseline = comparison.baseline.arm if comparison else outcomes.arm
-            cells = [getattr(outcomes.estimate, key) for key in estimate]
-            cells += [getattr(comparison.estimate, key) if comparison else None for key in estimate]
-            cells.append(comparison.conditional if comparison else None)
-            cells += [len(outcomes.without.get(reason, ())) for reason in reasons]
-            rows.append((measure.metric, measure.unit, outcomes.arm, baseline, outcomes.planned, *cells))
-    return written(rows)
-
-
-def tex(rows: Rows, caption: str, name: str) -> str:
-    """A two-column table for IEEEtran with booktabs; every cell is escaped, so no arm's name can break the paper."""
-    head, *body = [" & ".join(_escape(cell) for cell in row) + r" \\" for row in rows]
-    lines = [
-        "% Written by `superpositional report`; needs \\usepackage{booktabs}.",
-        r"\begin{table*}",
-        r"\centering",
-        rf"\caption{{{_escape(caption)}}}",
-        # A label takes no escapes.
-        rf"\label{{tab:{re.sub(r'[^A-Za-z0-9._:-]+', '-', name)}}}",
-        rf"\begin{{tabular}}{{{'l' * len(rows[0])}}}",
-        r"\toprule",
-        head,
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table*}",
-    ]
-    return "\n".join(lines) + "\n"
+    def plain(self) -> "Table":
+        """Return it without Markdown's marks."""
+        return Table(self.caption.replace("`", ""), [tuple(cell.replace("`", "") for cell in row) for row in self.rows])
 
 
 def _escape(text: str) -> str:
@@ -146,234 +75,243 @@ def _escape(text: str) -> str:
     return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
 
 
+def rows(cells: Iterable[Cells]) -> Rows:
+    cells = list(cells)
+    return [tuple(cells[0]), *(tuple(row.values()) for row in cells)] if cells else []
+
+
+def csv(values: Iterable[Mapping[str, Any]]) -> str:
+    """Return the values with every digit; no cell is a formula to a spreadsheet, an empty one is "no value"."""
+    plain = [{key: format.inert(value) for key, value in row.items()} for row in values]
+    return pandas.DataFrame(plain, dtype=object).to_csv(index=False, lineterminator="\n") if plain else ""
+
+
+def of(said: Findings) -> dict[str, Table]:
+    """Return every table that the sweep has, by its file's name, in the order in which a reader meets them."""
+    found = {
+        "claims": Table(words.claims_caption(said), rows(map(_claim, said.judged)), csv(values(said.judged))),
+        "attribution": Table(words.ATTRIBUTION, rows(_attribution(said.judged))),
+        "results": Table(words.caption(said), _arms(said.arms, said.comparisons), csv(_arm_values(said))),
+        "term": Table(words.TERM, rows(map(_term, said.terms)), csv(map(_term_values, said.terms))),
+        "questions": Table(questions.RULE, questions.rows(said.answered), questions.to_csv(said.answered)),
+    }
+    return {name: table for name, table in found.items() if len(table.rows) > 1}
+
+
+def of_search(sweep: Sweep, found: Mapping[str, Any]) -> Table:
+    caption = f"{words.title(sweep)} {tuning.caption(sweep, found)}"
+    return Table(caption, tuning.rows(found), tuning.trials_csv(found))
+
+
+# Arms --------------------------------------------------------------------------------------------------------------
+
+
+def _arms(arms: Mapping[Measure, list[Outcomes]], comparisons: Mapping[Measure, list[Comparison]]) -> Rows:
+    """Means and differences by arm; the last column exists only if some run did not simply end well."""
+    header = ["arm", "n"]
+    for measure in arms:
+        header += [measure.heading or measure.name, f"difference ({measure.unit})" if measure.unit else "difference"]
+        header += ["change (%)"] * measure.relative
+    by_arm = {measure: {each.arm.arm: each for each in table} for measure, table in comparisons.items()}
+    body = []
+    for every in zip(*arms.values(), strict=True):
+        arm, reasons, cells = every[0].arm, {}, []
+        for measure, outcomes in zip(arms, every, strict=True):
+            reasons = outcomes.without | reasons
+            cells += [_mean(outcomes, measure.decimals), "baseline", *["baseline"] * measure.relative]
+            if (each := by_arm[measure].get(arm)) is not None:
+                dagger, n = "†" * each.conditional, each.estimate.n
+                shown = each.zeros if each.same else format.bounds(each.estimate)
+                change = [("0" if each.same else f"{format.bounds(each.change)}{dagger}") if measure.relative else ""]
+                shown += "" if n == each.arm.planned else f"{dagger} ({number(n, 'pair')})"
+                cells[-1 - measure.relative :] = [shown, *change * measure.relative]
+        said = ", ".join(f"{len(seeds)} {reason}" for reason, seeds in reasons.items())
+        body.append((label(arm), f"{_done(every[0])} of {every[0].planned}", *cells, said))
+    if not any(row[-1] for row in body):
+        return [tuple(header), *(row[:-1] for row in body)]
+    return [(*header, STATUS), *((*row[:-1], row[-1] or NONE) for row in body)]
+
+
+def _done(outcomes: Outcomes) -> int:
+    return outcomes.planned - len(outcomes.seeds(("diverged", "failed", *analysis.UNFINISHED)))
+
+
+def _mean(outcomes: Outcomes, decimals: int) -> str:
+    """A mean over the runs that reached the target is not the arm's mean: it says how many those are."""
+    estimate = outcomes.estimate
+    if estimate.mean is None:
+        shown = NONE
+    else:
+        shown = f"{estimate.mean:.{decimals}f}" + (
+            " (one run)" if estimate.sd is None else f" ± {estimate.sd:.{decimals}f}"
+        )
+    missed = "missed the target" in outcomes.without
+    return f"{shown} ({len(outcomes.values)} of {_done(outcomes)} reached it)" if missed else shown
+
+
+def _arm_values(said: Findings) -> Iterator[dict[str, Any]]:
+    """A row for each arm and measure."""
+    keys, reasons = ("n", "mean", "sd", "low", "high"), (*analysis.CENSORED, *analysis.UNFINISHED)
+    for measure, table in said.arms.items():
+        by_arm = {each.arm.arm: each for each in said.comparisons[measure]}
+        for outcomes in table:
+            each = by_arm.get(outcomes.arm)
+            row = {"metric": measure.metric, "unit": measure.unit, "arm": outcomes.arm}
+            row |= {"baseline": each.baseline.arm if each else outcomes.arm, "planned": outcomes.planned}
+            row |= {f"arm_{key}": getattr(outcomes.estimate, key) for key in keys}
+            row |= {f"difference_{key}": getattr(each.estimate, key) if each else None for key in keys}
+            row["conditional"] = each.conditional if each else None
+            yield row | {reason: len(outcomes.without.get(reason, ())) for reason in reasons}
+
+
 # The term ----------------------------------------------------------------------------------------------------------
 
 
-def term_rows(terms: Sequence[Term]) -> Rows:
-    """What the term did, a row for each arm: its size, the scalars it really changed, and when the losses part."""
-    heads = ("arm", "runs", "precision", "share of the update (%)", "angle (°)", "scalars changed of touched")
-    rows: Rows = [(*heads, "steps with a gradient", "steps with a change", "losses beside the baseline's")]
-    for each in terms:
-        changed = _of(each.changed, each.touched)
-        if each.counted not in (0, each.runs):
-            changed += f" (in {each.counted} of {each.runs} runs)"
-        if each.changed is None and each.traced is not None:
-            changed = f"{each.traced:.3g} in a traced step"
-        rows.append(
-            (
-                format.label(each.arm),
-                str(each.runs),
-                each.precision,
-                "–" if each.share is None else f"{100 * each.share:.3g}",
-                "–" if each.angle is None else f"{each.angle:.3g}",
-                changed,
-                _of(each.steps_with_gradient, each.steps),
-                _of(each.steps_with_change, each.steps),
-                "baseline" if each.departure is None else each.departure.words,
-            )
-        )
-    return rows
+def _term(each: Term) -> Cells:
+    """The term's size, the scalars it really changed, and when the losses part."""
+    changed = _of(each.changed, each.touched)
+    if each.counted not in (0, each.runs):
+        changed += f" (in {each.counted} of {each.runs} runs)"
+    if each.changed is None and each.traced is not None:
+        changed = f"{each.traced:.3g} in a traced step"
+    return {
+        "arm": label(each.arm),
+        "runs": str(each.runs),
+        "precision": each.precision,
+        "share of the update (%)": NONE if each.share is None else f"{100 * each.share:.3g}",
+        "angle (°)": NONE if each.angle is None else f"{each.angle:.3g}",
+        "scalars changed of touched": changed,
+        "steps with a gradient": _of(each.steps_with_gradient, each.steps),
+        "steps with a change": _of(each.steps_with_change, each.steps),
+        "losses beside the baseline's": "baseline" if each.departure is None else each.departure.words,
+    }
 
 
-def terms_csv(terms: Sequence[Term]) -> str:
-    """Every number of it, for machines; ``first`` holds ``seed:step`` for each pair that parts."""
-    own = [field.name for field in fields(Term) if field.name != "departure"]
-    rows: list[tuple[Any, ...]] = [(*own, "baseline", "pairs", "planned", "exact", "first")]
-    for each in terms:
-        cells: tuple[Any, ...] = (None,) * 5
-        if (apart := each.departure) is not None:
-            first = " ".join(f"{seed}:{step}" for seed, step in apart.first.items())
-            cells = apart.baseline, len(apart.seeds), apart.planned, apart.exact, first
-        rows.append((*(getattr(each, name) for name in own), *cells))
-    return written(rows)
+def _term_values(each: Term) -> dict[str, Any]:
+    """``first`` holds ``seed:step`` for each pair that parts."""
+    apart, found = each.departure, {f.name: getattr(each, f.name) for f in fields(Term) if f.name != "departure"}
+    if apart is None:
+        return found | dict.fromkeys(("baseline", "pairs", "planned", "exact", "first"))
+    first = " ".join(f"{seed}:{step}" for seed, step in apart.first.items())
+    found |= {"baseline": apart.baseline, "pairs": len(apart.seeds), "planned": apart.planned}
+    return found | {"exact": apart.exact, "first": first}
 
 
 def _of(some: int | None, whole: int | None) -> str:
-    if some is None:
-        return "–"
-    return f"{some:,}" + ("" if whole is None else f" of {whole:,}")
+    return NONE if some is None else f"{some:,}" + ("" if whole is None else f" of {whole:,}")
 
 
 # Claims ------------------------------------------------------------------------------------------------------------
 
 
-def claim_rows(verdicts: Sequence[Verdict]) -> Rows:
-    """A row for each claim: what was published, what came out, what is to be said."""
-    heads = (
-        "claim",
-        "verdict",
-        "as claimed?",
-        "ours, 95 % interval",
-        "published",
-        "margin",
-        "n",
-        "arm",
-        "against",
-        "metric",
-    )
-    rows: Rows = [(*heads, "found with 80 % power", "pairs for the margin", "pairs for the effect seen")]
-    for verdict in verdicts:
-        claim, unit = verdict.claim, verdict.claim.effect_unit
-        published = "–" if claim.published is None else f"{format.signed(claim.published, 2)} {unit}"
-        if verdict.published_within is not None:
-            published += " (inside)" if verdict.published_within else " (outside)"
-        found = "–" if verdict.detectable is None else f"{verdict.detectable:.2g} {unit}"
-        # Where there is a spread, no number of pairs is more than a million.
-        none = "> 1,000,000" if verdict.decide else "–"
-        pairs = [none if count is None else f"{count:,}" for count in (verdict.pairs, verdict.pairs_seen)]
-        rows.append(
-            (
-                claim.id,
-                verdict.words,
-                verdict.answer,
-                verdict.shown,
-                published,
-                f"± {claim.margin:g} {unit}",
-                f"{verdict.n} of {verdict.planned}",
-                format.label(claim.arm),
-                format.label(claim.baseline),
-                claim.metric,
-                found,
-                *pairs,
-            )
-        )
-    return rows
+def _claim(verdict: Verdict) -> Cells:
+    """What was published, what came out, what is to be said."""
+    claim, unit = verdict.claim, verdict.claim.effect_unit
+    # Where there is a spread, no number of pairs is more than a million.
+    none = "> 1,000,000" if verdict.decide else NONE
+    within = {None: "", True: " (inside)", False: " (outside)"}[verdict.published_within]
+    many = [none if count is None else f"{count:,}" for count in (verdict.pairs, verdict.pairs_seen)]
+    return {
+        "claim": claim.id,
+        "verdict": verdict.words,
+        "as claimed?": verdict.answer,
+        "ours, 95 % interval": verdict.shown,
+        "published": NONE if claim.published is None else f"{as_given(claim.published)} {unit}{within}",
+        "margin": f"± {claim.margin:g} {unit}",
+        "n": f"{verdict.n} of {verdict.planned}",
+        "arm": label(claim.arm),
+        "against": label(claim.baseline),
+        "metric": claim.metric,
+        "found with 80 % power": NONE if verdict.detectable is None else f"{verdict.detectable:.2g} {unit}",
+        "pairs for the margin": many[0],
+        "pairs for the effect seen": many[1],
+    }
 
 
-def claims_csv(verdicts: Sequence[Verdict]) -> str:
-    """Every number of every verdict, for machines; an empty cell is "no value"."""
-    heads = (
-        "claim",
-        "arm",
-        "baseline",
-        "metric",
-        "compare",
-        "unit",
-        "published",
-        "margin",
-        "family",
-        "family_size",
-        "planned",
-    )
-    tail = ("n", "effect", "low_95", "high_95", "low_90", "high_90", "p", "p_holm", "p_sign_flip", "verdict", "answer")
-    last = ("small", "detectable", "pairs", "pairs_seen", "rare_failures", "smallest_margin", "diverged")
-    rows: list[tuple[Any, ...]] = [(*heads, *tail, *last, "refusals")]
-    for verdict in verdicts:
-        claim, effect = verdict.claim, verdict.effect
-        rows.append(
-            (
-                *(claim.id, claim.arm, claim.baseline, claim.metric, claim.compare, claim.effect_unit, claim.published),
-                *(claim.margin, claim.family, verdict.family_size, verdict.planned),
-                *(verdict.n, effect.mean, effect.low, effect.high, *verdict.narrow, verdict.p, verdict.p_holm),
-                *(verdict.sign_flip and verdict.sign_flip.p, verdict.verdict, verdict.answer),
-                *(getattr(verdict, name) for name in last[:-1]),
-                *(sum(verdict.diverged.values()), "; ".join(verdict.refusals)),
-            )
-        )
-    return written(rows)
+def values(judged: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
+    """Every number of every verdict."""
+    for each in judged:
+        claim, effect, (low, high) = each.claim, each.effect, each.narrow
+        row = {"claim": claim.id, "arm": claim.arm, "baseline": claim.baseline, "metric": claim.metric}
+        row |= {"compare": claim.compare, "unit": claim.effect_unit, "published": claim.published, "margin": claim.margin}
+        row |= {"family": claim.family, "family_size": each.family_size, "planned": each.planned, "n": each.n}
+        row |= {"effect": effect.mean, "low_95": effect.low, "high_95": effect.high, "low_90": low, "high_90": high}
+        row |= {"p": each.p, "p_holm": each.p_holm, "p_sign_flip": each.sign_flip and each.sign_flip.p}
+        last = ("verdict", "answer", "small", "detectable", "pairs", "pairs_seen", "rare_failures", "smallest_margin")
+        row |= {name: getattr(each, name) for name in last}
+        yield row | {"diverged": sum(each.diverged.values()), "refusals": "; ".join(each.refusals)}
 
 
-def attribution_rows(verdicts: Sequence[Verdict]) -> Rows:
-    """A row for each claim and control: what the control does by itself, and what the claim's arm does beyond it."""
-    rows: Rows = [("claim", "arm", "its effect", "control", "control's effect", "arm beyond control", "n", "what stays")]
-    for verdict in verdicts:
+def _attribution(judged: Sequence[Verdict]) -> Iterator[Cells]:
+    """What a control does by itself, and what the claim's arm does beyond it."""
+    for verdict in judged:
         unit = verdict.claim.effect_unit
         for each in verdict.attribution:
-            share = each.share
-            stays = "no finite interval"
+            share, stays = each.share, "no finite interval"
             if verdict.verdict not in ("superior", "inferior"):
                 stays = "no effect established"
             elif share is None:
                 stays = "control incomplete or not comparable"
             elif share.low is not None:
                 stays = f"{100 * share.value:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}]".replace("-", "−")
-            rows.append(
-                (
-                    verdict.claim.id,
-                    format.label(verdict.claim.arm),
-                    verdict.shown,
-                    format.label(each.arm),
-                    format.bounds(each.control, unit),
-                    format.bounds(each.beyond, unit),
-                    str(each.beyond.n),
-                    stays,
-                )
-            )
-    return rows
+            row = {"claim": verdict.claim.id, "arm": label(verdict.claim.arm), "its effect": verdict.shown}
+            row |= {"control": label(each.arm), "control's effect": format.bounds(each.control, unit)}
+            row |= {"arm beyond control": format.bounds(each.beyond, unit), "n": str(each.beyond.n)}
+            yield row | {"what stays": stays}
 
 
 # Runs --------------------------------------------------------------------------------------------------------------
 
 
-def run_rows(sweep: Sweep, measures: Sequence[Measure]) -> Rows:
+def runs(sweep: Sweep, measures: Sequence[Measure]) -> Rows:
     """A row for each planned run, those that are missing too."""
-    rows: Rows = [("arm", "seed", "status", *map(_heading, measures), "seconds", "what ended it")]
-    runs = {(run.arm, run.seed): run for run in sweep.runs}
+    found, there = [], {(run.arm, run.seed): run for run in sweep.runs}
     for arm in sweep.arms:
         for seed in sweep.seeds:
-            run = runs.get((arm, seed))
-            if run is None:
-                rows.append((format.label(arm), str(seed), "not run", *["–"] * (len(measures) + 2)))
-                continue
-            values = [(run.summary(measure.metric), measure) for measure in measures]
-            cells = ["–" if v is None else f"{each.scale * v:.{each.decimals}f}" for v, each in values]
-            seconds = run.record.get("wall_seconds")
-            cells.append("–" if seconds is None else f"{seconds:.1f}")
-            rows.append((format.label(arm), str(seed), run.status, *cells, run.record.get("error") or "–"))
-    return rows
+            run = there.get((arm, seed))
+            seconds = run and run.record.get("wall_seconds")
+            cells = {"arm": label(arm), "seed": str(seed), "status": run.status if run else "not run"}
+            for each in measures:
+                value = run and run.summary(each.metric)
+                cells[each.heading or each.name] = NONE if value is None else f"{each.scale * value:.{each.decimals}f}"
+            cells["seconds"] = NONE if seconds is None else f"{seconds:.1f}"
+            found.append(cells | {"what ended it": (run and run.record.get("error")) or NONE})
+    return rows(found)
 
 
-def environment_rows(sweep: Sweep) -> Rows:
+def environment(sweep: Sweep) -> Rows:
     """What the runs were made with and of; several values of one thing stand side by side with their counts."""
     found: dict[str, Counter] = {}
     for run in sweep.runs:
-        record = run.record
+        record, config, git = run.record, run.record.get("config") or {}, run.record.get("git") or {}
         stamp = {"code version": record.get("code"), "execution": record.get("execution"), "device": record.get("device")}
-        stamp |= {"threads": (record.get("config") or {}).get("threads"), "machine": record.get("machine")}
-        git = record.get("git") or {}
+        stamp |= {"threads": config.get("threads"), "machine": record.get("machine")}
         stamp |= {"commit": git.get("commit"), "commit had changes": git.get("dirty")}
-        stamp |= {"precision": ((record.get("config") or {}).get("trainer") or {}).get("precision")}
+        stamp |= {"precision": (config.get("trainer") or {}).get("precision")}
         for what in ("model", "data"):
-            stamp |= {f"{what}: {key.replace('_', ' ')}": _listed(v) for key, v in (record.get(what) or {}).items()}
+            for key, value in (record.get(what) or {}).items():
+                several = value.items() if isinstance(value, Mapping) else ()
+                stamp[f"{what}: {key.replace('_', ' ')}"] = ", ".join(f"{name} {each}" for name, each in several) or value
         for name, value in (stamp | record.get("versions", {})).items():
             if value is not None:
                 found.setdefault(name, Counter())[str(value)] += 1
-    rows: Rows = [("what", "value"), ("records judged, SHA-256", fingerprint(sweep))]
+    table: Rows = [("what", "value"), ("records judged, SHA-256", fingerprint(sweep))]
     for name, counts in found.items():
         several = [f"{value} ({number(count, 'run')})" for value, count in counts.items()]
-        rows.append((name, next(iter(counts)) if len(counts) == 1 else ", ".join(several)))
+        table.append((name, next(iter(counts)) if len(counts) == 1 else ", ".join(several)))
     seconds = [run.record["wall_seconds"] for run in sweep.runs if run.record.get("wall_seconds") is not None]
-    if seconds:
-        rows.append(("time of all runs", f"{sum(seconds):.0f} s over {len(seconds)} of {len(sweep.runs)} runs"))
-    return rows
+    total = ("time of all runs", f"{sum(seconds):.0f} s over {len(seconds)} of {len(sweep.runs)} runs")
+    return [*table, *[total] * bool(seconds)]
 
 
-def _listed(value: Any) -> Any:
-    return ", ".join(f"{key} {each}" for key, each in value.items()) if isinstance(value, Mapping) else value
-
-
-def tuning_rows(sweep: Sweep) -> Rows:
+def tuned(sweep: Sweep) -> Rows:
     """What the arms' settings were chosen from, where a search chose them."""
-    rows: Rows = [("arm", "trials", "runs", "seconds", "best trial", "its settings")]
+    found = []
     for arm, entry in (sweep.tuned or {}).get("arms", {}).items():
-        best = next((trial for trial in entry["trials"] if trial["trial"] == entry["best"]), None)
-        values = (
-            " ".join(
-                f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-                for key, value in best["values"].items()
-            )
-            if best
-            else "–"
-        )
+        best = next((trial["values"] for trial in entry["trials"] if trial["trial"] == entry["best"]), {})
+        shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in best.items()}
         seconds = entry["wall_seconds"]
-        rows.append(
-            (
-                format.label(arm),
-                str(entry["trials_recorded"]),
-                str(entry["runs_recorded"]),
-                "unknown" if seconds is None else f"{seconds:.0f}",
-                entry["best"] or "–",
-                values,
-            )
-        )
-    return rows
+        cells = {"arm": label(arm), "trials": str(entry["trials_recorded"]), "runs": str(entry["runs_recorded"])}
+        cells |= {"seconds": "unknown" if seconds is None else f"{seconds:.0f}", "best trial": entry["best"] or NONE}
+        found.append(cells | {"its settings": " ".join(f"{key}={value}" for key, value in shown.items()) or NONE})
+    return rows(found)

@@ -1,10 +1,5 @@
-"""Which sweeps are there, and what does each of them say?
+"""The sweeps of a study, a folder of sweeps' folders, and what each of them says."""
 
-A study is a folder of sweeps' folders, as ``outputs/published``. What its sweeps mean to it stands in their own files; here
-is only the order in which a reader meets them, and what is asked of some by name.
-"""
-
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,38 +8,31 @@ from typing import Any
 
 from superpositional.evidence import calibration
 from superpositional.evidence.verdicts import Verdict
-from superpositional.format import Rows, name_seeds
 from superpositional.records import Sweep, claims, load_sweep
 from superpositional.records.ledger import ledger
 from superpositional.records.published import fingerprint
 from superpositional.report.findings import Findings, ReportError, findings
+from superpositional.report.tables import Table
 
-ORDER = (
-    *("paper_classification", "paper_time", "paper_gsm8k", "quantum_weight", "scope", "controls"),
-    *("tune_classification", "tuned_classification", "circuit_depth", "qubits"),
-    *("paper_attention", "attention_controls", "shots", "noise", "calibration"),
-)
-# Of arms that differ by nothing: it tells how often the rule errs, and is no question about any arm.
+# The order in which a reader meets them; others follow by name.
+ORDER = ("paper_classification", "paper_time", "paper_gsm8k", "quantum_weight", "scope", "controls", "tune_classification")
+ORDER += ("tuned_classification", "circuit_depth", "qubits", "paper_attention", "attention_controls", "shots", "noise")
+# Of arms that differ by nothing: it tells how often the rule errs, and asks nothing about any arm.
 CALIBRATION = "calibration"
+ORDER += (CALIBRATION,)
 
 
 @dataclass(frozen=True)
 class Study:
-    """The sweeps of a folder: what each says, in the order of ``ORDER``, then by name; searches apart."""
+    """The sweeps of a folder in order, the findings of each, and the ledgers of searches."""
 
+    sweeps: tuple[Sweep, ...]
     said: Mapping[str, Findings]
-    searches: Mapping[str, tuple[Sweep, Mapping[str, Any]]]
-
-    @property
-    def sweeps(self) -> list[Sweep]:
-        """All of them, searches too, in order."""
-        found = {name: each.sweep for name, each in self.said.items()}
-        found |= {name: sweep for name, (sweep, _) in self.searches.items()}
-        return [found[name] for name in sorted(found, key=_place)]
+    searches: Mapping[str, Mapping[str, Any]]
 
     @property
     def verdicts(self) -> list[tuple[str, Verdict]]:
-        """Every verdict with its sweep, but the calibrating ones."""
+        """Every verdict with its sweep, except the calibrating ones."""
         return [(name, each) for name, said in self.said.items() if name != CALIBRATION for each in said.judged]
 
     @property
@@ -59,28 +47,20 @@ class Study:
         return [(name, verdict) for name, verdict in self.verdicts if not verdict.claim.source]
 
     @cached_property
-    def planted(self) -> tuple[str, Rows] | None:
-        """How often equivalent is false with the effect at the margin: a caption and a table; of the sweep that tells."""
-        if CALIBRATION not in self.said:
-            return None
-        sweep = self.said[CALIBRATION].sweep
-        return calibration.planted(sweep, claims.of(sweep)[1])
+    def planted(self) -> Table | None:
+        """How often equivalent is false with the effect at the margin."""
+        sweep = self.said[CALIBRATION].sweep if CALIBRATION in self.said else None
+        return sweep and Table(*calibration.planted(sweep, claims.of(sweep)[1]))
 
     @property
     def missing(self) -> list[str]:
         """Sweeps of ``ORDER`` that are not there."""
-        there = {sweep.name for sweep in self.sweeps}
-        return [name for name in ORDER if name not in there]
+        return [name for name in ORDER if name not in {sweep.name for sweep in self.sweeps}]
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """The SHA-256 of each sweep's records."""
         return {sweep.name: fingerprint(sweep) for sweep in self.sweeps}
-
-    @property
-    def codes(self) -> Counter:
-        """Runs by the code version that made them."""
-        return Counter(str(run.record.get("code")) for sweep in self.sweeps for run in sweep.runs)
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -88,7 +68,7 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def is_study(folder: Path) -> bool:
-    """Whether a folder holds sweeps and is none itself."""
+    """Whether a folder holds sweeps and is not itself one."""
     return not (folder / "sweep.json").exists() and any(folder.glob("*/sweep.json"))
 
 
@@ -106,29 +86,7 @@ def gather(folder: Path) -> Study:
         found[sweep.name] = (sweep, path.parent)
     if not found:
         raise ReportError(f"no sweep in {folder}: none of its folders holds a sweep.json")
-    said, searches = {}, {}
-    for name in sorted(found, key=_place):
-        sweep, place = found[name]
-        if sweep.search is None:
-            said[name] = findings(sweep, place)
-        else:
-            searches[name] = (sweep, ledger(sweep))
-    return Study(said, searches)
-
-
-def extent(sweep: Sweep) -> str:
-    """``5 arms × 30 paired seeds (2000–2029)``; of a search its trials."""
-    seeds = name_seeds(sweep.seeds).partition(" ")[2]
-    if sweep.search is not None:
-        arms = dict.fromkeys(arm.split(",")[0] for arm in sweep.arms)
-        return f"{len(arms)} arms × {len(sweep.arms) // len(arms)} trials × {len(sweep.seeds)} tuning seeds ({seeds})"
-    arms = f"{len(sweep.arms)} arm{'' if len(sweep.arms) == 1 else 's'}"
-    return f"{arms} × {len(sweep.seeds)} paired seeds ({seeds})"
-
-
-def commits(sweep: Sweep) -> str:
-    """Which commits its runs were made at, shortly, and whether other files lay there, which the code version tells."""
-    git = [run.record.get("git") or {} for run in sweep.runs]
-    found = dict.fromkeys(each["commit"][:7] for each in git if each.get("commit"))
-    beside = " with other files beside it" if any(each.get("dirty") for each in git) else ""
-    return f"{', '.join(found) or 'unknown'}{beside}"
+    ordered = {name: found[name] for name in sorted(found, key=_place)}
+    said = {name: findings(sweep, place) for name, (sweep, place) in ordered.items() if sweep.search is None}
+    searches = {name: ledger(sweep) for name, (sweep, _) in ordered.items() if sweep.search is not None}
+    return Study(tuple(sweep for sweep, _ in ordered.values()), said, searches)

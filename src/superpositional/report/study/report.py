@@ -1,42 +1,25 @@
-"""What does a reader of the whole study get?
-
-``index.html``, one page that opens from disk; the figures and tables of a paper; ``claims.json``, every verdict with every
-digit; and the words that README and the logbook hold between their markers. Same records, same bytes.
-"""
+"""What ``superpositional report`` writes for a folder of sweeps: ``index.html``, the figures and tables of a paper,
+``claims.json`` with every verdict and every digit, and the blocks that README and the logbook hold between markers."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from superpositional import format
-from superpositional.evidence import curves, tuning
-from superpositional.format import Rows
-from superpositional.records import measures, write_json
-from superpositional.records.measures import VALIDATION_ACCURACY
-from superpositional.report import backend_curves, figures, page, style, tables
-from superpositional.report import words as wording
-from superpositional.report.findings import Findings
-from superpositional.report.study import figures as drawings
-from superpositional.report.study import words
-from superpositional.report.study.along import along
-from superpositional.report.study.gather import CALIBRATION, Study, commits, extent, gather
+from matplotlib.figure import Figure
 
-# The settings that sweeps went along: their axis, and whether it is logarithmic.
-SETTINGS = {
-    "optimizer.quantum_weight": ("λ", True),
-    "circuit.depth": ("depth of the circuit", False),
-    "circuit.n_qubits": ("qubits of the circuit", False),
-}
-COLUMNS = 3
-# The sweeps of the paper's own figures.
-FIG1, FIG2 = "paper_classification", "paper_gsm8k"
-AGAIN = (
-    "`superpositional sweep NAME` makes the records of a sweep, `superpositional rerun outputs/published/NAME ARM SEED` "
-    "one run, held to its record bit for bit, and `superpositional report outputs/published` this page from the records; "
-    "`superpositional.records.published.fingerprint(load_sweep(FOLDER))` gives a sweep's SHA-256, which `claims.json` has "
-    "in full."
-)
+from superpositional.records import write_json
+from superpositional.records.measures import TEST_ACCURACY
+from superpositional.report import forests, interactive, page, pictures, style, words
+from superpositional.report import tables as of_sweep
+from superpositional.report.study import tables
+from superpositional.report.study.gather import CALIBRATION, Study, gather
+from superpositional.report.tables import Table
+from superpositional.report.write import write_texts
+
+# The sweeps of the paper's own figures, and the columns of the figure of every arm.
+FIG1, FIG2, COLUMNS = "paper_classification", "paper_gsm8k", 3
+Drawn = dict[str, tuple[Figure, str]]
 
 
 @dataclass(frozen=True)
@@ -54,201 +37,123 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
     Raises:
         ReportError: there is no sweep, or one of them cannot be reported; nothing is written then.
     """
-    folder = Path(folder)
-    study = gather(folder)
-    out = folder / "report" if out is None else Path(out)
+    study = gather(Path(folder))
+    out = Path(folder) / "report" if out is None else Path(out)
+    found, files, images = tables.of(study), [], {}
+    codes = dict.fromkeys(str(run.record.get("code")) for sweep in study.sweeps for run in sweep.runs)
+    provenance = {"study": ", ".join(sweep.name for sweep in study.sweeps), "code": ", ".join(codes)}
     with style.style():
-        drawn = draw(study)
-        provenance = {"study": ", ".join(sweep.name for sweep in study.sweeps), "code": ", ".join(study.codes)}
-        files = [
-            path for name, (figure, _) in drawn.items() for path in style.save(figure, out / "figures" / name, provenance)
-        ]
-        shown = {
-            name: page.figure(style.svg(figure, f"study-{name}"), says, wide=figure.get_figwidth() > style.COLUMN_INCHES)
-            for name, (figure, says) in drawn.items()
-        }
-    own, besides = words.claim_rows(study.of_the_paper), words.besides_rows(study)
-    texts = {"index.html": _page(study, shown, own, besides)}
-    for name, rows, says in (("claims", own, "The paper's claims."), ("besides", besides, "What else was asked.")):
-        if len(rows) > 1:
-            texts[f"tables/{name}.md"] = format.markdown(rows)
-            texts[f"tables/{name}.tex"] = tables.tex(_plainly(rows), f"{says} {wording.RULE}", f"study-{name}")
-    if study.planted is not None:
-        caption, rows = study.planted
-        texts["tables/planted.md"] = f"{caption}\n\n{format.markdown(rows)}"
-        texts["tables/planted.tex"] = tables.tex(rows, caption.replace("`", ""), "study-planted")
-    if study.verdicts:
-        texts["tables/verdicts.csv"] = tables.claims_csv([verdict for _, verdict in study.verdicts])
-    for name, text in texts.items():
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
-        files.append(path)
-    found = [{"sweep": name, **verdict.plain()} for name, verdict in study.verdicts]
+        for name, (figure, says) in draw(study).items():
+            files += style.save(figure, out / "figures" / name, provenance)
+            images[name] = page.image(style.svg(figure, f"study-{name}"), says, style.is_wide(figure))
+    texts = {"index.html": _page(study, found, images)}
+    for name in ("claims", "besides", "planted"):
+        if name in found and found[name].rows:
+            texts[f"tables/{name}.md"] = found[name].text if name == "planted" else found[name].markdown
+            texts[f"tables/{name}.tex"] = found[name].plain().tex(f"study-{name}")
+    texts |= {"tables/verdicts.csv": found["verdicts"].csv} if study.verdicts else {}
     listing = out / "claims.json"
-    files.append(listing)
+    files += [*write_texts(out, texts), interactive.write_script(out), listing]
     written = sorted(path.relative_to(out).as_posix() for path in files)
     # What an earlier call wrote and this one does not must not stand beside it; what somebody else put there stays.
     before = json.loads(listing.read_text()).get("files", []) if listing.exists() else []
     for stale in set(before) - set(written):
         (out / stale).unlink(missing_ok=True)
-    write_json(listing, {"files": written, "records_sha256": study.fingerprints, "verdicts": found})
-    blocks = {"study": _summary(study, own), "logbook": format.markdown(words.logbook_rows(study))}
-    blocks |= {name: words.block(said) for name, said in study.said.items()}
+    verdicts = [{"sweep": name, **verdict.plain()} for name, verdict in study.verdicts]
+    write_json(listing, {"files": written, "records_sha256": study.fingerprints, "verdicts": verdicts})
+    blocks = {"study": _summary(study, found), "logbook": found["logbook"].markdown}
+    for name, said in study.said.items():
+        own = of_sweep.of(said)
+        parts = [" ".join(words.lead(said)), own["results"].text, own["term"].markdown if "term" in own else ""]
+        blocks[name] = "\n\n".join(part.strip() for part in parts if part) + "\n"
     text = "\n\n".join([blocks["study"].strip(), "\n".join(map(str, files))])
     return StudyReport(text, blocks, tuple(files))
 
 
-def _plainly(rows: Rows) -> Rows:
-    return [tuple(cell.replace("`", "") for cell in row) for row in rows]
-
-
-def _summary(study: Study, own: Rows) -> str:
+def _summary(study: Study, found: dict[str, Table]) -> str:
     """What README says."""
-    said = [words.paper(study)]
-    said += [format.markdown(own), words.PAIRS] if len(own) > 1 else []
-    said += [words.elsewhere(study), words.broken(study), words.planted(study), *words.limits(study), words.made(study)]
-    return "\n\n".join(part.strip() for part in said if part) + "\n"
+    parts = [*words.paper(study.of_the_paper), found["claims"].markdown, words.PAIRS] if study.of_the_paper else []
+    parts = parts or words.paper([])
+    parts.append(words.elsewhere(study.besides))
+    parts += [found[name].text for name in ("found", "broken", "planted") if name in found and found[name].rows]
+    parts += [*_limits(study), words.made(study.sweeps, study.missing, study.fingerprints)]
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
-# Figures -----------------------------------------------------------------------------------------------------------
+def _limits(study: Study) -> tuple[str, ...]:
+    return words.limits(study.sweeps, study.verdicts, any(each.sweep.tuned is not None for each in study.said.values()))
 
 
-def draw(study: Study) -> dict[str, tuple[Any, str]]:
-    """Every figure by its file's name with what it shows, in the order in which a reader meets them."""
-    drawn: dict[str, tuple[Any, str]] = {}
+def _page(study: Study, found: dict[str, Table], images: dict[str, Any]) -> str:
+    return page.render(
+        "study",
+        lead=[*words.paper(study.of_the_paper), words.elsewhere(study.besides)],
+        drawn=images,
+        found={name: table.plain() for name, table in found.items() if table.rows},
+        pairs=words.PAIRS,
+        sweeps=[_part(study, sweep, images) for sweep in study.sweeps],
+        limits=_limits(study),
+        rule=words.RULE,
+        again=words.AGAIN,
+        made=words.made(study.sweeps, study.missing, study.fingerprints),
+    )
+
+
+def _part(study: Study, sweep: Any, images: dict[str, Any]) -> dict[str, Any]:
+    """A sweep's part of the page."""
+    name, shown = sweep.name, [key for key in images if key == sweep.name or key.startswith(f"{sweep.name}_")]
+    part = {"name": name, "question": sweep.question, "figures": shown, "lead": [], "plots": {}, "sentences": []}
+    part["extent"] = f"{words.extent(sweep)}, commit {words.commits(sweep)}."
+    if name in study.searches:
+        return part | {"tables": [of_sweep.of_search(sweep, study.searches[name])]}
+    said = study.said[name]
+    several = [table for kind, table in of_sweep.of(said).items() if kind != "claims"]
+    part |= {"lead": words.lead(said), "sentences": words.sentences(said), "plots": interactive.swept(sweep)}
+    return part | {"tables": several + [study.planted] * (name == CALIBRATION)}
+
+
+def draw(study: Study) -> Drawn:
+    """Return every figure by its file's name with what it shows, in the order in which a reader meets them."""
+    drawn: Drawn = {}
     if judged := [verdict for _, verdict in study.of_the_paper]:
-        figure, ax = style.column_figure(1.0 + 0.36 * len(judged))
-        figures.claims_forest(ax, judged)
-        drawn["claims"] = (
-            figure,
+        says = (
             "The paper's claims, each in units of its margin with its 95 % interval; an open diamond is the value as "
-            "published, at the edge where it lies beyond.",
+            "published, at the edge where it lies beyond."
         )
+        drawn["claims"] = style.column(1.0 + 0.36 * len(judged), forests.claims_forest, judged), says
     for name, said in study.said.items():
-        drawn |= _of_sweep(name, said)
-    blocks = [
-        drawings.Block(name, table)
-        for name, said in study.said.items()
-        if (table := said.comparisons.get(measures.TEST_ACCURACY)) and name != CALIBRATION
-    ]
-    if blocks:
-        columns = drawings.blocks_in_columns(blocks, min(COLUMNS, len(blocks)))
-        rows = max(sum(len(block.table) + 1.5 for block in column) for column in columns)
-        figure, axes = style.page_figure(len(columns))
-        figure.set_figheight(0.6 + rows / drawings.ROWS_PER_INCH)
-        of_accuracy = [v.claim for _, v in study.verdicts if v.claim.metric == measures.TEST_ACCURACY.metric]
-        published = next((claim.published for claim in of_accuracy if claim.source), None)
-        margin = max((claim.margin for claim in of_accuracy), default=0.0)
-        for ax, column in zip(axes, columns, strict=True):
-            drawings.all_arms(ax, column, published, margin, rows)
-        drawn["all_arms"] = (
-            figure,
+        sweep, shown, made = said.sweep, words.shown(said), pictures.of(said)
+        names = {"fig1": "fig1"} if name == FIG1 else {}
+        if said.of_loss:
+            names |= {"fig2": "fig2" if name == FIG2 else f"{name}_losses", "departures": f"{name}_departures"}
+        drawn |= {own: (made[each](), shown[each]) for each, own in names.items() if each in made}
+        for setting, figure in pictures.by_setting(said).items():
+            says = f"{sweep.question} {words.BY_SETTING.format(pictures.SETTINGS[setting][0])}"
+            drawn[_free(drawn, name, setting.rpartition(".")[2])] = figure(), says
+        if any(verdict.attribution for verdict in said.judged) and name != FIG1 and not said.terms:
+            says = f"{sweep.question} {shown['paired_differences']}"
+            drawn[_free(drawn, name, "differences")] = made["paired_differences"](), says
+        for each in (each for each in made if each.startswith("by_")):
+            drawn[_free(drawn, name, each.removeprefix("by_"))] = made[each](), f"{sweep.question} {shown[each]}"
+    held = {name: said.comparisons.get(TEST_ACCURACY) for name, said in study.said.items() if name != CALIBRATION}
+    if blocks := {name: table for name, table in held.items() if table}:
+        columns = forests.in_columns(blocks, min(COLUMNS, len(blocks)))
+        asked = [verdict.claim for _, verdict in study.verdicts if verdict.claim.metric == TEST_ACCURACY.metric]
+        published = next((claim.published for claim in asked if claim.source), None)
+        margin = max((claim.margin for claim in asked), default=0.0)
+        says = (
             "Every arm of every sweep of the classification task: mean paired difference in test accuracy to its baseline, "
             "95 % intervals, not corrected; blue squares exclude 0 by themselves, (n) pairs, † where pairs ended without a "
             "value. Grey: less than matters."
-            + ("" if published is None else " Orange: the effect that the paper has for λ = 0.5 (C1)."),
+            + ("" if published is None else " Orange: the effect that the paper has for λ = 0.5 (C1).")
         )
-    if times := [v for _, v in study.of_the_paper if v.claim.of_time and v.effect.n]:
-        figure, ax = style.column_figure(0.9 + 0.4 * len(times))
-        drawings.cost(ax, times)
-        drawn["cost"] = (
-            figure,
-            "What the term costs: runs made one at a time, arms interleaved; ratios with Fieller's interval.",
-        )
+        drawn["all_arms"] = style.page(len(columns), forests.all_arms, columns, published, margin), says
+    if times := [verdict for _, verdict in study.of_the_paper if verdict.claim.of_time and verdict.effect.n]:
+        says = "What the term costs: runs made one at a time, arms interleaved; ratios with Fieller's interval."
+        drawn["cost"] = style.column(0.9 + 0.4 * len(times), forests.cost, times), says
     return drawn
 
 
-def _of_sweep(name: str, said: Findings) -> dict[str, tuple[Any, str]]:
-    """The figures that one sweep is there for."""
-    drawn: dict[str, tuple[Any, str]] = {}
-    sweep, note = said.sweep, wording.note(said.sweep)
-    shown = wording.shown(said.found[0], said.measures[0], said.apart)
-    if name == FIG1:
-        above = 0.14 * figures.legend_rows([format.label(arm) for arm in sweep.arms])
-        figure, ax = style.column_figure(2.55 + above + 0.15 * (note.count("\n") + bool(note)))
-        figures.learning_curves(ax, said.found, VALIDATION_ACCURACY, note)
-        drawn["fig1"] = (figure, shown["fig1"])
-    if said.measures[0].along == measures.LOSS_BY_STEP:
-        figure, axes = style.page_figure(len(said.found))
-        figures.seed_bands(axes, said.found, curves.seed_curves(sweep, measures.LOSS_BY_STEP), measures.LOSS_BY_STEP)
-        drawn["fig2" if name == FIG2 else f"{name}_losses"] = (figure, shown["fig2"])
-        if any(each.seeds for each in said.apart):
-            figure, axes = style.page_figure(len(said.apart))
-            figures.departures(axes, said.apart, sweep.arms)
-            drawn[f"{name}_departures"] = (figure, shown["departures"])
-    for setting, (axis, log) in SETTINGS.items():
-        if lines := along(sweep, setting):
-            what = ("accuracy", "epochs", "broken")
-            kinds = what if any(point.mean for line in lines for point in line.broken) else what[:2]
-            figure, axes = style.page_figure(len(kinds))
-            for ax, kind in zip(axes, kinds, strict=True):
-                drawings.by_value(ax, lines, kind, log=log).set_xlabel(axis)
-            drawn[_free(drawn, name, setting.rsplit(".", 1)[-1])] = (
-                figure,
-                f"{sweep.question} Mean paired differences to {wording.against(sweep)} with 95 % intervals, by "
-                f"{axis}; in brackets pairs. A ring: of the pairs that both gave a value, for epochs that both reached "
-                "the target. Training broke: diverged, or ended no better than by guessing. Intervals of shares are "
-                f"Clopper and Pearson's. Arms as `sweeps/{name}.yaml` names them.",
-            )
-    if any(verdict.attribution for verdict in said.judged) and name != FIG1 and not said.terms:
-        table = said.comparisons[said.measures[0]]
-        figure, ax = style.column_figure(0.9 + 0.33 * len(table) + 0.15 * note.count("\n"))
-        figures.paired_differences(ax, table, note=note, arms=sweep.arms)
-        drawn[_free(drawn, name, "differences")] = (figure, f"{sweep.question} {shown['paired_differences']}")
-    told = backend_curves.lines(sweep)
-    for backend in dict.fromkeys(line.backend for line in told):
-        figure, axes = style.page_figure(3)
-        backend_curves.draw(axes, [line for line in told if line.backend == backend])
-        drawn[_free(drawn, name, backend)] = (figure, f"{sweep.question} {shown[f'by_{backend}']}")
-    return drawn
-
-
-def _free(drawn: dict[str, Any], name: str, kind: str) -> str:
+def _free(drawn: Drawn, name: str, kind: str) -> str:
     """The sweep's own name for its first figure; more have their kind in it."""
     return name if name not in drawn else f"{name}_{kind}"
-
-
-# The page ----------------------------------------------------------------------------------------------------------
-
-
-def _page(study: Study, shown: dict[str, str], own: Rows, besides: Rows) -> str:
-    head = page.paragraph(words.paper(study), "lead") + page.paragraph(words.elsewhere(study))
-    head += page.paragraph(words.broken(study))
-    head += page.paragraph(words.made(study), "dim")
-    of_paper = ("claims", "fig1", "fig2", "cost")
-    sections = [
-        ("The paper's claims", _claimed(own) + "".join(shown.get(name, "") for name in of_paper)),
-        ("Every arm", shown.get("all_arms", "")),
-        ("What else was asked", page.table(_plainly(besides)) if len(besides) > 1 else ""),
-    ]
-    sections += [(sweep.name.replace("_", " "), _section(study, sweep.name, shown)) for sweep in study.sweeps]
-    sections.append(("Limits", "".join(map(page.paragraph, words.limits(study)))))
-    sections.append(("How verdicts are given", page.paragraph(wording.RULE)))
-    sections.append(("Again", page.paragraph(AGAIN)))
-    return page.page("superpositional: the study", sections, head)
-
-
-def _claimed(own: Rows) -> str:
-    return page.table(_plainly(own)) + page.paragraph(words.PAIRS, "dim") if len(own) > 1 else ""
-
-
-def _section(study: Study, name: str, shown: dict[str, str]) -> str:
-    if name in study.searches:
-        sweep, found = study.searches[name]
-        told = page.paragraph(f"**{sweep.question}** {extent(sweep)}, commit {commits(sweep)}.")
-        told += page.paragraph(tuning.lead(sweep, found)) + page.table(tuning.rows(found))
-        return told + page.paragraph(tuning.caption(sweep, found), "dim")
-    said = study.said[name]
-    sweep = said.sweep
-    told = page.paragraph(f"**{sweep.question}** {extent(sweep)}, commit {commits(sweep)}.") + page.paragraph(said.lead)
-    own = [html for key, html in shown.items() if key == name or key.startswith(f"{name}_")]
-    told += "".join(own) + page.table(said.rows)
-    if name == CALIBRATION:
-        told += page.table(study.planted[1]) + page.paragraph(study.planted[0], "dim")
-    for kind, (caption, rows) in said.captioned.items():
-        if kind != "claims":
-            told += page.table(rows) + page.paragraph(caption, "dim")
-    return (
-        told + page.paragraph(said.caption, "dim") + page.bullets(said.sentences, "Each comparison in a sentence, with n")
-    )
