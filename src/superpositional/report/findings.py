@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from superpositional.evidence import analysis, curves, questions, verdicts
+from superpositional.evidence import analysis, curves, verdicts
 from superpositional.evidence.analysis import Comparison
 from superpositional.evidence.verdicts import Verdict
 from superpositional.records import Sweep, claims
@@ -27,7 +27,7 @@ class Findings:
     """The numbers of a sweep.
 
     ``comparisons`` are to each arm's baseline by measure, ``beside`` to the placebo of the same baseline; ``content`` are
-    the claims as declared, ``judged`` their verdicts; ``apart`` and ``terms`` are of losses; ``answered`` is by question.
+    the claims as declared, ``judged`` their verdicts; ``apart`` and ``terms`` are of losses.
     """
 
     sweep: Sweep
@@ -40,7 +40,6 @@ class Findings:
     judged: list[Verdict]
     apart: list[curves.Departure]
     terms: list[curves.Term]
-    answered: list[questions.Paired]
 
     @property
     def main(self) -> Measure:
@@ -67,10 +66,6 @@ def findings(sweep: Sweep, folder: str | Path, *, declared: str | Path | None = 
         raise ReportError(str(error)) from None
     judged = verdicts.judge(sweep, asked, claims.digest(content))
     _check(judged, found, folder)
-    try:
-        answered = questions.compare(sweep, questions.read(Path(folder), sweep))
-    except ValueError as error:
-        raise ReportError(str(error)) from None
     held = [arm for arm in sweep.arms if sweep.baseline(arm) != arm]
     controls = {sweep.baseline(arm): arm for arm in held if arm.split(",")[0] == CONTROL}
     rest = [(arm, controls.get(sweep.baseline(arm), arm)) for arm in held]
@@ -86,7 +81,6 @@ def findings(sweep: Sweep, folder: str | Path, *, declared: str | Path | None = 
         judged=judged,
         apart=apart,
         terms=curves.terms(sweep, apart) if measures[0].along == LOSS_BY_STEP else [],
-        answered=answered,
     )
 
 

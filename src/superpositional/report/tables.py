@@ -12,7 +12,7 @@ from typing import Any
 import pandas
 
 from superpositional import format
-from superpositional.evidence import analysis, questions, tuning
+from superpositional.evidence import analysis, tuning
 from superpositional.evidence.analysis import Comparison, Outcomes
 from superpositional.evidence.curves import Term
 from superpositional.evidence.verdicts import Verdict
@@ -86,6 +86,18 @@ def csv(values: Iterable[Mapping[str, Any]]) -> str:
     return pandas.DataFrame(plain, dtype=object).to_csv(index=False, lineterminator="\n") if plain else ""
 
 
+def _answers(said: Findings) -> list[dict[str, Any]]:
+    """Return a row for each run that answered a whole split of questions."""
+    matches = [measure for measure in said.measures if measure.evaluated]
+    asked = [(run, run.record.get("evaluation")) for run in said.sweep.runs if run.status == "done"]
+    return [
+        {"arm": label(run.arm), "seed": str(run.seed), "questions": str(told["questions"])}
+        | {each.heading: f"{each.scale * run.summary(each.metric):.{each.decimals}f}" for each in matches}
+        for run, told in asked
+        if matches and told and not analysis.is_smoke(told)
+    ]
+
+
 def of(said: Findings) -> dict[str, Table]:
     """Return every table that the sweep has, by its file's name, in the order in which a reader meets them."""
     found = {
@@ -93,7 +105,7 @@ def of(said: Findings) -> dict[str, Table]:
         "attribution": Table(words.ATTRIBUTION, rows(_attribution(said.judged))),
         "results": Table(words.caption(said), _arms(said.arms, said.comparisons), csv(_arm_values(said))),
         "term": Table(words.TERM, rows(map(_term, said.terms)), csv(map(_term_values, said.terms))),
-        "questions": Table(questions.RULE, questions.rows(said.answered), questions.to_csv(said.answered)),
+        "answers": Table(words.ANSWERS, rows(_answers(said)), csv(_answers(said))),
     }
     return {name: table for name, table in found.items() if len(table.rows) > 1}
 

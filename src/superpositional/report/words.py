@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from superpositional import format
-from superpositional.evidence import analysis, questions, verdicts
+from superpositional.evidence import analysis, verdicts
 from superpositional.evidence.analysis import Comparison
 from superpositional.evidence.curves import Term
 from superpositional.evidence.inference import clopper_pearson
@@ -72,6 +72,9 @@ ANSWERS |= {"undecided, but not in size": "undecided", NONE: NONE}
 
 
 # A sweep -----------------------------------------------------------------------------------------------------------
+# Of answers to fewer questions than there are.
+SMOKE = "Answers: a smoke of {asked}, no result."
+ANSWERS = "Shares of questions answered rightly, by run. Differences between arms stand above, paired by seed."
 
 
 def lead(said: Findings) -> list[str]:
@@ -91,7 +94,8 @@ def lead(said: Findings) -> list[str]:
     ends = [f"{label(arm)} {status} in {n} of {len(sweep.seeds)} runs" for (arm, status), n in lost.items()]
     found += [f"Ended otherwise: {'; '.join(ends)}."] if ends else []
     found += ["The sweep is unfinished, so this is an interim look."] if sweep.missing else []
-    found += _answered(said)
+    if (asked := analysis.smoke(said.sweep)) is not None:
+        found.append(SMOKE.format(asked=number(asked, "question")))
     return [f"**In short.** {found[0]}", *found[1:]]
 
 
@@ -140,24 +144,11 @@ def _term(term: Term) -> str:
     return f"{own} {'are ' if apart.never else ''}{apart.words}{but}."
 
 
-def _answered(said: Findings) -> list[str]:
-    """What the intervals over questions exclude; of a smoke that it is one."""
-    if (asked := analysis.smoke(said.sweep)) is not None:
-        return [f"Answers: a smoke of {number(asked, 'question')}, no result."]
-    there = [each for each in said.answered if each.estimate is not None and each.estimate.sd]
-    named = []
-    for each in (each for each in there if not each.estimate.low <= 0 <= each.estimate.high):
-        some = f", over {len(each.by_seed)} of {each.planned} seeds alone" if each.lost else ""
-        named.append(f"{label(each.arm)} {bounds(each.estimate, 'points')} ({each.kind}{some})")
-    none = f"no arm's interval against {against(said.sweep)} excludes 0" if there else "no interval to speak of"
-    return [f"Answers, over questions: {', '.join(named) or none}."] if said.answered else []
-
-
 def sentences(said: Findings) -> list[str]:
     """Return each verdict and comparison in a sentence, with n; those against the placebo too."""
     found = [verdict.sentence for verdict in said.judged]
     found += [comparison.sentence for table in said.comparisons.values() for comparison in table]
-    return found + [comparison.sentence for comparison in said.beside] + questions.sentences(said.answered)
+    return found + [comparison.sentence for comparison in said.beside]
 
 
 def against(sweep: Sweep) -> str:

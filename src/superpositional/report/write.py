@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from superpositional.evidence import analysis, questions, tuning, verdicts
+from superpositional.evidence import analysis, tuning, verdicts
 from superpositional.evidence.verdicts import Verdict
 from superpositional.records import Sweep, claims, load_sweep, write_json
 from superpositional.records.published import fingerprint
@@ -19,9 +19,9 @@ from superpositional.report.dashboard import Dashboard
 from superpositional.report.findings import Findings, ReportError
 from superpositional.report.tables import Table
 
-TABLES = ("results", "claims", "attribution", "term", "questions")
+TABLES = ("results", "claims", "attribution", "term", "answers")
 # The tables that stand below the answer where losses are what counts.
-BELOW = ("results", "term", "questions")
+BELOW = ("results", "term")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,6 @@ def _write(said: Findings, out: Path) -> Report:
         lead=lead,
         claimed=[f"**{name}**: {text}" for name, text in says_of.items()],
         sentences=sentences,
-        unanswered=[] if "questions" in found else questions.sentences(said.answered),
         heading=f"{words.title(sweep)} {analysis.progress(sweep).capitalize()}.",
         tables=found,
         drawn=images,
