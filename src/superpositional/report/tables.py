@@ -105,7 +105,7 @@ def of(said: Findings) -> dict[str, Table]:
         "attribution": Table(words.ATTRIBUTION, rows(_attribution(said.judged))),
         "results": Table(words.caption(said), _arms(said.arms, said.comparisons), csv(_arm_values(said))),
         "term": Table(words.TERM, rows(map(_term, said.terms)), csv(map(_term_values, said.terms))),
-        "answers": Table(words.ANSWERS, rows(_answers(said)), csv(_answers(said))),
+        "answers": Table(words.ANSWERED, rows(_answers(said)), csv(_answers(said))),
     }
     return {name: table for name, table in found.items() if len(table.rows) > 1}
 

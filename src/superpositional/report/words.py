@@ -74,7 +74,7 @@ ANSWERS |= {"undecided, but not in size": "undecided", NONE: NONE}
 # A sweep -----------------------------------------------------------------------------------------------------------
 # Of answers to fewer questions than there are.
 SMOKE = "Answers: a smoke of {asked}, no result."
-ANSWERS = "Shares of questions answered rightly, by run. Differences between arms stand above, paired by seed."
+ANSWERED = "Shares of questions answered rightly, by run. Differences between arms stand above, paired by seed."
 
 
 def lead(said: Findings) -> list[str]:
