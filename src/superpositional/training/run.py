@@ -5,6 +5,7 @@ Lightning come with the run. Read by ``train``'s doors and by ``worker``.
 """
 
 import datetime
+import functools
 import hashlib
 import os
 import platform
@@ -46,8 +47,9 @@ def run(
         return run_alone(config, folder, code=code or configs.code(config), resume=resume)
 
 
+@functools.cache
 def build_kernels() -> None:
-    """Compile the C++ kernels if they are not there, and say so at once: no training waits for it."""
+    """Compile the C++ kernels if they are not there, and say so at once: no training waits for it. Once per process."""
     from superpositional.circuits.kernels import build
 
     build.make(say)

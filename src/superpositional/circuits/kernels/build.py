@@ -160,8 +160,7 @@ def make(say: Callable[[str], None]) -> str:
     Raises:
         ValueError: ``SUPERPOSITIONAL_KERNELS`` is neither on nor off.
     """
-    loaded = _built.cache_info().currsize and library() is not None
-    if _is_off() or loaded or _existing() is not None:
+    if _is_off() or _existing() is not None:
         return told()
     chosen = os.environ.get("CXX")
     named = [chosen] if chosen else COMPILERS
