@@ -18,10 +18,10 @@ SMOKE = ["trainer=smoke", "logger=none"]
 
 @pytest.fixture(scope="session", autouse=True)
 def kernels() -> None:
-    """Built once, as ``make`` does."""
-    from superpositional.circuits.kernels import build
+    """Built once, as ``make`` does; runs of this process build none for a test's own cache."""
+    from superpositional.training.run import build_kernels
 
-    build.make(print)
+    build_kernels()
 
 
 @pytest.fixture
