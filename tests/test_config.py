@@ -68,7 +68,7 @@ BAD_INPUT = [
     ),
     (
         ["net/attention=twin", "net.attention.readout=z", "backend=shots"],
-        ["backend must be exact, got shots: ClassicalTwin"],
+        ["backend must be exact with method auto, got shots: ClassicalTwin"],
     ),
     (
         ["optimizer=circuit", "backend=depolarizing", "backend.two_qubit=2", "backend.shots=0"],
