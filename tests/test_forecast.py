@@ -7,7 +7,7 @@ from conftest import SMOKE
 
 from superpositional.records import write_json
 from superpositional.records.identity import Code
-from superpositional.sweeps import forecast, plan
+from superpositional.sweeps import plan, progress
 from superpositional.training import config as configs
 
 TRAINER = {"max_epochs": 10}
@@ -23,13 +23,13 @@ def tried(folder: Path, trainer: dict, watch: dict = WATCH) -> tuple[float, floa
     """A trial's record of 10 steps, 1000 bytes of curves and 500 of other files, drawn out."""
     config = {"arm": "a", "seed": 0, "trainer": trainer, "callbacks": None, "optimizer": {}}
     job = plan.Job(config, folder / "run", Code("code"))
-    trial = forecast.trial(job, folder / "trial")
+    trial = progress.trial(job, folder / "trial")
     trial.folder.mkdir()
     (trial.folder / "curves.csv").write_bytes(b"x" * 1000)
     (trial.folder / "config.yaml").write_bytes(b"x" * 500)
     record = {"identity": trial.identity, "status": "done", "wall_seconds": 8.0, "steps": 10, "stopwatch": watch}
     write_json(trial.folder / "record.json", record)
-    found = forecast.drawn_out(trial, job)
+    found = progress.extrapolated(trial, job)
     if found is None:
         return None
     return found[0], found[1] - (trial.folder / "record.json").stat().st_size
@@ -71,7 +71,7 @@ def test_data_without_a_length_have_none_unless_they_are_limited(tmp_path) -> No
 
 def test_a_trial_takes_no_more_batches_than_the_run_itself() -> None:
     config = {"arm": "a", "seed": 0, "trainer": {"limit_train_batches": 3, "limit_val_batches": 0}, "callbacks": {}}
-    trainer = forecast.trial(plan.Job(config, Path("a"), Code("code")), Path("b")).config["trainer"]
+    trainer = progress.trial(plan.Job(config, Path("a"), Code("code")), Path("b")).config["trainer"]
     assert (trainer["limit_train_batches"], trainer["limit_val_batches"], trainer["limit_test_batches"]) == (3, 0, 5)
 
 
@@ -89,7 +89,7 @@ def test_arms_that_differ_in_the_optimizers_numbers_alone_are_tried_once() -> No
             "d": {"_target_": "y", "lr": 0.2},
         }.items()
     ]
-    found = [[each.name for each in alike] for alike in forecast.kinds(planned, forecast.Pace(planned)).values()]
+    found = [[each.name for each in alike] for alike in progress.kinds(planned, progress.Pace(planned)).values()]
     assert found == [["a seed 0", "b seed 0"], ["c seed 0"], ["d seed 0"]]
 
 
@@ -100,7 +100,7 @@ def test_a_fresh_sweep_is_said_to_take_what_its_trials_tell(door, workplace) -> 
     ((seconds, size),) = [line.split("│")[5:7] for line in out.splitlines() if line.startswith("│ adam")]
     assert float(seconds.removesuffix(" s ")) > 0
     assert door("sweep", "smoke", "trainer=default", "logger=none", "seed=0", "--jobs", "1")[0] == 0
-    left = forecast.size(workplace / "outputs/smoke/adam/seed-0")
+    left = progress.size(workplace / "outputs/smoke/adam/seed-0")
     # Bytes do not depend on the machine's load as seconds do; the values of longer curves have other digits.
     number, unit = size.split()
     assert float(number) * {"kB": 1e3, "MB": 1e6}[unit] == pytest.approx(left, rel=0.1)

@@ -274,15 +274,6 @@ def test_stopped_at_once_every_run_says_where_it_is_and_goes_on_from_there(workp
     assert numbers(folder) == {name: expected[name] for name in expected if name.endswith("seed-0")}
 
 
-def test_fail_fast_starts_no_run_after_a_failure(door, workplace, probes) -> None:
-    arms = {"broken": "['++callbacks.probe={_target_:probes.Broken}']", "adam": "[optimizer=adam]"}
-    write_sweep(workplace, arms, 3)
-    code, out, _ = door("sweep", "mine.yaml", *SMOKE, "--jobs", "1", "--fail-fast")
-    assert (code, "a run has failed, so no more are started" in out) == (1, True)
-    assert statuses(workplace / "outputs" / "mine") == {"broken/seed-0": "failed"}
-    assert "not run" in out
-
-
 def test_a_dry_run_says_what_would_run_and_writes_nothing(door, workplace) -> None:
     code, out, _ = door("sweep", "smoke", "--dry-run")
     assert (code, "smoke: 4 of 4 runs would run" in out) == (0, True)
@@ -362,7 +353,7 @@ def test_a_run_has_the_threads_it_asks_for_and_no_more(workplace, probes) -> Non
         (["hydra.launcher.jobs=0"], "hydra.launcher.jobs must be an integer >= 1, got 0; null is one per core or GPU"),
         (["--jobs", "-1"], "hydra.launcher.jobs must be an integer >= 1, got -1"),
         (["hydra.launcher.per_gpu=0"], "hydra.launcher.per_gpu must be an integer >= 1, got 0; 1 shares no GPU"),
-        (["hydra.launcher.fail_fast=3"], "hydra.launcher.fail_fast must be true or false, got 3"),
+        (["hydra.launcher.retry_failed=3"], "hydra.launcher.retry_failed must be true or false, got 3"),
         (["hydra.launcher.job=3"], "hydra.launcher.job is no setting; did you mean hydra.launcher.jobs?"),
         (["launcher=slurm", "hydra.launcher.timeout_min=0"], "hydra.launcher.timeout_min must be an integer >= 1, got 0"),
         (["launcher=slurm", "hydra.launcher.partitoin=gpu"], "did you mean hydra.launcher.partition?"),

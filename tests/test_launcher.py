@@ -88,13 +88,6 @@ def test_what_ended_by_itself_is_not_run_again_unless_it_failed_and_that_is_aske
     assert executor.asked.count("a seed 0") == 1
 
 
-def test_fail_fast_starts_no_more_runs(sweep, executor) -> None:
-    executor.outcomes = {"a seed 0": "failed"}
-    code, out, _ = sweep("--fail-fast")
-    assert (code, executor.asked) == (1, ["a seed 0"])
-    assert "a run has failed, so no more are started (--fail-fast)" in out
-
-
 def test_a_folder_in_which_somebody_is_at_work_is_refused_and_nothing_executed(sweep, executor, workplace) -> None:
     with locks.alone_in(workplace / "outputs" / "mine"):
         code, _, err = sweep()

@@ -1,37 +1,29 @@
 """Does the ledger count every run of a search, and does its report name bests without judging between arms?"""
 
 import csv
-import itertools
 import json
 import math
 
-import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from test_sweep import statuses
 
 from superpositional import records
 from superpositional.evidence import tuning
-from superpositional.records.ledger import best_of_k, ledger, write
+from superpositional.records.ledger import ledger, write
 from superpositional.records.published import publish
 from superpositional.report.write import ReportError, update_readme, write_report
 from superpositional.sweeps import search
+from superpositional.training.config import parse_override
 
 METRIC = "val/accuracy/last"
-SWEEPER = {
-    "arms": {"adam": [], "loud": []},
-    "search": {
-        "trials": 4,
-        "space": {"optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True}},
-        "own": {"loud": {"weight": {"choices": ["a", True]}}},
-    },
-}
+SHARED = {"optimizer.lr": parse_override("optimizer.lr=tag(log, interval(1e-4, 1e-1))", intervals=True)}
+OWN = {"adam": {}, "loud": {"weight": parse_override("weight=a,true")}}
 
 
 def write_search(folder, values, *, seeds=(5, 6), ended=(), search_by=(), costs=10.0):
     """A search on disk: ``values[arm][trial]`` is a value per seed, None where no record exists."""
-    sweeper = {**SWEEPER, "search": {**SWEEPER["search"], **dict(search_by)}}
-    planned = search.plan(sweeper)
+    planned = search.draw({"trials": 4, **dict(search_by)}, SHARED, OWN)
     arms = [trial for trials in planned["values"].values() for trial in trials]
     folder.mkdir(parents=True, exist_ok=True)
     content = {"sweep": "tuned", "question": "Which rate?", "arms": arms, "seeds": list(seeds), "search": planned}
@@ -81,7 +73,7 @@ def test_an_arm_has_its_trials_values_means_and_cost(tmp_path):
     assert [trial["rank"] for trial in adam["trials"]] == [3, 1, 2, 4]
     assert adam["trials"][0]["metric_by_seed"] == {"5": 0.5, "6": 0.7}
     assert adam["trials"][0]["sd"] == pytest.approx(0.2 / math.sqrt(2), abs=1e-15)
-    assert adam["trials"][2]["values"] == search.read(SWEEPER["search"], SWEEPER["arms"]).of("adam")["trial-0002"]
+    assert adam["trials"][2]["values"] == search.draw({"trials": 4}, SHARED, OWN)["values"]["adam"]["adam,trial-0002"]
     assert list(adam["space"]) == ["optimizer.lr"]
     assert list(found["arms"]["loud"]["space"]) == ["optimizer.lr", "weight"]
     assert found["arms"]["loud"]["best"] == "loud,trial-0003"
@@ -115,7 +107,6 @@ def test_a_trial_with_a_lost_or_missing_run_stands_last_and_is_counted(tmp_path)
 def test_an_arm_without_a_complete_trial_has_no_best(tmp_path):
     found = ledger(write_search(tmp_path, {"adam": [(0.5, None)] * 4, "loud": LOUD}))
     assert (found["arms"]["adam"]["best"], found["arms"]["adam"]["median"]) == (None, None)
-    assert found["arms"]["adam"]["best_of_k"] == []
 
 
 def test_a_run_without_the_metric_or_its_cost_is_counted_as_such(tmp_path):
@@ -209,47 +200,6 @@ def test_the_plan_travels_with_published_records_and_gives_the_same_ledger(tmp_p
     assert (tmp_path / "again" / "sweep.json").read_bytes() == before
 
 
-# Best of k ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_expected_best_of_k_is_that_of_all_draws_with_replacement():
-    values = [0.3, 0.9, 0.5, 0.5]
-    for goal, best in (("max", max), ("min", min)):
-        for point in best_of_k(values, goal=goal):
-            draws = [best(draw) for draw in itertools.product(values, repeat=point["k"])]
-            # sums of up to 256 terms in double precision
-            assert point["expected"] == pytest.approx(np.mean(draws), abs=1e-12)
-            assert point["none"] == 0
-
-
-def test_lost_trials_are_drawn_like_any_other():
-    values, lost = [0.3, 0.9, 0.5], 2
-    for point in best_of_k(values, lost):
-        draws = list(itertools.product([*values, *[-math.inf] * lost], repeat=point["k"]))
-        found = [max(draw) for draw in draws if max(draw) > -math.inf]
-        assert point["expected"] == pytest.approx(np.mean(found), abs=1e-12)
-        assert point["none"] == pytest.approx(1 - len(found) / len(draws), abs=1e-12)
-    assert len(best_of_k(values, lost)) == 5
-
-
-def test_where_all_is_lost_nothing_is_expected():
-    assert best_of_k([], 2) == [{"k": 1, "expected": None, "none": 1.0}, {"k": 2, "expected": None, "none": 1.0}]
-    assert best_of_k([]) == []
-
-
-def test_the_expected_best_never_gets_worse_with_more_trials():
-    values = np.random.default_rng(0).normal(size=32)
-    assert (np.diff([point["expected"] for point in best_of_k(values)]) > 0).all()
-    assert (np.diff([point["expected"] for point in best_of_k(values, goal="min")]) < 0).all()
-    assert best_of_k(values)[0]["expected"] == pytest.approx(values.mean(), abs=1e-12)
-
-
-@pytest.mark.parametrize(("values", "lost", "goal"), [([math.nan], 0, "max"), ([1.0], -1, "max"), ([1.0], 0, "up")])
-def test_what_is_no_value_cannot_be_the_best(values, lost, goal):
-    with pytest.raises(ValueError, match=r"must be (finite|one of)"):
-        best_of_k(values, lost, goal)
-
-
 def test_the_median_counts_lost_trials_as_worse_than_any(tmp_path):
     lost = {("adam", 2, 5): "diverged"}
     adam = ledger(write_search(tmp_path / "one", {"adam": ADAM, "loud": LOUD}, ended=lost))["arms"]["adam"]
@@ -290,8 +240,8 @@ def test_a_searchs_report_is_of_trials_and_compares_no_arms(built):
 
 def test_the_table_has_a_row_per_arm_with_its_best_values_and_n(built):
     folder, report = built
-    rate = {arm: drawn["optimizer.lr"] for arm, drawn in search.plan(SWEEPER)["values"]["adam"].items()}["adam,trial-0001"]
-    loud = search.plan(SWEEPER)["values"]["loud"]["loud,trial-0003"]
+    values = search.draw({"trials": 4}, SHARED, OWN)["values"]
+    rate, loud = values["adam"]["adam,trial-0001"]["optimizer.lr"], values["loud"]["loud,trial-0003"]
     weight = "true" if loud["weight"] is True else loud["weight"]
     lines = report.tables["search"].markdown.splitlines()
     assert len(lines) == 2 + 2
@@ -373,14 +323,10 @@ def test_a_small_search_runs_counts_and_is_reported(door, workplace):
         "hydra": {
             "mode": "MULTIRUN",
             "sweeper": {
-                "arms": {"adam": ["optimizer=adam"], "sgd": ["optimizer=sgd"]},
-                "search": {
-                    "trials": 2,
-                    "space": {"data.n_train": {"low": 200, "high": 400, "integer": True}},
-                    # One of the two is beyond what a float holds after three steps.
-                    "own": {"sgd": {"optimizer.lr": {"choices": [0.01, 1e30]}}},
-                },
-                "params": {"seed": "5,6"},
+                # One of the two is beyond what a float holds after three steps.
+                "arms": {"adam": ["optimizer=adam"], "sgd": ["optimizer=sgd", "optimizer.lr=0.01,1e30"]},
+                "params": {"seed": "5,6", "data.n_train": "range(200, 401)"},
+                "search": {"trials": 2},
             },
         },
     }
@@ -388,7 +334,7 @@ def test_a_small_search_runs_counts_and_is_reported(door, workplace):
     code, out, err = door("sweep", "tune.yaml")
     assert code == 1, out + err
     folder = workplace / "outputs" / "tuned"
-    planned = search.plan(sweep["hydra"]["sweeper"])
+    planned = json.loads((folder / "sweep.json").read_text())["search"]
     wild = {trial: values["optimizer.lr"] == 1e30 for trial, values in planned["values"]["sgd"].items()}
     assert sorted(wild.values()) == [False, True]
     assert statuses(folder) == {
@@ -425,11 +371,11 @@ def test_a_small_search_runs_counts_and_is_reported(door, workplace):
 def test_a_search_that_cannot_be_drawn_exits_2_and_runs_nothing(door, workplace):
     (workplace / "tune.yaml").write_text(
         "defaults: [train, _self_]\nsweep: tuned\nhydra:\n  sweeper:\n    arms: {adam: [optimizer=adam]}\n"
-        "    search: {trials: 12, space: {optimizer.lr: {low: 1, high: 0}}, goal: best}\n"
+        "    params: {optimizer.lr: 'interval(1, 0)'}\n    search: {trials: 12, goal: best}\n"
     )
     code, out, err = door("sweep", "tune.yaml", "trainer=smoke", "logger=none")
     assert code == 2
     assert "3 mistakes, nothing was run" in err
-    assert "hydra.sweeper.search.trials must be a power of 2, for Sobol's balance, got 12; 8 or 16" in err
+    assert "hydra.sweeper.search.trials must be a power of 2, for Sobol's balance, got 12; 16 is usual" in err
     assert "Traceback" not in err + out
     assert not (workplace / "outputs").exists()

@@ -1,6 +1,7 @@
 """Numbers, names and tables as text: intervals, signed numbers, seeds, arms, Markdown."""
 
 import csv
+import difflib
 import io
 import math
 import re
@@ -78,6 +79,13 @@ def name_seeds(seeds: Iterable[int]) -> str:
             spans.append([seed])
     words = [f"{span[0]}–{span[-1]}" if len(span) > 2 else ", ".join(map(str, span)) for span in spans]
     return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(words)}"
+
+
+def did_you_mean(given: object, known: Iterable[str]) -> str:
+    """``did you mean this?``, of the known name that is the closest to a given one; else the names that there are."""
+    known = list(known)
+    close = difflib.get_close_matches(str(given), known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
 
 
 def label(arm: str) -> str:

@@ -164,7 +164,7 @@ def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
         close = difflib.get_close_matches(options.name, names, n=1)
         guess = f"; did you mean {close[0]}?" if close else ""
         parser().error(f"sweep must be one of {', '.join(names)}, or the path of a .yaml file, got {options.name!r}{guess}")
-    asked = [f"++hydra.launcher.{name}=true" for name in ("retry_failed", "fail_fast", "dry_run") if getattr(options, name)]
+    asked = [f"++hydra.launcher.{name}=true" for name in ("retry_failed", "dry_run") if getattr(options, name)]
     if options.jobs is not None:
         asked.append(f"++hydra.launcher.jobs={options.jobs}")
     # Hydra keeps its launchers in a group of its own name, which a config's own group cannot stand for.

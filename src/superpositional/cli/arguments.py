@@ -45,7 +45,6 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("name", help="a file of sweeps/, or the path of one of your own")
     sweep.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: one per core, or per GPU)")
     sweep.add_argument("--retry-failed", action="store_true", help="run again what has failed, too")
-    sweep.add_argument("--fail-fast", action="store_true", help="start no more runs once one has failed")
     sweep.add_argument("--dry-run", action="store_true", help="only say what would run, how long, how much disk")
     sweep.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides for every run")
     report = commands.add_parser(

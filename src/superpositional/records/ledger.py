@@ -1,8 +1,7 @@
-"""What did a search spend on each arm, and what did it find?
+"""Count what a search spent on each arm and what it found, from the records of all its runs.
 
-Counted from the records alone, every run of it: the ones that diverged, failed or were set aside cost as much to look at.
-An arm's best trial is its best on the tuning seeds, which is why those seeds can say nothing more about it. The launcher
-writes the ledger beside the records, and `report` shows it.
+The launcher writes the ledger beside the records, and ``report`` shows it. An arm's best trial is its best on the tuning
+seeds, so those seeds can say nothing more about it.
 """
 
 import math
@@ -63,29 +62,6 @@ def write(folder: str | Path) -> Path:
     return path
 
 
-def best_of_k(values: Iterable[float], lost: int = 0, goal: str = "max") -> list[dict[str, float | None]]:
-    """The expected best of k trials, for k from 1 to as many as there are (Dodge et al. 2019, arXiv 1909.03004).
-
-    k trials are drawn with replacement from those that there are, so the best is the i-th smallest of n with probability
-    (i/n)^k − ((i−1)/n)^k: exact, no sampling. Lost trials are drawn as any other and are worse than any value. ``none`` is
-    the probability that all k are lost; ``expected`` is given that they are not, and None where they always are.
-    """
-    if goal not in ("max", "min"):
-        raise ValueError(f"goal must be one of max, min, got {goal!r}")
-    worst_first = np.sort(np.asarray(list(values), dtype=float))
-    if not np.isfinite(worst_first).all() or lost < 0:
-        raise ValueError(f"values must be finite and lost >= 0, got {worst_first.tolist()} and {lost}; count a lost trial")
-    worst_first = worst_first if goal == "max" else worst_first[::-1]
-    n = len(worst_first) + lost
-    curve = []
-    for k in range(1, n + 1):
-        below = (np.arange(lost, n + 1) / n) ** k
-        none = float(below[0])
-        expected = float(np.diff(below) @ worst_first / (1 - none)) if len(worst_first) else None
-        curve.append({"k": k, "expected": expected, "none": none})
-    return curve
-
-
 def _search(sweep: Sweep) -> Mapping[str, Any]:
     if sweep.search is None:
         raise ValueError(f"{sweep.name} is no search, so it has no ledger; give its sweep file a hydra.sweeper.search")
@@ -129,11 +105,6 @@ def _arm(
         "space": {**search["space"], **search["own"].get(arm, {})},
         "best": ranked[0]["trial"] if ranked and ranked[0]["outcome"] == COMPLETE else None,
         "median": _median(trials, search["goal"]),
-        "best_of_k": best_of_k(
-            [trial["mean"] for trial in trials if trial["outcome"] == COMPLETE],
-            sum(trial["outcome"] == LOST for trial in trials),
-            search["goal"],
-        ),
         "trials": trials,
     }
 

@@ -1,7 +1,6 @@
-"""Which runs make a comparison?
+"""Lay out the runs of a comparison: a Hydra sweeper of named arms times seeds times whatever else is swept.
 
-A Hydra plugin: ``ArmsSweeper`` lays out named arms times seeds times whatever else is swept, the arms of a seed side by
-side, so that an unfinished sweep holds whole pairs. ``launch`` runs them.
+The arms of a seed come side by side, so that an unfinished sweep holds whole pairs.
 """
 
 import itertools
@@ -14,11 +13,11 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from superpositional import records
 from superpositional.places import ConfigError
-from superpositional.sweeps import search as searches
+from superpositional.sweeps import search
 from superpositional.training import check_hydra
 from superpositional.training import config as configs
 
@@ -35,7 +34,7 @@ class ArmsSweeper(Sweeper):
         arms: name of each arm, with its overrides; the first is the baseline, null leaves one out. None: no arms but the
             swept values.
         params: further swept or fixed values, as Hydra's basic sweeper has them; the command line goes before them.
-        search: the arguments of ``search.Search``; every arm is then laid out as its trials, each an arm of its own.
+        search: of ``search.draw``; what is swept is then searched, and every arm is laid out as its trials, each an arm.
         tuned: the folder of a search; every arm then has the settings of its best trial there.
     """
 
@@ -77,58 +76,68 @@ class ArmsSweeper(Sweeper):
 
     def jobs(self, arguments: Sequence[str]) -> list[list[str]]:
         """The overrides of every run, seeds outermost; each ends with its ``arm`` and ``seed``."""
-        mistakes = []
-        parsed: dict[str, Override] = {}
-        for text in [*(f"{key}={value}" for key, value in self.params.items()), *arguments]:
-            parsed |= {_key(override): override for override in self._parse(text, mistakes)}
-        search = self._search(mistakes)
-        arms_keys = set()
+        mistakes: list[str] = []
+        searches = self.search is not None
+        texts = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        parsed = {_key(each): each for each in self._parsed(texts, mistakes)}
+        of_arms: dict[str, dict[str, Override]] = {}
         for name, overrides in self.arms.items():
+            path = f"hydra.sweeper.arms.{name}"
             if not isinstance(overrides, Sequence) or isinstance(overrides, str):
-                mistakes.append(f"hydra.sweeper.arms.{name} must be a list of overrides, got {overrides!r}; put it in []")
+                mistakes.append(f"{path} must be a list of overrides, got {overrides!r}; put it in []")
                 continue
-            own = [override for text in overrides for override in self._parse(text, mistakes)]
+            own = of_arms[name] = {_key(each): each for each in self._parsed(overrides, mistakes)}
             mistakes += [
-                f"hydra.sweeper.arms.{name} must have one value of each setting, got {each.input_line}; make an arm of each"
-                for each in own
-                if each.is_sweep_override()
+                f"{path} must have one value of each setting, got {each.input_line}; make an arm of each"
+                for each in own.values()
+                if each.is_sweep_override() and not searches
             ]
-            keys = {_key(override) for override in own}
-            mistakes += [f"{key} is set by hydra.sweeper.arms.{name}; {WHOLE}" for key in sorted(keys) if is_hydras(key)]
-            arms_keys |= keys
-            if search:
-                mistakes += [
-                    f"{key} is searched, and set by hydra.sweeper.arms.{name}; leave it in one of them"
-                    for key in search.dimensions(name)
-                    if key in keys
-                ]
+            mistakes += [f"{key} is set by {path}; {WHOLE}" for key in sorted(own) if is_hydras(key)]
         mistakes += [f"{key} is set by hydra.sweeper.params; {WHOLE}" for key in self.params if is_hydras(key)]
+        both = {*parsed} & {key for own in of_arms.values() for key in own}
         mistakes += [
-            f"{key} is set by this sweep's arms; leave it out, or write a sweep of your own"
-            for key in sorted(arms_keys & set(parsed))
+            f"{key} is set by this sweep's arms; leave it out, or write a sweep of your own" for key in sorted(both)
         ]
-        if search:
-            mistakes += _beside(search, parsed, self.arms)
-            if self.tuned is not None:
-                mistakes.append("hydra.sweeper.tuned takes settings from a search and cannot stand beside one; remove it")
-        many = math.prod([*map(configs.sweep_size, parsed.values()), len(self.arms) or 1, search.trials if search else 1])
+        if searches and self.tuned is not None:
+            mistakes.append("hydra.sweeper.tuned takes settings from a search and cannot stand beside one; remove it")
+        swept = _swept(parsed)
+        seeds = _values(swept.pop("seed")) if "seed" in swept else [_value(parsed, "seed", self.config.seed)]
+        drawn: dict[str, Any] = {}
+        if searches:
+            own = {
+                name: {key: each for key, each in of.items() if each.is_sweep_override()} for name, of in of_arms.items()
+            }
+            try:
+                drawn = search.draw(_plain(self.search), swept, own)
+            except ConfigError as error:
+                mistakes += error.mistakes
+            swept = {}
+        many = math.prod(
+            [*map(configs.sweep_size, swept.values()), len(seeds), len(self.arms) or 1, drawn.get("trials", 1)]
+        )
         if many > configs.MOST_RUNS:
             mistakes.append(f"a sweep must have at most {configs.MOST_RUNS:,} runs, got {many:,}; split it into several")
         if mistakes:
             raise ConfigError(mistakes)
-        fixed = [override.input_line for override in parsed.values() if not override.is_sweep_override()]
-        swept = {key: _values(override) for key, override in parsed.items() if override.is_sweep_override()}
-        seeds = swept.pop("seed", None) or [str(parsed["seed"].value()) if "seed" in parsed else str(self.config.seed)]
-        fixed = [text for text in fixed if text.lstrip("+").split("=", 1)[0] != "seed"]
+        if searches:
+            # Where the launcher, which has the same config, finds the plan.
+            with open_dict(self.config):
+                OmegaConf.update(self.config, "hydra.sweeper.search", drawn, merge=False, force_add=True)
+        fixed = [each.input_line for key, each in parsed.items() if not each.is_sweep_override() and key != "seed"]
         chosen = {}
         if self.tuned is not None:
-            chosen, _ = searches.tuned(self.tuned, self.arms, [int(seed) for seed in seeds if seed.isdigit()])
-        arms = {}
-        for name, overrides in (self.arms or {"": []}).items():
-            trials = search.overrides(name) if search else {"": chosen.get(name, [])}
-            for (trial, drawn), values in itertools.product(trials.items(), itertools.product(*swept.values())):
+            chosen, _ = search.tuned(self.tuned, self.arms, [int(seed) for seed in seeds if seed.isdigit()])
+        arms: dict[str, list[str]] = {}
+        for name in self.arms or [""]:
+            own = [each.input_line for each in of_arms.get(name, {}).values() if not each.is_sweep_override()]
+            trials = {name: chosen.get(name, [])}
+            if searches:
+                trials = {trial: search.overrides(values) for trial, values in drawn["values"][search.slug(name)].items()}
+            for (trial, settings), values in itertools.product(
+                trials.items(), itertools.product(*map(_values, swept.values()))
+            ):
                 choices = [f"{key}={value}" for key, value in zip(swept, values, strict=True)]
-                slug = searches.slug(*filter(None, [name, trial]), *choices) or "run"
+                slug = search.slug(*filter(None, [trial]), *choices) or "run"
                 if slug in RESERVED or len(slug.encode()) > LONGEST:
                     mistakes.append(
                         f"an arm must not be called {slug}: it names a folder of at most {LONGEST} bytes, and "
@@ -136,36 +145,30 @@ class ArmsSweeper(Sweeper):
                     )
                 if slug in arms:
                     raise ConfigError([f"two arms would share the folder {slug}; give one another name"])
-                arms[slug] = [*(f"++{choice}" if "." in choice else choice for choice in choices), *overrides, *drawn]
+                arms[slug] = [*(f"++{choice}" if "." in choice else choice for choice in choices), *own, *settings]
         if mistakes:
             raise ConfigError(mistakes)
         return [[*fixed, *overrides, f"arm='{slug}'", f"seed={seed}"] for seed in seeds for slug, overrides in arms.items()]
 
-    def _parse(self, text: Any, mistakes: list[str]) -> list[Override]:
-        try:
-            return [configs.parse_override(text, self.loader)]
-        except ConfigError as error:
-            mistakes += error.mistakes
-            return []
-
-    def _search(self, mistakes: list[str]) -> searches.Search | None:
-        if self.search is None:
-            return None
-        try:
-            return searches.read(self.search, self.arms)
-        except ConfigError as error:
-            mistakes += error.mistakes
-            return None
+    def _parsed(self, texts: Iterable[Any], mistakes: list[str]) -> Iterator[Override]:
+        for text in texts:
+            try:
+                yield configs.parse_override(text, self.loader, intervals=self.search is not None)
+            except ConfigError as error:
+                mistakes += error.mistakes
 
 
-def _beside(search: searches.Search, parsed: Mapping[str, Override], arms: Iterable[str]) -> Iterator[str]:
-    """What is set or swept for all arms and does not go with a search."""
-    searched = {key for arm in arms for key in search.dimensions(arm)}
-    for key, override in parsed.items():
-        if key in searched:
-            yield f"{key} is searched by this sweep; leave {override.input_line} out, or take {key} out of the search"
-        elif override.is_sweep_override() and key != "seed":
-            yield f"{key} cannot be swept beside a search; make an arm of each value, got {override.input_line}"
+def _plain(node: Any) -> Any:
+    with configs.composing("hydra.sweeper.search"):
+        return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _swept(overrides: Mapping[str, Override]) -> dict[str, Override]:
+    return {key: each for key, each in overrides.items() if each.is_sweep_override()}
+
+
+def _value(parsed: Mapping[str, Override], key: str, default: Any) -> str:
+    return str(parsed[key].value() if key in parsed else default)
 
 
 def is_hydras(key: str) -> bool:

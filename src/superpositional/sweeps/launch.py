@@ -1,12 +1,8 @@
-"""How are the runs of a comparison run?
+"""Run a sweep's jobs on this machine: a Hydra launcher, and the base class that it shares with Slurm's.
 
-A Hydra plugin: ``LocalLauncher`` checks every job before any starts, leaves alone what has ended, and runs the rest, so
-many at once, each in a process of its own. ``Launcher`` is what it has in common with Slurm's.
-
-Why launchers of ours: Hydra cannot take up a multirun again (hydra #3328). hydra-submitit's local launcher starts all jobs
-at once; hydra-joblib's reuses workers, so that one run's random state, W&B run and threads leak into the next, and loses
-the log of a job that failed; hydra-ray's reuses workers too. All of them raise one job's error and are silent on the rest.
-Here a fork server imports torch and Lightning once, and each run is a fresh fork of it.
+All jobs are checked before any starts; those that have ended are left alone; each of the rest runs in a process of its own,
+a fresh fork of a server that has imported torch and Lightning once. Hydra itself cannot resume a multirun (hydra #3328),
+and the launchers of hydra-joblib and hydra-ray reuse workers, so that one run's random state leaks into the next.
 """
 
 import multiprocessing
@@ -16,7 +12,8 @@ import tempfile
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
@@ -32,24 +29,27 @@ from rich.console import Console
 from superpositional import places, records
 from superpositional.places import ConfigError
 from superpositional.records import ledger, locks
-from superpositional.sweeps import forecast, worker
-from superpositional.sweeps import plan as jobs
-from superpositional.sweeps.forecast import Pace
+from superpositional.sweeps import plan as plans
+from superpositional.sweeps import progress, worker
 from superpositional.sweeps.plan import Job
-from superpositional.sweeps.progress import View, in_words, say_dry_run, say_stand_in, say_summary
+from superpositional.sweeps.progress import Pace, View, in_words
 from superpositional.sweeps.worker import cores, gpus, takes_gpu
 from superpositional.tracking import run as tracking
 from superpositional.training import config as configs
 
-# Imported once, by the fork server; every run starts with them and with nothing done to them.
+# What the fork server imports, once.
 PRELOADED = [
     "superpositional.sweeps.worker",
+    "superpositional.tasks.classification.task",
+    "superpositional.tasks.classification.net",
+    "superpositional.tasks.classification.data",
     "superpositional.training.run",
     "superpositional.training.circuit_statistics",
     "superpositional.training.convergence",
     "superpositional.training.throughput",
     "superpositional.training.checkpoints",
     "superpositional.training.streams",
+    "superpositional.optim.optimizer",
     "superpositional.optim.placebo",
     "superpositional.tracking.run",
     "superpositional.tracking.contents",
@@ -62,35 +62,29 @@ GRACE = 30  # seconds that a run has to record where it is, once it is told to e
 GO_ON, FINISH, STOP, KILL = range(4)  # what the sweep has been told, by as many times Ctrl-C
 
 
+@dataclass(kw_only=True, eq=False)
 class Launcher(HydraLauncher):
-    """What every launcher of a sweep does: check all, leave alone what has ended, run the rest, say how all ended.
+    """Check all jobs, leave alone what has ended, run the rest, and say how all ended.
 
     Args:
         jobs: how many runs at once.
         retry_failed: run again what has failed; without it, only what is missing, interrupted or changed.
-        fail_fast: start no more runs once one has failed; diverged ones are results.
         dry_run: only say what would run, how long it would take and how much it would write.
         run: runs a job, whose folder it must leave a record in, in the place of a process that trains; for tests.
     """
 
-    at_the_end = STOP  # what SIGTERM and SIGHUP mean
+    at_the_end: ClassVar[int] = STOP  # what SIGTERM and SIGHUP mean
     answers: ClassVar = {
         FINISH: "no more runs are started; those at work go on to their end. Ctrl-C again stops them now",
         STOP: "stopping: the runs at work record where they are; call the sweep again to go on",
         KILL: "killing the runs at work; call the sweep again to go on",
     }
+    jobs: int | None = None
+    retry_failed: bool = False
+    dry_run: bool = False
+    run: Callable[[Job], None] | None = None
 
-    def __init__(
-        self,
-        *,
-        jobs: int | None = None,
-        retry_failed: bool = False,
-        fail_fast: bool = False,
-        dry_run: bool = False,
-        run: Callable[[Job], None] | None = None,
-    ) -> None:
-        self.at_once, self.retry_failed, self.fail_fast, self.dry_run = jobs, retry_failed, fail_fast, dry_run
-        self.run = run
+    def __post_init__(self) -> None:
         self.told, self.heard, self.given_up, self.hung_up = GO_ON, GO_ON, False, False
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -110,19 +104,19 @@ class Launcher(HydraLauncher):
             if not console.is_terminal:
                 console.print(f"checking {len(job_overrides)} runs")
             with console.status(f"checking {len(job_overrides)} runs"):
-                planned = jobs.plan(self.hydra_context.config_loader, self.config, job_overrides)
+                planned = plans.plan(self.hydra_context.config_loader, self.config, job_overrides)
             if not self.dry_run:
                 places.check_writable(folder)
-            say_stand_in(planned, console)
+            progress.say_stand_in(planned, console)
             at_once = self.slots(planned)
+            if self.run is None:
+                build_kernels()
             if self.dry_run:
                 waiting, pace = self._waiting(planned), Pace(planned)
                 with console.status("trying a few batches of each kind of run"):
                     self.try_out(waiting, pace)
-                say_dry_run(planned, waiting, folder, at_once, pace, console)
+                progress.say_dry_run(planned, waiting, folder, at_once, pace, console)
                 return []
-            if self.run is None:
-                build_kernels()
             with locks.alone_in(folder):
                 # What another call has finished up to now is not to be run.
                 waiting = self._waiting(planned)
@@ -132,14 +126,14 @@ class Launcher(HydraLauncher):
                     console.print(
                         f"{len(back)} runs of these very settings are taken back from {folder / records.SUPERSEDED}"
                     )
-                sought = jobs.write_plan(folder, planned, self.config.hydra.sweeper).get("search")
+                sought = plans.write_plan(folder, planned, self.config.hydra.sweeper).get("search")
                 try:
                     self._work_off(planned, waiting, folder, at_once, console)
                 finally:
                     if sought is not None:
                         ledger.write(folder)
                 metric = None if sought is None else sought["metric"]
-                statuses = say_summary(planned, folder, console, metric=metric)
+                statuses = progress.say_summary(planned, folder, console, metric=metric)
         except ConfigError as error:
             refuse(error)
         except OSError as error:
@@ -162,14 +156,18 @@ class Launcher(HydraLauncher):
         wrong = []
         if threading.current_thread() is not threading.main_thread():
             wrong.append("a sweep must be started from the main thread, which alone can heed Ctrl-C; got another one")
-        if self.at_once is not None and (type(self.at_once) is not int or self.at_once < 1):
-            wrong.append(f"hydra.launcher.jobs must be an integer >= 1, got {self.at_once!r}; null is one per core or GPU")
+        if self.jobs is not None:
+            wrong += self._too_small("jobs", 1, "; null is one per core or GPU")
         if self.run is not None and not callable(self.run):
             wrong.append(f"hydra.launcher.run must be a callable, given in Python alone, got {self.run!r}; remove it")
-        for name in ("retry_failed", "fail_fast", "dry_run"):
+        for name in ("retry_failed", "dry_run"):
             if type(value := getattr(self, name)) is not bool:
                 wrong.append(f"hydra.launcher.{name} must be true or false, got {value!r}")
         return wrong
+
+    def _too_small(self, name: str, least: int, cure: str = "") -> list[str]:
+        fits = type(value := getattr(self, name)) is int and value >= least
+        return [] if fits else [f"hydra.launcher.{name} must be an integer >= {least}, got {value!r}{cure}"]
 
     def try_out(self, waiting: Sequence[Job], pace: Pace) -> None:
         """Learn how long runs take of which no record tells. Nothing is tried where runs would not run.
@@ -202,13 +200,6 @@ class Launcher(HydraLauncher):
             self.heard = self.told
             view.say(self.answers[self.told])
         return self.told == GO_ON and not self.given_up
-
-    def ended(self, job: Job, record: Mapping[str, Any], view: View) -> None:
-        """Show how a run ended; after a failure ``fail_fast`` starts no more."""
-        view.ended(job, record)
-        if self.fail_fast and record["status"] == "failed" and not self.given_up:
-            self.given_up = True
-            view.say("a run has failed, so no more are started (--fail-fast); those at work go on to their end")
 
     def _work_off(
         self, planned: Sequence[Job], waiting: Sequence[Job], folder: Path, at_once: int, console: Console
@@ -249,7 +240,7 @@ class Launcher(HydraLauncher):
             job.prepare()
             view.started(job)
             self.run(job)
-            self.ended(job, job.record(), view)
+            view.ended(job, job.record())
 
     def _tell(self, number: int, _: Any) -> None:
         # No more than noted here, for a signal may come in the middle of a line that is being written.
@@ -257,46 +248,28 @@ class Launcher(HydraLauncher):
         self.told = min(self.told + 1, KILL) if number == signal.SIGINT else max(self.at_the_end, self.told)
 
 
+@dataclass(kw_only=True, eq=False)
 class LocalLauncher(Launcher):
-    """Runs on this machine, each in a fresh fork of a server that has imported torch and Lightning.
+    """Runs on this machine. Args as for ``Launcher``, and:
 
     Args:
         jobs: how many runs at once; null: as many as the cores hold of ``threads`` each, or ``per_gpu`` for each GPU.
         per_gpu: how many runs share one GPU.
-        retry_failed: run again what has failed; without it, only what is missing, interrupted or changed.
-        fail_fast: start no more runs once one has failed; diverged ones are results.
-        dry_run: only say what would run, how long it would take and how much it would write.
-        run: as for ``Launcher``.
     """
 
-    def __init__(
-        self,
-        *,
-        jobs: int | None = None,
-        per_gpu: int = 1,
-        retry_failed: bool = False,
-        fail_fast: bool = False,
-        dry_run: bool = False,
-        run: Callable[[Job], None] | None = None,
-    ) -> None:
-        super().__init__(jobs=jobs, retry_failed=retry_failed, fail_fast=fail_fast, dry_run=dry_run, run=run)
-        self.per_gpu = per_gpu
-        self.tracked: dict[str, str] = {}
+    per_gpu: int = 1
 
     def mistakes(self) -> list[str]:
-        wrong = super().mistakes()
-        if type(self.per_gpu) is not int or self.per_gpu < 1:
-            wrong.append(f"hydra.launcher.per_gpu must be an integer >= 1, got {self.per_gpu!r}; 1 shares no GPU")
-        return wrong
+        return super().mistakes() + self._too_small("per_gpu", 1, "; 1 shares no GPU")
 
     def slots(self, planned: Sequence[Job]) -> int:
         self.gpus = gpus() if any(takes_gpu(job.config["trainer"]) for job in planned) else []
         threads = max(job.config["threads"] for job in planned)
-        return self.at_once or len(self.gpus) * self.per_gpu or max(1, cores() // threads)
+        return self.jobs or len(self.gpus) * self.per_gpu or max(1, cores() // threads)
 
     def refuse_what_runs(self, waiting: Sequence[Job], folder: Path) -> None:
         super().refuse_what_runs(waiting, folder)
-        if queued := jobs.in_queue(folder, waiting):
+        if queued := plans.in_queue(folder, waiting):
             raise ConfigError(
                 [
                     f"{job.folder} is in Slurm's queue as {task}; hydra/launcher=slurm attends to it, scancel removes it"
@@ -307,7 +280,7 @@ class LocalLauncher(Launcher):
     def run_all(self, waiting: Sequence[Job], folder: Path, view: View) -> None:
         running: dict[int, tuple[Any, Job, int]] = {}
         # Asked once: where no server answers, each of the runs would wait for it.
-        self.tracked, line = tracking.settle([job.config["logger"] for job in waiting if job.config.get("logger")])
+        tracked, line = tracking.settle([job.config["logger"] for job in waiting if job.config.get("logger")])
         if line:
             view.say(line)
         queue, free = list(waiting), list(range(view.at_once))
@@ -316,7 +289,7 @@ class LocalLauncher(Launcher):
             while queue and free and self.heed(view):
                 job, slot = queue.pop(0), free.pop(0)
                 try:
-                    process = worker.start(job, _server(), self._environment(slot))
+                    process = worker.start(job, _server(), {**tracked, **self._gpu(slot)})
                 except (OSError, EOFError, ConfigError) as error:
                     # A full disk, a fork server that could not import. What is at work goes on to its end.
                     self.given_up = True
@@ -332,7 +305,7 @@ class LocalLauncher(Launcher):
                 process, job, slot = running.pop(sentinel)
                 free.append(slot)
                 try:
-                    self.ended(job, worker.close(job, process, stopped=self.told >= STOP or changed), view)
+                    view.ended(job, worker.close(job, process, stopped=self.told >= STOP or changed))
                 except OSError as error:
                     self.given_up = True
                     view.say(f"{job.name} cannot be recorded: {error}; free some space and call the sweep again")
@@ -350,21 +323,20 @@ class LocalLauncher(Launcher):
         failed = []
         context = _server()
         with tempfile.TemporaryDirectory(prefix="superpositional-") as folder:
-            for number, alike in enumerate(forecast.kinds(waiting, pace).values()):
-                tried = forecast.trial(alike[0], Path(folder) / str(number))
+            for number, alike in enumerate(progress.kinds(waiting, pace).values()):
+                tried = progress.trial(alike[0], Path(folder) / str(number))
                 # One after the other, for side by side they would slow each other down in another way than runs do.
-                record = worker.close(tried, worker.start(tried, context, self._environment(0)))
+                record = worker.close(tried, worker.start(tried, context, self._gpu(0)))
                 if record["status"] in ("done", "diverged"):
-                    if (known := forecast.drawn_out(tried, alike[0])) is not None:
+                    if (known := progress.extrapolated(tried, alike[0])) is not None:
                         pace.trials |= {job.arm: known for job in alike}
                 else:
                     failed.append(f"{alike[0].arm}: a trial of it failed: {record['error']}")
         if failed:
             raise ConfigError(failed)
 
-    def _environment(self, slot: int) -> dict[str, str]:
-        gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
-        return gpu | self.tracked
+    def _gpu(self, slot: int) -> dict[str, str]:
+        return {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
 
 
 def _server() -> BaseContext:

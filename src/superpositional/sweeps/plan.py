@@ -185,7 +185,7 @@ def plan(loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Seque
         raise ConfigError(
             [text if len(names) == arms else f"{' and '.join(names)}: {text}" for text, names in said.items()]
         )
-    if search.plan(config.hydra.sweeper) is None:
+    if config.hydra.sweeper.get("search") is None:
         _check_claims(planned, Path(config.hydra.sweep.dir) / "sweep.json")
     return planned
 
@@ -218,7 +218,7 @@ def write_plan(folder: Path, planned: Sequence[Job], sweeper: Mapping[str, Any])
     Raises:
         ConfigError: a search and an ordinary sweep would share the folder.
     """
-    sought, names = search.plan(sweeper), list(sweeper.get("arms") or {})
+    sought, names = sweeper.get("search"), list(sweeper.get("arms") or {})
     families = {job.arm: identity.family(job.config, job.code.version) for job in planned}
     seeds = {job.config["seed"] for job in planned}
     path = folder / "sweep.json"
@@ -240,7 +240,7 @@ def write_plan(folder: Path, planned: Sequence[Job], sweeper: Mapping[str, Any])
     if baselines := _baselines(list(families), [search.slug(name) for name in names]):
         written["baselines"] = baselines
     if sought is not None:
-        written["search"] = sought
+        written["search"] = OmegaConf.to_container(sought)
     elif planned[0].config["claims"] is not None:
         written["claims"] = planned[0].config["claims"]
     if sweeper.get("tuned") is not None:

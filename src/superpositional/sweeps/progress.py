@@ -1,11 +1,14 @@
-"""What does somebody see who looks at a sweep?
+"""Show a sweep: before it runs what would run and how long that would take, while it runs its state, afterwards its end.
 
-While it runs: how many runs of each arm are done, at work, failed, the last value of its metric, the time left; a line for
-each run where there is no terminal. Before it runs: what would. Afterwards: how all ended. The launchers' only voice.
+How long is known from runs that are done. Where there are none, from a trial: the same config for a few batches of each
+kind, timed and extrapolated to the full length.
 """
 
 import csv
+import json
+import math
 import os
+import re
 import statistics
 import time
 from collections import Counter
@@ -13,127 +16,115 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from superpositional import records
-from superpositional.sweeps.forecast import Pace
+from superpositional.records import identity
 from superpositional.sweeps.plan import Job
 
+# Batches of a trial. The first ones of a process are slower, so the median is taken.
+TRIAL = {"limit_train_batches": 10, "limit_val_batches": 5, "limit_test_batches": 5}
 TAIL = 16384  # bytes at the end of curves.csv that hold the last value of every metric
 MISSING = "–"
 
 
 class View:
-    """The state of a sweep, on a terminal as a picture that changes, elsewhere as a line per run.
+    """The state of a sweep: on a terminal a bar per arm, elsewhere a line per run that ended.
 
     Args:
         planned: all runs.
         waiting: those that this call runs.
         at_once: how many of them go side by side.
-        console: where to speak.
+        console: where to print.
     """
 
     def __init__(self, planned: Sequence[Job], waiting: Sequence[Job], at_once: int, console: Console) -> None:
-        self.planned, self.at_once, self.console = planned, at_once, console
+        self.at_once, self.console = at_once, console
         self.pace = Pace(planned)
-        self.queue = list(waiting)
-        self.running: dict[Job, float] = {}
-        self.ended_now = 0
-        self.statuses = {job: job.status() for job in planned}
-        self.last = {job.arm: _last_metric(job) for job in planned if self.statuses[job] == "done"}
-        self.total = len(waiting)
-        self.started_at = time.monotonic()
-        self.live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self.looked = 0.0
+        self.queue, self.running = list(waiting), dict[Job, float]()
+        self.total, self.ended_now, self.looked = len(waiting), 0, 0.0
+        self.live = console.is_terminal
+        self.bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}", markup=False),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            disable=not self.live,
+        )
+        self.all = self.bars.add_task("runs", total=self.total, state="")
+        there = Counter(job.arm for job in planned if job not in self.queue)
+        self.arms = {
+            arm: self.bars.add_task(arm, total=count, completed=there[arm], state="")
+            for arm, count in Counter(job.arm for job in planned).items()
+        }
+        self.badly: dict[str, Counter[str]] = {arm: Counter() for arm in self.arms}
 
     def __enter__(self) -> "View":
-        if self.live:
-            self.live.start()
+        self.bars.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        if self.live:
-            self.live.stop()
+        self.bars.stop()
 
     def started(self, job: Job) -> None:
         self.queue.remove(job)
         self.running[job] = time.monotonic()
 
     def ended(self, job: Job, record: Mapping[str, Any]) -> None:
-        """Show how a run ended: on a terminal the others speak for themselves."""
+        """Show how a run ended: on a terminal the bars speak for those that are done."""
         self.running.pop(job, None)
-        self.statuses[job] = record["status"]
         self.ended_now += 1
         self.pace.add(job, record)
-        self.last[job.arm] = _last_metric(job) or self.last.get(job.arm)
-        if record["status"] != "done" or self.live is None:
+        self.bars.advance(self.all)
+        self.bars.advance(self.arms[job.arm])
+        self._show(job)
+        if record["status"] != "done":
+            self.badly[job.arm][record["status"]] += 1
+        if record["status"] != "done" or not self.live:
             took = "" if record["wall_seconds"] is None else f" in {in_words(record['wall_seconds'])}"
-            left = self.seconds_left()
-            about = f", about {in_words(round(left))} left" if left is not None else ""
-            self.say(f"{job.name}: {record['status']}{took} ({self.ended_now}/{self.total}{about})")
+            self.say(f"{job.name}: {record['status']}{took} ({self.ended_now}/{self.total}{self._left()})")
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
 
     def mute(self) -> None:
         """Say no more: the terminal is gone, and writing to it would fail."""
-        if self.live:
-            self.live.stop()
-            self.live = None
+        self.bars.stop()
+        self.live = False
         self.console.file = open(os.devnull, "w")  # noqa: SIM115 (as long as the console)
 
     def refresh(self) -> None:
         """Look at what the runs have written, once a second."""
-        if self.live is None or time.monotonic() - self.looked < 1:
+        if not self.live or time.monotonic() - self.looked < 1:
             return
         self.looked = time.monotonic()
         for job in self.running:
-            self.last[job.arm] = _last_metric(job) or self.last.get(job.arm)
-        self.live.update(Group(self._bar(), self._table()), refresh=True)
+            self._show(job)
+        self.bars.update(self.all, state=self._left().removeprefix(", ") or "time left unknown until one has ended")
+        self.bars.refresh()
 
-    def seconds_left(self) -> float | None:
-        """By how long runs of each arm took so far; None as long as none has ended."""
+    def _show(self, job: Job) -> None:
+        if not self.live:
+            return
+        at_work = sum(each.arm == job.arm for each in self.running)
+        parts = [f"{at_work} running" if at_work else "", *(f"{many} {how}" for how, many in self.badly[job.arm].items())]
+        state = "  ".join(filter(None, [", ".join(filter(None, parts)), _last_metric(job)]))
+        self.bars.update(self.arms[job.arm], state=state)
+
+    def _left(self) -> str:
+        """By how long runs of each arm took so far; nothing as long as none has ended."""
         spent = {job: time.monotonic() - since for job, since in self.running.items()}
-        needed = [self.pace.seconds(job.arm) for job in [*self.queue, *spent]]
-        if None in needed:
-            return None
-        already = [0.0] * len(self.queue) + list(spent.values())
-        rest = [max(0.0, all_of_it - done) for all_of_it, done in zip(needed, already, strict=True)]
-        return max([sum(rest) / self.at_once, *rest], default=0.0)
-
-    def _bar(self) -> Table:
-        line = Table.grid(padding=(0, 1))
-        left = self.seconds_left()
-        line.add_row(
-            f"{self.ended_now}/{self.total} runs",
-            ProgressBar(total=self.total, completed=self.ended_now, width=30),
-            f"{in_words(time.monotonic() - self.started_at)} so far,",
-            "time left unknown until one has ended" if left is None else f"about {in_words(round(left))} left",
-        )
-        return line
-
-    def _table(self) -> Table:
-        arms = list(dict.fromkeys(job.arm for job in self.planned))
-        at_work = Counter(job.arm for job in self.running)
-        # Where they are more than the terminal has lines, those at work are looked at.
-        room = max(1, self.console.height - 8)
-        shown = arms if len(arms) <= room else sorted(arms, key=lambda arm: not at_work[arm])[:room]
-        table = Table(caption=f"and {len(arms) - room} more arms" if len(arms) > room else None)
-        table.add_column("arm", overflow="fold")
-        ended = Counter(self.statuses.values())
-        odd = [status for status in ("failed", "diverged", "interrupted") if ended[status]]
-        for heading in ("done", "running", "to run", *odd):
-            table.add_column(heading, justify="right")
-        table.add_column("last value", overflow="fold")
-        for arm in shown:
-            own = Counter(status for job, status in self.statuses.items() if job.arm == arm)
-            to_run = sum(job.arm == arm for job in self.queue)
-            numbers = (own["done"], at_work[arm], to_run, *(own[status] for status in odd))
-            table.add_row(arm, *(str(number or MISSING) for number in numbers), self.last.get(arm) or MISSING)
-        return table
+        needed = {job: self.pace.seconds(job.arm) for job in [*self.queue, *spent]}
+        if None in needed.values():
+            return ""
+        rest = [max(0.0, seconds - spent.get(job, 0.0)) for job, seconds in needed.items()]
+        return f", about {in_words(round(max([sum(rest) / self.at_once, *rest], default=0.0)))} left"
 
 
 def _last_metric(job: Job) -> str | None:
@@ -166,9 +157,9 @@ def say_stand_in(planned: Sequence[Job], console: Console) -> None:
 
 
 def say_dry_run(
-    planned: Sequence[Job], waiting: Sequence[Job], folder: Path, at_once: int, pace: Pace, console: Console
+    planned: Sequence[Job], waiting: Sequence[Job], folder: Path, at_once: int, pace: "Pace", console: Console
 ) -> None:
-    """What would run, how long it would take, how much it would write."""
+    """Print what would run, how long it would take and how much it would write."""
     table = Table(
         title=f"{planned[0].config['sweep']}: {len(waiting)} of {len(planned)} runs would run", title_justify="left"
     )
@@ -177,29 +168,21 @@ def say_dry_run(
         table.add_column(heading, justify="right")
     for arm in dict.fromkeys(job.arm for job in planned):
         own = Counter(job.status() for job in planned if job.arm == arm)
-        to_run = sum(job.arm == arm for job in waiting)
-        seconds, size = pace.seconds(arm), pace.bytes(arm)
-        table.add_row(
-            arm,
-            *(str(number or MISSING) for number in (own["done"] + own["diverged"], own["failed"], to_run)),
-            MISSING if seconds is None else in_words(seconds),
-            MISSING if size is None else _in_bytes(size),
-        )
+        counts = (own["done"] + own["diverged"], own["failed"], sum(job.arm == arm for job in waiting))
+        seconds, size = pace.of(arm)
+        takes = (MISSING, MISSING) if seconds is None else (in_words(seconds), decimal(round(size)))
+        table.add_row(arm, *(str(count or MISSING) for count in counts), *takes)
     console.print(table)
     if replaced := sum(job.made_otherwise() for job in waiting):
         console.print(f"{replaced} runs of another config or code version would make room in {folder / records.SUPERSEDED}")
-    known = [(pace.seconds(job.arm), pace.bytes(job.arm)) for job in waiting]
-    if unknown := sum(None in pair for pair in known):
+    known = [pace.of(job.arm) for job in waiting]
+    if unknown := known.count((None, None)):
         text = f"how long {unknown} of them take and how much they leave is not known before one of their arm is done"
     elif waiting:
         seconds, size = (sum(values) for values in zip(*known, strict=True))
-        done = sum(map(len, pace.runs.values()))
-        by = [f"{done} run{'s that are' if done > 1 else ' that is'} done"] if done else []
-        more = "; W&B's own files come on top" if any(job.config.get("logger") for job in waiting) else ""
-        by += [f"trials of a few batches{more}"] if pace.trials else []
-        text = (
-            f"about {in_words(round(seconds / at_once))}, {at_once} at once, and {_in_bytes(size)}, by {' and '.join(by)}"
-        )
+        by = f"trials of a few batches{'; W&B adds its own files' if planned[0].config.get('logger') else ''}"
+        by = by if pace.trials else "runs that are done"
+        text = f"about {in_words(round(seconds / at_once))}, {at_once} at once, and {decimal(round(size))}, by {by}"
     else:
         text = "nothing is left to run"
     console.print(f"{text}; records in {folder}", soft_wrap=True)
@@ -247,9 +230,92 @@ def in_words(seconds: float) -> str:
     return f"{seconds:.1f} s" if isinstance(seconds, float) and seconds < 10 else f"{seconds:.0f} s"
 
 
-def _in_bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    raise AssertionError
+# How long ----------------------------------------------------------------------------------------------------------
+
+
+class Pace:
+    """How long a run of each arm takes and how many bytes it leaves: by its runs, else by a trial, else by all runs."""
+
+    def __init__(self, planned: Sequence[Job]) -> None:
+        self.runs: dict[str, list[tuple[float, int]]] = {}
+        self.trials: dict[str, tuple[float, float]] = {}
+        for job in planned:
+            if (record := job.record()) is not None:
+                self.add(job, record)
+
+    def add(self, job: Job, record: Mapping[str, Any]) -> None:
+        """Learn from a run that ended; one that diverged or failed was shorter than it would have been."""
+        if record["status"] == "done" and record["wall_seconds"] is not None:
+            self.runs.setdefault(job.arm, []).append((record["wall_seconds"], size(job.folder)))
+
+    def seconds(self, arm: str) -> float | None:
+        """A run of this arm; None while nothing is known."""
+        return self.of(arm)[0]
+
+    def of(self, arm: str) -> tuple[float, float] | tuple[None, None]:
+        """Seconds and bytes of a run of this arm."""
+        if arm in self.trials and arm not in self.runs:
+            return self.trials[arm]
+        runs = self.runs.get(arm) or [run for own in self.runs.values() for run in own]
+        return tuple(statistics.fmean(values) for values in zip(*runs, strict=True)) if runs else (None, None)
+
+
+def kinds(waiting: Sequence[Job], pace: Pace) -> dict[str, list[Job]]:
+    """The first job of each arm that no run tells of, those together that differ in the optimizer's numbers alone."""
+    first = {job.arm: job for job in reversed(waiting) if job.arm not in pace.runs}
+    found: dict[str, list[Job]] = {}
+    for job in reversed(first.values()):
+        kept = {key: value for key, value in job.config.items() if key not in (*identity.PRESENTATION, "seed", "optimizer")}
+        optimizer = re.sub(r"(?<=[ \[])-?\d[\d.e+-]*", "", json.dumps(job.config["optimizer"], default=str))
+        found.setdefault(json.dumps(kept, sort_keys=True, default=str) + optimizer, []).append(job)
+    return found
+
+
+def trial(job: Job, folder: Path) -> Job:
+    """A job's trial: a few batches of each kind, without W&B, in a folder of its own."""
+    trainer = {**job.config["trainer"], "max_epochs": 1}
+    for key, batches in TRIAL.items():
+        given = trainer.get(key)
+        # A limit of its own may be shorter still; 0 leaves that kind out.
+        trainer[key] = min(given, batches) if type(given) is int else batches
+    stopwatch = {"stopwatch": {"_target_": "superpositional.training.throughput.Stopwatch"}}
+    config = {**job.config, "trainer": trainer, "logger": None}
+    config["callbacks"] = {**(job.config["callbacks"] or {}), **stopwatch}
+    return Job(config, folder, job.code)
+
+
+def extrapolated(tried: Job, job: Job) -> tuple[float, float] | None:
+    """Seconds and bytes of the whole job, from its trial; None if its length has no bound that is known."""
+    record, trainer = tried.record(), job.config["trainer"]
+    watch = record["stopwatch"]
+    batches = {kind: _limited(watch[kind]["batches"], trainer.get(f"limit_{kind}_batches", 1.0)) for kind in watch}
+    epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
+    if None in batches.values() or not batches.get("train") or (epochs in (None, -1) and steps == -1):
+        return None
+    per_epoch = math.ceil(batches["train"] / trainer.get("accumulate_grad_batches", 1))
+    bounds = [epochs] if epochs not in (None, -1) else []
+    epochs = min([*bounds, steps / per_epoch] if steps != -1 else bounds)
+    often = trainer.get("val_check_interval") or 1.0
+    times = {
+        "train": epochs,
+        "val": epochs / (trainer.get("check_val_every_n_epoch") or 1) / (often if often <= 1 else often / batches["train"]),
+        "test": 1,
+    }
+    # Imports, data, the folder's writing: once, however long the run.
+    once = record["wall_seconds"] - sum(watch[kind]["spent"] for kind in watch)
+    seconds = once + sum(times[kind] * batches[kind] * watch[kind]["median"] for kind in watch if batches[kind])
+    curves = tried.folder / "curves.csv"
+    lengthened = curves.stat().st_size * epochs * per_epoch / max(1, record["steps"])
+    return seconds, size(tried.folder) - curves.stat().st_size + lengthened
+
+
+def _limited(there: int | None, limit: float | int) -> int | None:
+    """How many batches of a kind a run takes, as Lightning reads its limits: a number, or a share of them."""
+    if type(limit) is int:
+        return limit if there is None else min(there, limit)
+    return None if there is None else int(there * limit)
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,11 +1,8 @@
-"""How are the runs of a comparison run on a cluster?
+"""Run a sweep's jobs on Slurm, as one job array, by submitit: a Hydra launcher.
 
-A Hydra plugin: ``SlurmLauncher`` sends what is to be run to Slurm as one job array, by submitit, and then only watches:
-the records appear in the sweep's folder, which all nodes share. The array goes on without this process; the same words
-attend to it again. A task that Slurm preempts or that runs out of time is requeued and goes on from its last checkpoint.
-
-Why not hydra-submitit-launcher: it waits for all jobs and raises the first one's error, submits again what is done already,
-cannot be left and taken up again, and its jobs leave no record if they are killed.
+The launcher only watches: records appear in the sweep's folder, which all nodes share, and the array goes on without it;
+the same command attends to it again. A task that Slurm preempts or that runs out of time is requeued and resumes from its
+last checkpoint. hydra-submitit-launcher does none of this: it submits again what is done and waits for all jobs.
 """
 
 import math
@@ -21,7 +18,7 @@ from typing import Any, ClassVar
 
 from superpositional import records
 from superpositional.places import ConfigError
-from superpositional.sweeps import plan as jobs
+from superpositional.sweeps import plan as plans
 from superpositional.sweeps import worker
 from superpositional.sweeps.launch import FINISH, GO_ON, GRACE, KILL, STOP, Launcher
 from superpositional.sweeps.plan import Job
@@ -29,6 +26,8 @@ from superpositional.sweeps.progress import View
 from superpositional.training import config as configs
 
 LOOK_EVERY = 2  # seconds
+# What is passed on to sbatch where it is given.
+ASKED = ["cpus_per_task", "gpus_per_node", "partition", "account", "qos", "constraint", "setup", "additional_parameters"]
 NOTICE = 90  # seconds before the time limit at which a task is told, to record where it is and be requeued
 
 
@@ -37,10 +36,8 @@ class SlurmLauncher(Launcher):
 
     Args:
         jobs: tasks at once; null: as many as Slurm grants.
-        retry_failed: run again what has failed; without it, only what is missing, interrupted or changed.
-        fail_fast: submit no more and take back what waits once one has failed; diverged ones are results.
-        dry_run: only say what would run, how long it would take and how much it would write.
-        timeout_min: time limit of a task; one that needs longer is requeued and goes on from its last checkpoint.
+        retry_failed, dry_run: as for ``Launcher``.
+        timeout_min: time limit of a task; one that needs longer is requeued and resumes from its last checkpoint.
         requeues: how often that may happen to a task. Preemption does not count.
         cpus_per_task: null: the ``threads`` of a run.
         gpus_per_node, mem_gb, partition, account, qos, constraint: as ``sbatch`` has them; null: the cluster's defaults.
@@ -48,7 +45,7 @@ class SlurmLauncher(Launcher):
         additional_parameters: any other options of ``sbatch``, by name.
     """
 
-    at_the_end = KILL  # the array goes on without us
+    at_the_end: ClassVar[int] = KILL  # the array goes on without us
     answers: ClassVar = {
         FINISH: "no more tasks are started; those that run go on to their end. Ctrl-C again stops them now",
         STOP: "stopping: the runs at work record where they are; call the sweep again to go on",
@@ -58,40 +55,26 @@ class SlurmLauncher(Launcher):
     def __init__(
         self,
         *,
-        jobs: int | None = None,
-        retry_failed: bool = False,
-        fail_fast: bool = False,
-        dry_run: bool = False,
         timeout_min: int = 60,
         requeues: int = 10,
-        cpus_per_task: int | None = None,
-        gpus_per_node: int | None = None,
         mem_gb: float | None = None,
-        partition: str | None = None,
-        account: str | None = None,
-        qos: str | None = None,
-        constraint: str | None = None,
         setup: Sequence[str] = (),
         additional_parameters: Mapping[str, Any] | None = None,
+        jobs: int | None = None,
+        retry_failed: bool = False,
+        dry_run: bool = False,
+        **asked: Any,
     ) -> None:
-        super().__init__(jobs=jobs, retry_failed=retry_failed, fail_fast=fail_fast, dry_run=dry_run)
+        super().__init__(jobs=jobs, retry_failed=retry_failed, dry_run=dry_run)
         self.timeout_min, self.requeues, self.mem_gb = timeout_min, requeues, mem_gb
-        self.asked = {
-            "cpus_per_task": cpus_per_task,
-            "gpus_per_node": gpus_per_node,
-            "partition": partition,
-            "account": account,
-            "qos": qos,
-            "constraint": constraint,
-            "setup": list(setup),
-            "additional_parameters": dict(additional_parameters or {}),
-        }
+        self.asked = {"setup": list(setup), "additional_parameters": dict(additional_parameters or {}), **asked}
 
     def mistakes(self) -> list[str]:
-        wrong = super().mistakes()
-        for name, least in (("timeout_min", 1), ("requeues", 0)):
-            if type(value := getattr(self, name)) is not int or value < least:
-                wrong.append(f"hydra.launcher.{name} must be an integer >= {least}, got {value!r}")
+        wrong = [*super().mistakes(), *self._too_small("timeout_min", 1), *self._too_small("requeues", 0)]
+        if unknown := sorted({*self.asked} - {*ASKED}):
+            wrong.append(
+                f"hydra.launcher.{unknown[0]} is not a setting of this launcher; use additional_parameters.{unknown[0]}"
+            )
         if self.mem_gb is not None and (type(self.mem_gb) not in (int, float) or not self.mem_gb > 0):
             wrong.append(f"hydra.launcher.mem_gb must be a number > 0, got {self.mem_gb!r}; null is the cluster's default")
         if not self.dry_run:
@@ -106,15 +89,15 @@ class SlurmLauncher(Launcher):
         return wrong
 
     def slots(self, planned: Sequence[Job]) -> int:
-        return self.at_once or len(planned)
+        return self.jobs or len(planned)
 
     def refuse_what_runs(self, waiting: Sequence[Job], folder: Path) -> None:
         # What is in the queue is attended to.
-        queued = jobs.in_queue(folder, waiting)
+        queued = plans.in_queue(folder, waiting)
         super().refuse_what_runs([job for job in waiting if job not in queued], folder)
 
     def run_all(self, waiting: Sequence[Job], folder: Path, view: View) -> None:
-        tasks = jobs.in_queue(folder, waiting)
+        tasks = plans.in_queue(folder, waiting)
         if tasks:
             view.say(f"{len(tasks)} runs are in Slurm's queue already and are attended to")
         tasks |= self._submit([job for job in waiting if job not in tasks], folder, view)
@@ -123,7 +106,7 @@ class SlurmLauncher(Launcher):
         while tasks:
             time.sleep(LOOK_EVERY)
             try:
-                states = {task.id: task.state for task in jobs.slurm_tasks()}
+                states = {task.id: task.state for task in plans.slurm_tasks()}
             except ConfigError as error:
                 # The array goes on while Slurm's controller restarts.
                 if str(error) != trouble:
@@ -136,7 +119,7 @@ class SlurmLauncher(Launcher):
                 if job.status() in ("done", "diverged"):
                     # Whatever Slurm still does with the task, nothing of the run is left to do.
                     del tasks[job]
-                    self.ended(job, job.record(), view)
+                    view.ended(job, job.record())
                 elif task in states:
                     missed.discard(job)
                     if states[task] == "RUNNING" and job in view.queue:
@@ -165,7 +148,7 @@ class SlurmLauncher(Launcher):
             return {}
         import submitit
 
-        log = (folder / jobs.SUBMITTED).parent.resolve()
+        log = (folder / plans.SUBMITTED).parent.resolve()
         executor = submitit.SlurmExecutor(folder=log, max_num_timeout=self.requeues)
         asked = {name: value for name, value in self.asked.items() if value is not None}
         if self.mem_gb is not None:
@@ -176,13 +159,13 @@ class SlurmLauncher(Launcher):
             job_name=name,
             time=self.timeout_min,
             signal_delay_s=NOTICE,
-            array_parallelism=self.at_once or len(fresh),
+            array_parallelism=self.jobs or len(fresh),
             **asked,
         )
         for job in fresh:
             job.folder = job.folder.resolve()
         # Written before Slurm hears of it, so that a launcher that is killed in between leaves no array unknown.
-        path = folder / jobs.SUBMITTED
+        path = folder / plans.SUBMITTED
         path.parent.mkdir(exist_ok=True)
         known = records.read_json(path) if path.exists() else {}
         # Of a single one submitit makes no array.
@@ -204,14 +187,14 @@ class SlurmLauncher(Launcher):
     def _end(self, job: Job, task: str, folder: Path, view: View) -> None:
         """A task has left the queue: its run has a record, or gets one if it had begun."""
         if job.record() is None and not (job.folder / records.RUNNING).exists():
-            logs = (folder / jobs.SUBMITTED).parent / f"{task}_*_log.err"
+            logs = (folder / plans.SUBMITTED).parent / f"{task}_*_log.err"
             view.say(
                 f"{job.name}: task {task} ended before its run began; {logs} may say why, call the sweep again to run it"
             )
             return
         how = f"its Slurm task {task} ended before the run's record was written; see run.log"
         job.close(how, "interrupted" if self.told >= STOP else "failed")
-        self.ended(job, job.record(), view)
+        view.ended(job, job.record())
 
 
 class Task:
@@ -232,6 +215,10 @@ class Task:
             raise RuntimeError(f"{self.job.name}: the code has changed since the sweep was submitted; call it again")
         quiet = {signal.SIGTERM, signal.SIGUSR2}
         signal.pthread_sigmask(signal.SIG_BLOCK, quiet)
+        from superpositional.training.run import build_kernels
+
+        # The node's processor may differ from that of the machine that submitted.
+        build_kernels()
         # This process has imported all that a run needs and done nothing with it, as a fork server has.
         self.process = worker.start(self.job, multiprocessing.get_context("fork"))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, quiet)

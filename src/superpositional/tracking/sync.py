@@ -81,7 +81,7 @@ def sync(
         # Two at once would both add what the server lacks.
         with locks.alone_in(places.cache() / "sync"):
             failed = _send_all(due, jobs, place, console)
-    except locks.ConfigError:
+    except places.ConfigError:
         raise SyncError("another `superpositional sync` is at work; wait for its end") from None
     cure = "; call sync again, which sends only what is missing" if failed else ""
     console.print(f"{len(due) - failed} of {len(due)} runs sent{cure}")

@@ -62,7 +62,7 @@ OmegaConf.register_new_resolver("source", functools.cache(_source), replace=True
 # Overrides ---------------------------------------------------------------------------------------------------------
 
 
-def parse_override(text: Any, loader: ConfigLoader | None = None) -> Override:
+def parse_override(text: Any, loader: ConfigLoader | None = None, *, intervals: bool = False) -> Override:
     """One override as Hydra reads it; ``loader`` knows the choices that a ``glob`` stands for.
 
     Raises:
@@ -75,7 +75,7 @@ def parse_override(text: Any, loader: ConfigLoader | None = None) -> Override:
             [f"{text!r} is no override: {str(error).splitlines()[0]}; write KEY=VALUE or GROUP=CHOICE"]
         ) from None
     override.config_loader = loader
-    if override.is_interval_sweep():
+    if override.is_interval_sweep() and not intervals:
         raise ConfigError([f"{text} has no values to enumerate; write KEY=A,B,C or range(..), or search with {SEARCH}"])
     many = sweep_size(override)
     if not 1 <= many <= MOST_RUNS:
