@@ -211,47 +211,10 @@ def test_a_mean_step_weights_sampled_and_other_steps() -> None:
 
 
 @pytest.mark.slow
-def test_training_is_measured_against_a_plain_loop_with_the_same_losses_and_arms_against_adamw(door, monkeypatch) -> None:
+def test_training_is_measured_against_a_plain_loop_with_the_same_losses(door, monkeypatch) -> None:
     monkeypatch.setattr(training, "alone", lambda call, *arguments: call(*arguments))
     told = measured_quickly(door, "training")
-    assert {found["peer"] for found in told["comparisons"]} == {training.LOOP, training.BASELINE}
-    asked = [found for found in told["comparisons"] if found["what"].startswith("time to 90 %")]
-    # Of two epochs of four batches.
-    assert {found["missing"] for found in asked} == {"not answerable: no pair of runs reached 90 %"}
-    assert len([found for found in told["comparisons"] if found["what"].startswith("an epoch")]) == 3
-
-
-def test_the_time_to_90_percent_is_paired_by_seed_and_its_gaps_are_told(monkeypatch) -> None:
-    seconds = {"AdamW": 10.0, "sine, λ = 0.5": 11.0, "circuit, λ = 0.5": 12.0, "quantum attention": 14.0}
-    asked = measuring.Asked(repeats=3)
-
-    def alone(call, config: dict) -> dict:
-        name = next(name for name, (words, _) in training.ARMS.items() if words == config["words"])
-        found = {"convergence/seconds_per_epoch": seconds[name] * (1 + config["seed"] / 100)}
-        if name != "circuit, λ = 0.5" and config["seed"] != 1:
-            found["convergence/seconds_to_target"] = 5 * seconds[name] + config["seed"]
-        return {"summary": found}
-
-    monkeypatch.setattr(training, "composed", lambda words, asked, seed, device: {"words": words, "seed": seed})
-    monkeypatch.setattr(training, "alone", alone)
-    book = Book()
-    for repeat in range(3):
-        training._arms(repeat, "cpu", asked, book)
-    training._time_to_target(book)
-    by_what = {found.what: found for found in book.comparisons}
-    epoch = by_what["an epoch, sine, λ = 0.5"]
-    assert epoch.ratio == pytest.approx(1.1)
-    assert epoch.bounds.low <= 1.1 <= epoch.bounds.high
-    assert epoch.met is False
-    assert by_what["an epoch, quantum attention"].met is True
-    sine = by_what["time to 90 % validation accuracy, sine, λ = 0.5"]
-    assert sine.pairs == [(55.0, 50.0), (57.0, 52.0)]
-    assert by_what["time to 90 % validation accuracy, circuit, λ = 0.5"].missing.startswith("not answerable")
-    assert f"{sine.what}: seed 1 left out, where 90 % was not reached by both." in book.notes
-    # 55/50 and 57/52 are close to each other, and a question of 2 pairs; scattered ones do not answer it.
-    sine.ours[0] = 20.0
-    training._time_to_target(book)
-    assert f"{sine.what}: 2 pairs do not tell 1 from the paper's 0.84." in book.notes
+    assert [found["peer"] for found in told["comparisons"]] == [training.LOOP] * 2
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,9 @@ def test_the_metrics_name_tells_times_to_a_target_and_times_by_the_clock(metric,
         ({"arm": ...}, "claims.C lacks arm; a claim needs says, metric, arm, better, margin"),
         ({"better": ...}, "claims.C lacks better; a claim needs says, metric, arm, better, margin"),
         ({"margin": None}, "claims.C lacks margin; a claim needs says, metric, arm, better, margin"),
-        ({"margn": 1}, "claims.C.margn is no setting of a claim; did you mean margin?"),
-        ({"id": "D"}, "claims.C.id is no setting of a claim; says, metric, arm, better, margin, baseline, margin_reason, "),
-        ({7: 1}, "claims.C.7 is no setting of a claim; says, metric, "),
+        ({"margn": 1}, "claims.C.margn is not a setting of a claim; did you mean margin?"),
+        ({"id": "D"}, "claims.C.id is not a setting of a claim; known: says, metric, arm, better, margin, baseline, "),
+        ({7: 1}, "claims.C.7 is not a setting of a claim; known: says, metric, "),
         ({"says": 3}, "claims.C.says must be a text, got 3"),
         ({"metric": ["a"]}, "claims.C.metric must be a text, got ['a']"),
         ({"arm": 5}, "claims.C.arm must be a text, got 5"),
@@ -189,8 +189,8 @@ def test_all_mistakes_of_all_claims_are_told_at_once() -> None:
         "D": GOOD,
     }
     assert mistakes(content, ARMS) == [
-        "claims.A.colour is no setting of a claim; says, metric, arm, better, margin, baseline, margin_reason, compare, "
-        "scale, unit, published, claimed, family, source, controls",
+        "claims.A.colour is not a setting of a claim; known: says, metric, arm, better, margin, baseline, margin_reason, "
+        "compare, scale, unit, published, claimed, family, source, controls",
         "claims.A.better must be one of higher, lower, got 'up'",
         "claims.A.margin must be a finite number > 0, got 0",
         "claims.B.arm must be an arm of the sweep, adam, x, y; got 'z'",

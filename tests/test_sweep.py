@@ -445,10 +445,10 @@ def test_a_setting_that_cannot_be_resolved_is_refused(door, workplace) -> None:
 
 
 def test_an_unknown_sweep_is_told_which_there_are(door) -> None:
-    _, _, err = door("sweep", "papr")
+    _, _, err = door("sweep", "xyz")
     names = ", ".join(sorted(path.stem for path in configs.directory("sweeps").glob("*.yaml")))
     assert "paper_classification" in names
-    assert f"sweep must be one of {names}, or the path of a .yaml file, got 'papr'" in err
+    assert f"sweep must be a file of sweeps/ or the path of a .yaml file, got 'xyz'; known: {names}" in err
     _, _, err = door("sweep", "smok")
     assert "did you mean smoke?" in err
 

@@ -113,6 +113,10 @@ def trusted() -> tuple[str, ...]:
     return tuple(filter(None, re.split(r"[,\s]+", os.environ.get(ALLOW, ""))))
 
 
+class UserError(ValueError):
+    """What a user can mend: a line for each mistake, with the value and the cure. A command prints it and exits with 2."""
+
+
 class ConfigError(Exception):
     """All that is wrong with a config, a line each.
 

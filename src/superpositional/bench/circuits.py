@@ -3,7 +3,7 @@
 Ours is what quantum attention does (``QuantumAttention.phi``): the circuit at the nodes of its series,
 then the series of each score. Beside simulators that run the circuit per score stand the same simulators given our nodes
 and a series in plain torch, so that algorithm and code are told apart. Every peer is first shown to give the same output
-and gradients. Read by ``command``.
+and gradients.
 
 Shapes: T scores; A, L, R, Q as in attention.
 """

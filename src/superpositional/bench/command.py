@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import difflib
 import importlib
 import importlib.metadata
 import json
@@ -11,7 +10,6 @@ import platform
 import statistics
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,9 +21,10 @@ from rich.table import Table
 from superpositional import records
 from superpositional.bench.measuring import Asked, Book, Comparison, Disagreement
 from superpositional.circuits.kernels import build
-from superpositional.format import markdown
+from superpositional.format import did_you_mean, markdown
 from superpositional.places import ConfigError
 from superpositional.records import identity
+from superpositional.training.run import load, processor_name
 
 SUBJECTS = ("circuits", "attention", "optimizer", "training")
 HEADINGS = ("what", "peer", "ours", "peer's", "ratio", "aim")
@@ -33,15 +32,13 @@ PACKAGES = (
     *("superpositional", "torch", "numpy", "lightning", "qiskit", "qiskit-aer"),
     *("pennylane", "pennylane-lightning", "qiskit-machine-learning"),
 )
-CPU = Path("/proc/cpuinfo")
 
 
 def main(options: argparse.Namespace) -> None:
-    """Measure, print, write.
+    """Measure, print, write; exit with 1 for a peer that computes something else.
 
     Raises:
         ConfigError: settings that cannot be, or a run of the benchmark that does not end as done.
-        Disagreement: a peer computes something else.
         KeyboardInterrupt: after what was measured is written.
     """
     if wrong := mistakes(options):
@@ -56,6 +53,9 @@ def main(options: argparse.Namespace) -> None:
         with _stdout_kept(options.json):
             for subject in SUBJECTS if options.subject is None else [options.subject]:
                 measure(subject, options, console, measured)
+    except Disagreement as error:
+        sys.stderr.write(f"superpositional: {error}\n")
+        sys.exit(1)
     finally:
         if options.json and measured:
             shown = measured if options.subject is None else measured[options.subject]
@@ -66,9 +66,7 @@ def mistakes(options: argparse.Namespace) -> list[str]:
     """Return all that is wrong with the settings, a line each."""
     subject, wrong = options.subject, []
     if subject is not None and subject not in SUBJECTS:
-        close = difflib.get_close_matches(subject, SUBJECTS, n=1)
-        guess = f"; did you mean {close[0]}?" if close else ""
-        return [f"SUBJECT must be one of {', '.join(SUBJECTS)}, got {subject!r}{guess}"]
+        return [f"SUBJECT must be one of {', '.join(SUBJECTS)}, got {subject!r}; {did_you_mean(subject, SUBJECTS)}"]
     if options.repeats is not None and options.repeats < 1:
         wrong.append(f"--repeats must be an integer >= 1, got {options.repeats}")
     if options.overrides and subject != "training":
@@ -137,19 +135,6 @@ def _keep(subject: str, options: argparse.Namespace, console: Console, book: Boo
             console.print(note, soft_wrap=True)
 
 
-def answer(options: argparse.Namespace) -> None:
-    """Run ``main``; exit with 2 for settings that cannot be, with 1 for a peer that computes something else."""
-    from superpositional.training.train import refuse
-
-    try:
-        main(options)
-    except ConfigError as error:
-        refuse(error)
-    except Disagreement as error:
-        sys.stderr.write(f"superpositional: {error}\n")
-        sys.exit(1)
-
-
 # Tables ------------------------------------------------------------------------------------------------------------
 
 
@@ -199,22 +184,15 @@ def _aim(found: Comparison) -> str:
 def machine() -> dict[str, Any]:
     """Return the processor and how much of it torch uses, the GPU if there is one, and how busy the machine is."""
     return {
-        "cpu": cpu_model(),
+        "cpu": processor_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_bytes": psutil.virtual_memory().total,
         "kernels": build.told(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "load": load(),
         "system": platform.system(),
     }
-
-
-def cpu_model() -> str:
-    """Return the processor's name, where the system tells it."""
-    lines = CPU.read_text().splitlines() if CPU.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str | None]:

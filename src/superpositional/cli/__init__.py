@@ -1,11 +1,7 @@
-"""Who answers a command?
-
-The console script. It only chooses who answers: nothing heavy is imported before that is known, so ``--help`` is quick.
-"""
+"""The console script. It finds out who answers a command before it imports anything heavy, so ``--help`` is quick."""
 
 import argparse
 import contextlib
-import difflib
 import io
 import os
 import re
@@ -16,20 +12,28 @@ from pathlib import Path
 
 from superpositional import format, places
 from superpositional.cli.arguments import parser
+from superpositional.places import ConfigError, UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Exits with 2 on bad input or where nothing can be written, with 1 if a run did not end as ``done``, and with 130 on
-    Ctrl-C."""
+    """Run a command. It exits with 2 on bad input or where nothing can be written, with 1 if a run did not end as ``done``,
+    and with 130 on Ctrl-C."""
     _keep_streams()
     try:
         _main(arguments)
     except KeyboardInterrupt:
         sys.exit(130)
-    except OSError as error:
-        from superpositional.training.train import cannot_write
+    except (ConfigError, MemoryError) as error:
+        from superpositional.training.train import refuse
 
-        cannot_write(error)
+        refuse(error if isinstance(error, ConfigError) else ConfigError([str(error)]))
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            from superpositional.training.train import cannot_write
+
+            cannot_write(error)
+        sys.stderr.write(f"superpositional: {error}\n")
+        sys.exit(2)
 
 
 class _Output(io.TextIOWrapper):
@@ -81,48 +85,24 @@ def _main(arguments: Sequence[str] | None) -> None:
         sys.argv[0] = "superpositional train"
         return train(given[1:])
     options, unknown = parser().parse_known_args(given)
-    if options.command == "sweep":
-        return _sweep(options, unknown)
     if hasattr(options, "overrides"):
         # Those after an option, which argparse does not join with those before it.
-        options.overrides += [word for word in unknown if not word.startswith("-")]
-        unknown = [word for word in unknown if word.startswith("-")]
+        options.overrides += [word for word in unknown if options.command == "sweep" or not word.startswith("-")]
+        unknown = [word for word in unknown if word not in options.overrides]
     if unknown:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
     if (out := getattr(options, "out", None)) is not None:
         places.check_writable(out)
     for readme in getattr(options, "readme", None) or ():
         places.read_text(readme)
-    commands = {
-        "circuit": _circuit,
-        "bench": _bench,
-        "kernels": _kernels,
-        "report": _report,
-        "dashboard": _dashboard,
-        "plan": _plan,
-        "rerun": _rerun,
-        "sync": _sync,
-    }
-    return commands[options.command](options)
+    return globals()[f"_{options.command}"](options)
 
 
 def _sync(options: argparse.Namespace) -> None:
-    from superpositional.records import Unreadable
-    from superpositional.tracking.sync import SyncError, sync
+    from superpositional.tracking.sync import sync
 
-    try:
-        left = sync(
-            options.folder,
-            jobs=options.jobs,
-            project=options.project,
-            entity=options.entity,
-            dry_run=options.dry_run,
-            again=options.again,
-        )
-    except (SyncError, Unreadable) as error:
-        sys.stderr.write(f"superpositional: {error}\n")
-        sys.exit(2)
-    sys.exit(1 if left else 0)
+    told = {name: getattr(options, name) for name in ("jobs", "project", "entity", "dry_run", "again")}
+    sys.exit(1 if sync(options.folder, **told) else 0)
 
 
 def _kernels(options: argparse.Namespace) -> None:
@@ -134,41 +114,32 @@ def _kernels(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from superpositional.bench.command import answer
+    from superpositional.bench.command import main as measure
 
-    answer(options)
+    measure(options)
 
 
 def _circuit(options: argparse.Namespace) -> None:
-    from superpositional.places import ConfigError
     from superpositional.training import show
-    from superpositional.training.train import refuse
 
-    try:
-        show.main(options.overrides, options.out, options.readout)
-    except ConfigError as error:
-        refuse(error)
-    except MemoryError as error:
-        refuse(ConfigError([str(error)]))
+    show.main(options.overrides, options.out, options.readout)
 
 
-def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
-    from superpositional.places import directory
+def _sweep(options: argparse.Namespace) -> None:
     from superpositional.training.train import main as train
 
     path = Path(options.name)
     if path.suffix != ".yaml":
-        path = directory("sweeps") / f"{options.name}.yaml"
+        path = places.directory("sweeps") / f"{options.name}.yaml"
     if not path.is_file():
-        names = sorted(file.stem for file in directory("sweeps").glob("*.yaml"))
-        close = difflib.get_close_matches(options.name, names, n=1)
-        guess = f"; did you mean {close[0]}?" if close else ""
-        parser().error(f"sweep must be one of {', '.join(names)}, or the path of a .yaml file, got {options.name!r}{guess}")
+        names = sorted(file.stem for file in places.directory("sweeps").glob("*.yaml"))
+        guess = format.did_you_mean(options.name, names)
+        parser().error(f"sweep must be a file of sweeps/ or the path of a .yaml file, got {options.name!r}; {guess}")
     asked = [f"++hydra.launcher.{name}=true" for name in ("retry_failed", "dry_run") if getattr(options, name)]
     if options.jobs is not None:
         asked.append(f"++hydra.launcher.jobs={options.jobs}")
     # Hydra keeps its launchers in a group of its own name, which a config's own group cannot stand for.
-    overrides = [re.sub(r"^launcher=", "hydra/launcher=", text) for text in (*options.overrides, *unknown)]
+    overrides = [re.sub(r"^launcher=", "hydra/launcher=", text) for text in options.overrides]
     sys.argv[0] = "superpositional sweep"
     train(["--multirun", "--config-dir", str(path.parent), "--config-name", path.stem, *asked, *overrides])
 
@@ -176,27 +147,18 @@ def _sweep(options: argparse.Namespace, unknown: Sequence[str]) -> None:
 def _plan(options: argparse.Namespace) -> None:
     from superpositional import records
     from superpositional.evidence import power
-    from superpositional.places import ConfigError
     from superpositional.report import figures, style
     from superpositional.training import probe, show
-    from superpositional.training.train import refuse
 
     effects = options.effects or power.EFFECTS
-    try:
-        wrong = power.check(effects, options.power, options.family)
-        wrong += [] if options.steps >= 1 else [f"--steps must be >= 1, got {options.steps}"]
-        if wrong:
-            raise ConfigError(wrong)
-        found = []
-        if options.source is not None:
-            found = power.spreads(records.load_sweep(_folder(options.source)), options.claims)
-        traces = probe.probe(show.compose(options.overrides, command="plan", circuit_is_read=False), options.steps)
-    except ConfigError as error:
-        refuse(error)
-    except ValueError as error:
-        refuse(ConfigError(str(error).splitlines()))
-    except FileNotFoundError as error:
-        refuse(ConfigError([str(error)]))
+    wrong = power.check(effects, options.power, options.family)
+    wrong += [] if options.steps >= 1 else [f"--steps must be >= 1, got {options.steps}"]
+    if wrong:
+        raise ConfigError(wrong)
+    found = []
+    if options.source is not None:
+        found = power.spreads(records.load_sweep(_folder(options.source)), options.claims)
+    traces = probe.probe(show.compose(options.overrides, command="plan", circuit_is_read=False), options.steps)
     needed = power.rows(effects, options.power, options.family, found)
     text = (
         f"The update over {options.steps} steps, traced against AdamW's own step from the same state:\n\n"
@@ -215,19 +177,11 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _rerun(options: argparse.Namespace) -> None:
-    from superpositional.places import ConfigError
-    from superpositional.records import Unreadable
     from superpositional.sweeps.rerun import rerun
-    from superpositional.training.train import refuse
 
     folder = _folder(options.sweep)
     out = options.out or Path("outputs", "rerun", folder.name, options.arm, f"seed-{options.seed}")
-    try:
-        found = rerun(folder, options.arm, options.seed, out, options.overrides)
-    except ConfigError as error:
-        refuse(error)
-    except (FileNotFoundError, Unreadable) as error:
-        refuse(ConfigError([str(error)]))
+    found = rerun(folder, options.arm, options.seed, out, options.overrides)
     sys.stdout.write(f"{found.text}\n{out}\n")
     # Lightning ends a run on Ctrl-C by itself, and says so.
     sys.exit(130 if found.after.status == "interrupted" else 0 if found.same else 1)
@@ -241,74 +195,54 @@ def _folder(sweep: str) -> Path:
 
 def _report(options: argparse.Namespace) -> None:
     from superpositional import records
-    from superpositional.records import Unreadable, ledger
+    from superpositional.records import ledger
     from superpositional.records.published import publish
     from superpositional.report.study.gather import is_study
+    from superpositional.report.study.report import write_study
     from superpositional.report.write import ReportError, update_readme, write_report
 
     folder = _folder(options.sweep)
     if is_study(folder):
-        return _study(options, folder)
-    try:
+        if options.claims or options.publish:
+            raise ReportError("--claims and --publish are of one sweep; report that")
+        report = write_study(folder, options.out)
+        blocks = report.blocks
+    else:
         report = write_report(folder, options.out, declared=options.claims)
+        blocks = {report.name: report.markdown}
         if options.publish is not None:
             # With the claims as they were judged.
             sweep = replace(records.load_sweep(folder), claims=report.declared)
             publish(sweep, options.publish, source=folder)
             if sweep.search is not None:
                 ledger.write(options.publish)
-        for readme in options.readme or ():
-            update_readme(readme, {report.name: report.markdown})
-    except (FileNotFoundError, ReportError, Unreadable) as error:
-        sys.stderr.write(f"superpositional: {error}\n")
-        sys.exit(2)
-    sys.stdout.write(report.text + "\n")
-
-
-def _study(options: argparse.Namespace, folder: Path) -> None:
-    from superpositional.records import Unreadable
-    from superpositional.report.study.report import write_study
-    from superpositional.report.write import ReportError, update_readme
-
-    try:
-        if options.claims or options.publish:
-            raise ReportError("--claims and --publish are of one sweep; report that")
-        report = write_study(folder, options.out)
-        for readme in options.readme or ():
-            update_readme(readme, report.blocks)
-    except (FileNotFoundError, ReportError, Unreadable) as error:
-        sys.stderr.write(f"superpositional: {error}\n")
-        sys.exit(2)
+    for readme in options.readme or ():
+        update_readme(readme, blocks)
     sys.stdout.write(report.text + "\n")
 
 
 def _dashboard(options: argparse.Namespace) -> None:
-    from superpositional.records import Unreadable
     from superpositional.report.write import ReportError, write_report
     from superpositional.tracking import workspaces
 
+    workspaces.require()
     folder = _folder(options.sweep)
+    report = write_report(folder, declared=options.claims)
+    board = report.board
+    if board is None:
+        raise ReportError(f"{report.name} is a search, which compares no arms; give a sweep")
+    where = {"project": options.project or board.project, "entity": options.entity or board.entity}
+    mode = os.environ.get("WANDB_MODE") or "online"
+    kept = "--dry-run" if options.dry_run else f"WANDB_MODE={mode}" if mode != "online" else ""
     refused = ""
-    try:
-        workspaces.require()
-        report = write_report(folder, declared=options.claims)
-        board = report.board
-        if board is None:
-            raise ReportError(f"{report.name} is a search, which compares no arms; give a sweep")
-        where = {"project": options.project or board.project, "entity": options.entity or board.entity}
-        mode = os.environ.get("WANDB_MODE") or "online"
-        kept = "--dry-run" if options.dry_run else f"WANDB_MODE={mode}" if mode != "online" else ""
-        if not kept:
-            try:
-                urls = workspaces.save(board, **where)
-                sys.stdout.write("".join(f"{name}: {url}\n" for name, url in urls.items()))
-                return
-            except workspaces.WorkspaceError as error:
-                refused = str(error)
-        files = workspaces.write(board, options.out or folder / "dashboard", **where)
-    except (FileNotFoundError, ReportError, Unreadable, workspaces.WorkspaceError) as error:
-        sys.stderr.write(f"superpositional: {error}\n")
-        sys.exit(2)
+    if not kept:
+        try:
+            urls = workspaces.save(board, **where)
+            sys.stdout.write("".join(f"{name}: {url}\n" for name, url in urls.items()))
+            return
+        except workspaces.WorkspaceError as error:
+            refused = str(error)
+    files = workspaces.write(board, options.out or folder / "dashboard", **where)
     sys.stdout.write("".join(f"{path}\n" for path in (folder / "report" / "index.html", *files)))
     again = f"`superpositional dashboard {options.sweep}` sends it where there is a key and a network"
     if refused:

@@ -1,7 +1,4 @@
-"""What can be asked on the command line?
-
-The commands, what each takes, and the ``--help`` that teaches it. Nothing heavy is imported. Read by cli.
-"""
+"""The commands, what each takes, and the ``--help`` that teaches it. Nothing heavy is imported."""
 
 import argparse
 from pathlib import Path
@@ -178,7 +175,7 @@ def _bench(commands: argparse._SubParsersAction) -> None:
         "  circuits   Φ of every score with its gradients, against simulators (about 6 min)\n"
         "  attention  quantum attention against scaled_dot_product_attention (about 4 min)\n"
         "  optimizer  a step against torch.optim.AdamW, fused (about 6 min)\n"
-        "  training   a training step against a plain loop; an epoch of each arm against AdamW's (about 5 min)",
+        "  training   a training step against a plain loop that records the same (about 3 min)",
         epilog="examples:\n  superpositional bench circuits\n  superpositional bench --json > bench.json\n"
         "PennyLane and Qiskit Machine Learning as further peers: pip install '.[bench]'. Ctrl-C keeps what was measured.",
         formatter_class=argparse.RawDescriptionHelpFormatter,

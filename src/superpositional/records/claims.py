@@ -7,7 +7,6 @@ and ``every_arm``, which asks of any sweep whether its arms differ from the base
 records their ``digest``, and ``verdicts`` judges them.
 """
 
-import difflib
 import hashlib
 import json
 import math
@@ -19,7 +18,8 @@ from typing import Any, ClassVar
 
 import yaml
 
-from superpositional.places import directory
+from superpositional.format import did_you_mean
+from superpositional.places import UserError, directory
 from superpositional.records import Sweep
 
 EVERY_ARM = "*"
@@ -33,7 +33,7 @@ VERDICTS = ("superior", "inferior", "equivalent")
 NEEDED = ("says", "metric", "arm", "better", "margin")
 
 
-class ClaimError(ValueError):
+class ClaimError(UserError):
     """Claims that cannot be judged as they are written, a line for each mistake."""
 
 
@@ -237,8 +237,7 @@ def _mistakes(name: Any, given: Any) -> Iterable[str]:
     known = [field.name for field in fields(Claim) if field.name != "id"]
     for key in given:
         if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            yield f"{where}.{key} is no setting of a claim; {f'did you mean {close[0]}?' if close else ', '.join(known)}"
+            yield f"{where}.{key} is not a setting of a claim; {did_you_mean(key, known)}"
     for key in NEEDED:
         if given.get(key) is None:
             yield f"{where} lacks {key}; a claim needs {', '.join(NEEDED)}"

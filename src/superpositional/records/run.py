@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from superpositional.places import read_text
+from superpositional.places import UserError, read_text
 
 SCHEMA = 1
 STATUSES = ("done", "diverged", "failed", "interrupted")
@@ -118,7 +118,7 @@ def replace_file(path: Path, text: str) -> None:
 # Reading -----------------------------------------------------------------------------------------------------------
 
 
-class Unreadable(ValueError):
+class Unreadable(UserError):
     """Files that cannot be what a sweep left, a line for each mistake."""
 
 

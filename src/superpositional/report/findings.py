@@ -8,6 +8,7 @@ from typing import Any
 from superpositional.evidence import analysis, curves, verdicts
 from superpositional.evidence.analysis import Comparison
 from superpositional.evidence.verdicts import Verdict
+from superpositional.places import UserError
 from superpositional.records import Sweep, claims
 from superpositional.records.ledger import ledger
 from superpositional.records.measures import LOSS_BY_STEP, VALIDATION_ACCURACY, Measure
@@ -18,7 +19,7 @@ ALONG = " or ".join(each.metric for each in (VALIDATION_ACCURACY, LOSS_BY_STEP))
 CONTROL = "placebo"
 
 
-class ReportError(ValueError):
+class ReportError(UserError):
     """A sweep, or a file to write to, that cannot be reported; the message names the cure."""
 
 

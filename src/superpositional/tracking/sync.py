@@ -28,7 +28,7 @@ SHOWN_WITHIN = 20  # seconds that a server may take to show what it has received
 RETRIES = dict.fromkeys(("x_graphql_retry_max", "x_file_stream_retry_max", "x_file_transfer_retry_max"), 4)
 
 
-class SyncError(ValueError):
+class SyncError(places.UserError):
     """Nothing can be sent; the message names the cure."""
 
 

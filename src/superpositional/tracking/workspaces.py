@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from superpositional import format
+from superpositional.places import UserError
 from superpositional.tracking import server as asked
 from superpositional.tracking.contents import STEP
 
@@ -28,7 +29,7 @@ READING = (
 )
 
 
-class WorkspaceError(ValueError):
+class WorkspaceError(UserError):
     """The dashboard cannot be built for W&B or sent there; the message names the cure."""
 
 

@@ -78,7 +78,7 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: identity.Code, r
         found = None
     resume = found is not None
     torch.set_num_threads(config["threads"])
-    record = opening(config, code) | {"processor": _processor(), "kernels": build.told()}
+    record = opening(config, code) | {"processor": processor_name(), "kernels": build.told()}
     measured: dict[str, Any] = {"summary": {}, "sessions": 1, "fit_seconds": 0.0}
     seconds_before, peak_before = 0.0, 0
     if resume:
@@ -176,7 +176,7 @@ def opening(config: Mapping[str, Any], code: identity.Code) -> dict[str, Any]:
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         # Which machine, without its name; and how busy it was: processes that ran or waited, over the last minute.
         "machine": hashlib.sha256(platform.node().encode()).hexdigest()[:8],
-        "load": _load(),
+        "load": load(),
     }
 
 
@@ -193,7 +193,7 @@ def _portable(config: dict[str, Any]) -> dict[str, Any]:
     return shown(config)
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """Whose instructions computed, for a result's last bits depend on them: its name, and the widest that torch uses."""
     import torch
 
@@ -206,7 +206,7 @@ def _processor() -> str:
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def _load() -> float | None:
+def load() -> float | None:
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):  # not on every system
