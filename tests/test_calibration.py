@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_verdicts import a_claim, made_up, only, pair
 
-from superpositional.evidence import calibration, inference
-from superpositional.evidence.calibration import planted
+from superpositional.evidence import inference, power
+from superpositional.evidence.power import planted
 
 UP, SAME, WIDE = [2, 3, 2, 3, 2, 3], [0, 0.1, 0, 0.1, 0, 0.1], [9, -9, 9, -9, 9, -9]
 
@@ -28,7 +28,7 @@ def test_the_rate_is_that_of_the_verdicts_themselves() -> None:
 def test_each_shape_and_claim_has_a_row_and_what_tells_nothing_none() -> None:
     sweep = made_up(pair(np.array([*UP, *SAME, *WIDE])))
     caption, rows = planted(sweep, [a_claim(), a_claim(id="D", metric="not there")])
-    assert [row[0] for row in rows] == ["differences", *calibration.SHAPES, "own, C (score, 17 % of them 0)"]
+    assert [row[0] for row in rows] == ["differences", *power.SHAPES, "own, C (score, 17 % of them 0)"]
     assert rows[0][1:] == ("6 pairs", "10 pairs", "15 pairs", "30 pairs")
     assert "from 18 pairs that differ by one bit of one weight (made_up)" in caption
     normal = [float(cell.removesuffix(" %")) for cell in rows[1][1:]]

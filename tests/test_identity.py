@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from superpositional.records import identity as identities
-from superpositional.records.identity import PRESENTATION, code, family, git_state, identity
-from superpositional.records.moved import MOVED, moved
+from superpositional.records.identity import MOVED, PRESENTATION, code, family, git_state, identity, moved
 from superpositional.training import config as configs
 
 CONFIG = {

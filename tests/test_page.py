@@ -21,7 +21,7 @@ from test_analysis import write_sweep
 
 from superpositional import records
 from superpositional.format import label
-from superpositional.report import page
+from superpositional.report import write as page
 from superpositional.report.write import write_report
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "outputs" / "published" / "paper_classification"

@@ -17,8 +17,7 @@ from superpositional.circuits.backends import BACKENDS
 from superpositional.circuits.backends.exact import EXACT
 from superpositional.optim.circuit_perturbation import PERTURBATIONS
 from superpositional.optim.perturbations import DRAWN
-from superpositional.report.study.gather import Study, gather
-from superpositional.report.study.report import write_study
+from superpositional.report.study import Study, gather, write_study
 from superpositional.report.write import update_readme
 from superpositional.training.bill import duration, of_config
 from superpositional.training.show import compose

@@ -272,7 +272,7 @@ def test_a_readme_without_one_pair_of_markers_is_refused_and_untouched(built, tm
 
 def test_the_right_bank_never_imports_the_left_one():
     program = (
-        "import sys, superpositional.cli, superpositional.report.write, superpositional.report.study.report\n"
+        "import sys, superpositional.cli, superpositional.report.write, superpositional.report.study\n"
         "print([name for name in ('torch', 'lightning', 'hydra', 'qiskit') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

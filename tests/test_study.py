@@ -19,9 +19,7 @@ from superpositional.records.published import fingerprint, publish
 from superpositional.report import words
 from superpositional.report.along import by_setting
 from superpositional.report.forests import in_columns
-from superpositional.report.study import tables
-from superpositional.report.study.gather import ORDER, gather, is_study
-from superpositional.report.study.report import write_study
+from superpositional.report.study import ORDER, gather, is_study, tabled, write_study
 from superpositional.report.write import ReportError, update_readme
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,7 +137,7 @@ def test_the_words_count_what_the_verdicts_say_and_a_table_has_what_was_found(fo
     assert within.endswith("lies inside the interval in 1 (C1).")
     counted = "none superior, 1 inferior, none equivalent, none inconclusive."
     assert words.elsewhere(study.besides) == f"Beside the paper's claims 1 question was asked, by scope: {counted}"
-    (_, row) = tables.of(study)["found"].rows
+    (_, row) = tabled(study)["found"].rows
     assert row[:4] == ("`scope`", "λ = 0.5", "adam", "test accuracy")
     assert row[4].startswith("−2.998")
 
@@ -169,7 +167,7 @@ def test_better_than_a_worse_one_is_told_with_what_it_is_against_the_first(tmp_p
     points = {"adam": 0.0} | dict.fromkeys(parts, -18.0) | {"attention_0.3": -1.0}
     write(tmp_path / "raw" / "noise", points, declared="noise")
     publish(records.load_sweep(tmp_path / "raw" / "noise"), tmp_path / "study" / "noise")
-    beside = {row[1]: row[4] for row in tables.of(gather(tmp_path / "study"))["besides"].rows}
+    beside = {row[1]: row[4] for row in tabled(gather(tmp_path / "study"))["besides"].rows}
     told = r"\+1\d\.\d+ points \[[^]]+\](, 90 % \[[^]]+\])? \(against adam −0\.999\d points \[[^]]+\]\)"
     assert re.fullmatch(told, beside["attention 0.3"])
 
@@ -191,14 +189,14 @@ def test_every_claim_has_a_verdict_or_says_why_there_is_none(folder, tmp_path):
     for path in raw.glob("lambda_0.5/seed-3/*"):
         path.unlink()
     publish(records.load_sweep(raw), tmp_path / "study" / raw.name)
-    rows = tables.of(gather(tmp_path / "study"))["claims"].rows
+    rows = tabled(gather(tmp_path / "study"))["claims"].rows
     cells = dict(zip(rows[0], rows[1], strict=True))
     assert cells["verdict"] == "no verdict: 1 of 8 pairs are incomplete, not run (seed 3)"
     assert cells["n"] == "7 of 8"
 
 
 def test_what_is_undecided_says_how_many_pairs_would_decide(folder, tmp_path):
-    rows = {row[0].split(":")[0]: row for row in tables.of(gather(folder))["claims"].rows}
+    rows = {row[0].split(":")[0]: row for row in tabled(gather(folder))["claims"].rows}
     place = rows["claim"].index("verdict")
     # 0 of n: the upper bound 1 - 0.025^(1 / n) is below a tenth from ln 0.025 / ln 0.9 = 35.01 on.
     assert rows["C6_unstable_model"][place] == "inconclusive; 36 pairs if no run of them diverges"
@@ -265,8 +263,8 @@ def test_where_training_broke_is_told_of_runs_that_only_guess_too(folder, tmp_pa
     # 90 % less 66 points is below 1.1 / 4; less 60 is not.
     write(raw, {"adam": 0.0, "lambda_0.1": -66.0, "lambda_0.5": -60.0}, declared="every_arm")
     publish(records.load_sweep(raw), tmp_path / "study" / "scope")
-    assert tables.of(gather(tmp_path / "study"))["broken"].rows[1:] == [("`scope`", "λ = 0.1", "8 of 8", "0")]
-    assert ("`quantum_weight`", "all 1000", "8 of 8", "8") in tables.of(gather(folder))["broken"].rows
+    assert tabled(gather(tmp_path / "study"))["broken"].rows[1:] == [("`scope`", "λ = 0.1", "8 of 8", "0")]
+    assert ("`quantum_weight`", "all 1000", "8 of 8", "8") in tabled(gather(folder))["broken"].rows
 
 
 def test_every_verdict_is_there_for_machines(folder, report):
@@ -321,7 +319,7 @@ def test_columns_of_the_figure_of_all_arms_keep_the_order_and_are_about_as_tall(
 
 def test_the_logbook_has_a_row_for_each_sweep(folder, report):
     study = gather(folder)
-    rows = tables.of(study)["logbook"].rows
+    rows = tabled(study)["logbook"].rows
     assert [row[0] for row in rows[1:]] == [f"`{sweep.name}`" for sweep in study.sweeps]
     assert words.extent(study.sweeps[0]) == "4 arms × 8 paired seeds (0–7)"
     assert words.commits(study.sweeps[0]) == "abcdef0"

@@ -379,7 +379,7 @@ def test_a_second_call_into_the_same_folder_is_refused_and_spoils_nothing(door, 
     assert wait_for(lambda: list(folder.glob("*/seed-0/running.json")), first)
     code, _, err = door(*words)
     assert code == 2
-    assert f"outputs/paper_classification is at work already: process {first.pid} on " in err
+    assert f"outputs/paper_classification is locked by process {first.pid} on " in err
     assert "wait for it, or choose another folder: hydra.sweep.dir=" in err
     out, _ = first.communicate(timeout=300)
     assert first.returncode == 0, out

@@ -1,8 +1,8 @@
-"""Where do conf/, sweeps/ and the cache lie, and whose code may be run?
+"""Find conf/, sweeps/ and the cache, and say whose code may be run.
 
-The first two beside ``src`` in a checkout or an editable install, under ``shipped`` in a wheel; found from here alone. The
-cache is the user's: what is in it can be made again. Code named by a config or a checkpoint is run only if its package is
-one of those that each reader of names lists, or that the user trusts (``trusted``).
+The first two lie beside ``src`` in a checkout or an editable install, under ``shipped`` in a wheel. The cache is the
+user's, and what is in it can be made again. Code named by a config or a checkpoint is run only if its package is one of
+those that each reader of names lists, or that the user trusts (``trusted``).
 """
 
 import errno

@@ -1,8 +1,7 @@
-"""Where does randomness come from?
+"""Derive all randomness from one integer, through named streams.
 
-From one integer, through named streams. A stream is a 64-bit seed derived from ``(seed, name, *counters)``, so drawing
-from one stream never shifts another: an optimizer that needs random numbers cannot change the batches of the arm it is
-compared with. Read by data, nets, tasks and the run record.
+A stream is a 64-bit seed derived from ``(seed, name, *counters)``, so drawing from one stream never shifts another: an
+optimizer that needs random numbers cannot change the batches of the arm that it is compared with.
 """
 
 import contextlib

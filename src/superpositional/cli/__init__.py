@@ -197,8 +197,7 @@ def _report(options: argparse.Namespace) -> None:
     from superpositional import records
     from superpositional.records import ledger
     from superpositional.records.published import publish
-    from superpositional.report.study.gather import is_study
-    from superpositional.report.study.report import write_study
+    from superpositional.report.study import is_study, write_study
     from superpositional.report.write import ReportError, update_readme, write_report
 
     folder = _folder(options.sweep)

@@ -23,9 +23,19 @@ from dataclasses import replace
 import numpy as np
 
 from superpositional.evidence import analysis, inference
-from superpositional.evidence.comparable import machines, one_at_a_time, unlike
 from superpositional.evidence.inference import Estimate, differences
-from superpositional.evidence.pairing import discordant, incomplete, pairs, sides, telltale, unmeasured, worst_ranks
+from superpositional.evidence.pairing import (
+    discordant,
+    incomplete,
+    machines,
+    one_at_a_time,
+    pairs,
+    sides,
+    telltale,
+    unlike,
+    unmeasured,
+    worst_ranks,
+)
 from superpositional.evidence.verdict_data import (
     ALPHA,
     LEAST_PAIRS,

@@ -19,7 +19,6 @@ thinned, and ``sweep.json`` with what the runs of an arm, or all of them, have i
 on any laptop.
 """
 
-from superpositional.records.frames import Frames, load
 from superpositional.records.run import (
     CHECKPOINTS,
     GENERATIONS,
@@ -45,7 +44,7 @@ from superpositional.records.run import (
     write_json,
     write_record,
 )
-from superpositional.records.sweep import Sweep, load_sweep
+from superpositional.records.sweep import Frames, Sweep, load, load_sweep
 
 __all__ = [
     "CHECKPOINTS",

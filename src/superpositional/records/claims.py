@@ -1,10 +1,9 @@
-"""What exactly is claimed, and how large must an effect be to matter?
+"""Read and check claims: data, written down before the runs that are to judge them.
 
-A claim is data, written down before the runs that are to judge it: a metric, two arms, which way is better, the published
-value, and a margin, the smallest effect that matters. ``conf/claims/*.yaml`` has the paper's (Pamuk et al. 2025, C1 to C6)
-and ``every_arm``, which asks of any sweep whether its arms differ from the baseline; a sweep names one of them with
-``override claims: NAME``, or brings its own beside it. Both banks read claims: a sweep's plan keeps them, every run
-records their ``digest``, and ``verdicts`` judges them.
+A claim has a metric, two arms, which way is better, the published value, and a margin, the smallest effect that matters.
+``conf/claims/*.yaml`` has the paper's (Pamuk et al. 2025, C1 to C6) and ``every_arm``, which asks of any sweep whether its
+arms differ from the baseline. A sweep names one with ``override claims: NAME``, or brings its own. A sweep's plan keeps its
+claims, every run records their ``digest``, and ``evidence.verdicts`` judges them.
 """
 
 import hashlib

@@ -24,15 +24,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from superpositional.records.moved import as_first_named
 from superpositional.records.run import plain
 
 PACKAGE = Path(__file__).parents[1]
 SAME_BITS = Path(__file__).with_name("same_bits.json")
 # The module that drives a run's training, which no config names.
 DRIVER = "superpositional.training.fit"
-# They keep, find or show what a run computes, and compute none of it.
-OUTSIDE = tuple(f"superpositional.{name}" for name in ("records", "places", "training.config", "tracking"))
+# They keep, find, name or show what a run computes, and compute none of it.
+OUTSIDE = re.compile(r"superpositional(\.(records|places|tracking|training\.config|tasks\..*\.measures)(\..*)?)?")
 # Of a syntax tree: where its text stood, and what follows from the rest.
 UNTOLD = {"lineno", "col_offset", "end_lineno", "end_col_offset", "ctx", "kind", "type_comment"}
 VERSIONS = ("torch", "lightning", "qiskit")
@@ -126,10 +125,7 @@ def _digest(text: str) -> str:
 
 
 def _is_outside(name: str) -> bool:
-    # What a task's results are called.
-    if name.startswith("superpositional.tasks.") and name.endswith(".measures"):
-        return True
-    return name == "superpositional" or f"{name}.".startswith(tuple(f"{each}." for each in OUTSIDE))
+    return OUTSIDE.fullmatch(name) is not None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -273,3 +269,46 @@ def git_state() -> dict[str, Any]:
     if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return {"commit": None, "dirty": None}
     return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+
+
+# {old: new}: of a class, or of a module with all its classes.
+MOVED = {
+    "superpositional.attention_controls": "superpositional.attention.controls",
+    "superpositional.backends": "superpositional.circuits.backends",
+    "superpositional.callbacks": "superpositional.training.callbacks",
+    "superpositional.checkpoints": "superpositional.training.checkpoints",
+    "superpositional.circuit_statistics": "superpositional.training.circuit_statistics",
+    "superpositional.controls": "superpositional.optim.placebo",
+    "superpositional.convergence": "superpositional.training.convergence",
+    "superpositional.data": "superpositional.tasks.classification.data",
+    "superpositional.llm.exact_match": "superpositional.tasks.gsm8k.exact_match",
+    "superpositional.llm.fine_tuning": "superpositional.tasks.gsm8k.task",
+    "superpositional.llm.gsm8k": "superpositional.tasks.gsm8k.data",
+    "superpositional.llm.models": "superpositional.tasks.gsm8k.net",
+    "superpositional.nets": "superpositional.tasks.classification.net",
+    "superpositional.perturbation": "superpositional.optim.circuit_perturbation",
+    "superpositional.schedules": "superpositional.optim.schedules",
+    "superpositional.stopwatch": "superpositional.training.throughput",
+    "superpositional.tasks": "superpositional.tasks.classification.task",
+}
+FIRST = {new: old for old, new in MOVED.items()}
+
+
+def moved(value: Any) -> Any:
+    """Return plain values of a config with every ``_target_`` where it is now."""
+    return _renamed(value, MOVED)
+
+
+def as_first_named(value: Any) -> Any:
+    """Return plain values of a config with every ``_target_`` where it was when the study was published."""
+    return _renamed(value, FIRST)
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        found = {key: _renamed(each, names) for key, each in value.items()}
+        if isinstance(target := found.get("_target_"), str):
+            module, _, name = target.rpartition(".")
+            found["_target_"] = f"{names[module]}.{name}" if module in names else target
+        return found
+    return [_renamed(each, names) for each in value] if isinstance(value, list) else value

@@ -1,7 +1,6 @@
-"""Who is at work in a folder?
+"""Lock a folder: a sweep's folder has one call at a time, a run's folder one process.
 
-A sweep's folder has one call at a time, a run's folder one process. The system lets go of a lock when its process ends,
-however it ends, so that none is ever left behind. Read by jobs, worker and train.
+The system releases a lock when its process ends, however it ends, so none is left behind.
 """
 
 import contextlib
@@ -35,7 +34,7 @@ def alone_in(folder: Path) -> Iterator[None]:
             file.seek(0)
             who = file.read().strip()
             cure = "wait for it, or choose another folder: hydra.sweep.dir=..., hydra.run.dir=..."
-            raise ConfigError([f"{folder} is at work already: {who}; {cure}"])
+            raise ConfigError([f"{folder} is locked by {who}; {cure}"])
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()

@@ -1,9 +1,8 @@
-"""What is left of a sweep for those who did not run it?
+"""Publish a sweep's records in two files, small enough for git.
 
-Its records in two files, small enough for git: what all runs of the sweep, or of an arm, have in common stands once, and
-curves are thinned to what figures need. Enough to rebuild every published figure, table and verdict, and, by each run's
-``digest``, to tell whether somebody who runs it again gets the same numbers bit for bit. Read by cli, which publishes, and
-by ``rerun``; ``records.load_sweep`` reads what is published like the runs' own folders.
+What all runs of the sweep, or of an arm, have in common stands once, and curves are thinned to what figures need. From them
+every figure, table and verdict is rebuilt, and each run's ``digest`` tells whether a rerun gives the same numbers bit for
+bit. ``records.load_sweep`` reads them like the runs' own folders.
 """
 
 import hashlib

@@ -12,7 +12,7 @@ import numpy as np
 from superpositional.evidence import analysis
 from superpositional.format import Rows, label
 from superpositional.records import Sweep
-from superpositional.records.moved import moved
+from superpositional.records.identity import moved
 from superpositional.report.along import Series, config, series
 from superpositional.report.style import drawn_as
 

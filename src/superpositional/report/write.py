@@ -5,16 +5,22 @@
 select, they do not test. Everything is rebuilt from records alone: same records, same bytes.
 """
 
+import base64
+import html
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
 from superpositional.evidence import analysis, tuning, verdicts
 from superpositional.evidence.verdicts import Verdict
 from superpositional.records import Sweep, claims, load_sweep, write_json
 from superpositional.records.published import fingerprint
-from superpositional.report import dashboard, findings, interactive, page, pictures, style, tables, words
+from superpositional.report import dashboard, findings, interactive, pictures, style, tables, words
 from superpositional.report.dashboard import Dashboard
 from superpositional.report.findings import Findings, ReportError
 from superpositional.report.tables import Table
@@ -88,7 +94,7 @@ def _write(said: Findings, out: Path) -> Report:
         for name, draw in pictures.of(said).items():
             figure = draw()
             files += style.save(figure, out / "figures" / name, provenance)
-            images[name] = page.image(style.svg(figure, f"{sweep.name}-{name}"), says[name], style.is_wide(figure))
+            images[name] = image(style.svg(figure, f"{sweep.name}-{name}"), says[name], style.is_wide(figure))
     texts = {}
     for name, table in found.items():
         texts[f"tables/{name}.md"] = table.text
@@ -96,7 +102,7 @@ def _write(said: Findings, out: Path) -> Report:
         texts |= {f"tables/{name}.csv": table.csv} if table.csv else {}
     if said.of_loss:
         texts["tables/results.md"] = "\n\n".join([" ".join(lead), *(found[name].text for name in BELOW if name in found)])
-    texts["index.html"] = page.render(
+    texts["index.html"] = render(
         "sweep",
         said=said,
         lead=lead,
@@ -171,3 +177,42 @@ def _claims_json(said: Findings) -> dict[str, Any]:
         "runs_before_declaration": verdicts.declared_after(said.sweep, digest),
         "verdicts": [verdict.plain() for verdict in said.judged],
     }
+
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill ``<template>.html.j2``; the same values give the same text."""
+    return _environment().get_template(f"{template}.html.j2").render(**values)
+
+
+def image(svg: str, says: str, wide: bool) -> dict[str, Any]:
+    """Return a figure as an image with its words; within an image an SVG can load and run nothing."""
+    address = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+    return {"image": address, "says": says, "wide": wide}
+
+
+def marked(text: str) -> Markup:
+    """Escape a text; Markdown's ``**bold**`` and `` `code` `` become marks."""
+    text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", html.escape(text))
+    return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", text))
+
+
+def breakable(text: str) -> Markup:
+    """Escape a cell; a long name may break between its parts, a number may not."""
+    name = len(text) > 12 and " " not in text
+    return Markup(re.sub(r"([/_:,])", r"\1<wbr>", html.escape(text))) if name else marked(text)
+
+
+def anchor(name: str) -> str:
+    return re.sub(r"\W+", "-", name.lower()).strip("-")
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    made.filters |= {"marked": marked, "breakable": breakable, "anchor": anchor}
+    made.globals["file"] = lambda name: Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+    return made

@@ -1,7 +1,6 @@
-"""What is there to run, and what is there already?
+"""Plan a sweep: from the overrides of its runs to ``Job``s, all composed and checked before any starts.
 
-From the overrides of every run of a sweep to ``Job``s: each composed and checked before any starts, each with a folder and
-the identity that a record there must have to be its own. Read by the launchers.
+A job has a folder and the identity that a record there must have to be its own.
 """
 
 import subprocess

@@ -1,8 +1,7 @@
-"""Does a published run come out again?
+"""Train one recorded run again, from the config that its record holds, and compare the two bit for bit by their digests.
 
-One run of a sweep, trained anew from the config that its record holds and compared with it: by its ``digest``, so bit for
-bit and in full though only thinned curves were published. Where numbers differ it says in which metrics, how far, and what
-else is different here. Read by cli.
+A digest covers every logged number in full, though only thinned curves were published. Where numbers differ, the text names
+the metrics, how far they differ, and what else is different here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ PACKAGES = ("python", "torch", "lightning", "numpy", "qiskit", "qiskit-aer", "tr
 
 @dataclass(frozen=True)
 class Rerun:
-    """A run and its second making. ``otherwise`` names what it was made with that was not the same, in words."""
+    """A run and its repetition. ``otherwise`` names what the two were made with that differs, in words."""
 
     before: Run
     after: Run
@@ -34,58 +33,46 @@ class Rerun:
 
     @property
     def same(self) -> bool:
-        """Whether every number that a run logged came out again, bit for bit; those of clocks and memory are not asked."""
-        ended = self.before.status == self.after.status
-        # Of a summary, what was recorded; later code may add to it.
-        again = not any(name in self.before.record["summary"] for name in self._summarized_otherwise)
-        return ended and again and published.digest(self.before) == published.digest(self.after)
+        """Whether every number that a run logged came out again, bit for bit, but for those of clocks and memory."""
+        if self.before.status != self.after.status or published.digest(self.before) != published.digest(self.after):
+            return False
+        # Later code may add to a summary.
+        return not any(name in self.before.record["summary"] for name, *_ in self._summaries_apart())
 
     @property
     def text(self) -> str:
-        """What came of it, in lines."""
+        """The comparison in lines."""
         logged = {name: values for name, (_, values) in self.after.curves.items() if not name.startswith(published.CLOCKS)}
         many = f"{sum(map(len, logged.values())):,} numbers of {len(logged)} metrics"
-        lines = [f"{self.after.status}, as recorded" if self.before.status == self.after.status else self._ended]
+        lines = [f"{self.after.status}, as recorded"]
+        if self.before.status != self.after.status:
+            why = f": {self.after.record['error']}" if self.after.status in ("diverged", "failed") else ""
+            lines = [f"{self.after.status}, and not {self.before.status} as recorded{why}"]
         if self.same:
             lines.append(f"bit for bit the same: {many}, sha256 {published.digest(self.after)}")
         else:
-            lines.append(f"not the same: {many}")
-            lines += [f"  {line}" for line in self._apart]
+            apart = sorted(self._summaries_apart(), key=lambda each: -each[1])
+            shown = [f"  {name}: {now!r} for {then!r}".replace("None", "none") for name, _, then, now in apart]
+            lines += [f"not the same: {many}", *(shown or ["  the curves, and no summary"])]
         lines += [f"made with {each}" for each in self.otherwise]
         if not self.same and not self.otherwise:
             lines.append("and nothing that is recorded of code, versions and processor is different")
         return "\n".join(lines)
 
-    @property
-    def _ended(self) -> str:
-        why = f": {self.after.record['error']}" if self.after.status in ("diverged", "failed") else ""
-        return f"{self.after.status}, and not {self.before.status} as recorded{why}"
-
-    @property
-    def _summarized_otherwise(self) -> list[str]:
-        """Of summaries, which are published exactly, the metrics that differ, those of clocks left out."""
-        before, after = self.before.record["summary"], self.after.record["summary"]
-        return [
-            name
-            for name in sorted({*before, *after})
-            if not (name.startswith(published.CLOCKS) or "seconds" in name or before.get(name) == after.get(name))
-        ]
-
-    @property
-    def _apart(self) -> list[str]:
-        """How far they differ, the farthest first."""
+    def _summaries_apart(self) -> list[tuple[str, float, Any, Any]]:
+        """The metrics of summaries that differ, clocks left out: each with its relative difference and both values."""
         before, after = self.before.record["summary"], self.after.record["summary"]
         found = []
-        for name in self._summarized_otherwise:
-            values = before.get(name), after.get(name)
-            size = np.inf if None in values else abs(values[1] - values[0]) / (abs(values[0]) or 1)
-            shown = ["none" if value is None else f"{value!r}" for value in values]
-            found.append((size, f"{name}: {shown[1]} for {shown[0]}"))
-        return [line for _, line in sorted(found, key=lambda each: -each[0])] or ["the curves, and no summary"]
+        for name in sorted({*before, *after}):
+            then, now = before.get(name), after.get(name)
+            if then != now and not name.startswith(published.CLOCKS) and "seconds" not in name:
+                size = np.inf if None in (then, now) else abs(now - then) / (abs(then) or 1)
+                found.append((name, size, then, now))
+        return found
 
 
 def rerun(folder: Path, arm: str, seed: int, out: Path, overrides: Sequence[str] = ()) -> Rerun:
-    """Train a recorded run again, into ``out``.
+    """Train a recorded run again, into ``out``, and compare.
 
     Args:
         folder: its sweep's, published or not.

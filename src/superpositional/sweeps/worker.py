@@ -1,8 +1,7 @@
-"""How does one run of a sweep live in a process of its own?
+"""Run one job of a sweep in its own process, with its own environment and its output in ``run.log``.
 
-Whoever runs it, this machine's pool or a task of Slurm's, starts the process here and closes its record here should it
-die. In the process: nothing of another run, an environment of its own, its output in ``run.log``, and signals that mean
-what they mean for a sweep: Ctrl-C is its launcher's, SIGTERM ends it as interrupted.
+There Ctrl-C is left to the launcher, and SIGTERM ends the run as interrupted. Should the process die, ``close`` writes its
+record.
 """
 
 import os

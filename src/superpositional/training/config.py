@@ -28,7 +28,7 @@ from yaml import YAMLError
 
 from superpositional.places import ALLOW, ConfigError, directory, trusted
 from superpositional.records import identity
-from superpositional.records.moved import moved
+from superpositional.records.identity import moved
 from superpositional.seeds import start
 
 PACKAGES = ("superpositional", "torch", "lightning", "torchmetrics")

@@ -1,1 +1,0 @@
-"""The report over all sweeps of a folder: one page, the figures and tables of a paper, README's blocks."""
