@@ -172,7 +172,7 @@ def test_every_section_is_in_the_navigation_and_every_image_has_words(read):
     links = [f"#{section['id']}" for section in read.all("section")]
     assert [link["href"] for link in read.all("a")] == links
     assert len(read.all("h2")) == len(read.all("section")) >= 8
-    assert len(read.all("img")) == 6
+    assert len(read.all("img")) == 5
     assert all(len(image["alt"]) > 20 for image in read.all("img"))
 
 

@@ -16,7 +16,6 @@ from superpositional.evidence.verdicts import ALPHA, LEAST_PAIRS
 from superpositional.records import claims
 from superpositional.records.claims import ClaimError
 from superpositional.records.published import publish
-from superpositional.report import figures, style
 from superpositional.training import probe, show
 
 STEPS = 20
@@ -84,25 +83,6 @@ def test_a_claims_own_family_is_the_level_unless_another_is_asked() -> None:
 def test_pairs_that_never_differ_find_anything() -> None:
     _, row = power.rows((), (0.8,), 1, [power.Spread("C", 0.0, 9, "points", (0.5,))])
     assert row == ("C", "1", "0 points (n = 9)", "0.5 points", "6", "6")
-
-
-def test_the_curves_are_the_power_of_the_paired_t_test_at_the_familys_level() -> None:
-    with style.style():
-        _, ax = style.column_figure(2)
-        assert figures.power_curves(ax, (0.5, 1.5), 3) is ax
-    for effect, line in zip((0.5, 1.5), ax.lines, strict=False):
-        pairs, shown = line.get_xdata(), line.get_ydata()
-        assert (pairs.min(), pairs.max()) == (LEAST_PAIRS, 200)
-        assert shown == pytest.approx([100 * power_t(effect, 1, int(n), ALPHA / 3) for n in pairs], rel=1e-12)
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0.5 sd", "1.5 sd"]
-    assert ax.get_title(loc="left") == "paired $t$ at 5 %, 3 claims in the family"
-
-
-def test_many_effects_are_drawn_as_well() -> None:
-    with style.style():
-        _, ax = style.column_figure(2)
-        figures.power_curves(ax, np.linspace(0.1, 2, 15).tolist(), 1)
-    assert len(ax.get_legend().get_texts()) == 15
 
 
 # What was asked ------------------------------------------------------------------------------------------------------
@@ -326,7 +306,6 @@ def test_plan_tells_the_term_and_the_seeds_and_writes_both(door, workplace) -> N
     assert [(row[4 + i], row[6 + i]) for row in needed[2:] for i in (0, 1)] == expected
     folder = workplace / "outputs" / "plan"
     assert (folder / "plan.md").read_text() in out
-    assert (folder / "power.pdf").is_file()
     # Nothing was run.
     assert not list(workplace.rglob("record.json"))
 

@@ -112,10 +112,12 @@ def _answer(question: int, right: bool) -> dict:
 
 
 CLAIM = {"says": "less", "metric": "train/loss/last_epoch", "compare": "ratio", "better": "lower", "margin": 1.0}
-FIGURES = ("paired_differences", "fig2", "departures", "perturbation_ratio")
+FIGURES = ("paired_differences", "fig2", "departures")
 FILES = {
     *(f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")),
     *(f"tables/{name}.{suffix}" for name in ("results", "term") for suffix in ("md", "csv", "tex")),
+    "tables/beside.md",
+    "tables/beside.tex",
     "index.html",
     "plotly.min.js",
     "claims.json",

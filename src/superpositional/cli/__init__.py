@@ -147,7 +147,6 @@ def _sweep(options: argparse.Namespace) -> None:
 def _plan(options: argparse.Namespace) -> None:
     from superpositional import records
     from superpositional.evidence import power
-    from superpositional.report import figures, style
     from superpositional.training import probe, show
 
     effects = options.effects or power.EFFECTS
@@ -168,12 +167,7 @@ def _plan(options: argparse.Namespace) -> None:
     )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "plan.md").write_text(text, encoding="utf-8")
-    with style.style():
-        figure, ax = style.column_figure(2.6)
-        family = options.family or max((spread.family for spread in found), default=1)
-        figures.power_curves(ax, effects, family)
-        files = style.save(figure, options.out / "power", {"family": str(family)})
-    sys.stdout.write(f"{text}\n{', '.join(map(str, [options.out / 'plan.md', *files]))}\n")
+    sys.stdout.write(f"{text}\n{options.out / 'plan.md'}\n")
 
 
 def _rerun(options: argparse.Namespace) -> None:

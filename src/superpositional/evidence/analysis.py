@@ -1,15 +1,11 @@
-"""How do two arms differ, and how sure are we?
+"""Compare arms by paired differences: Student's intervals, and every run that gives no value counted with its reason.
 
 Runs of one seed share their initial weights, batches and dropout masks, so arms are compared by the paired difference
-arm − baseline of each seed, d_s. Over n pairs the 95 % interval is Student's, mean(d) ± t_{0.975, n−1} · sd(d) / √n:
-a percentile bootstrap of five seeds covers 84 % where it says 95 %.
+arm − baseline of each seed, d_s. Over n pairs the 95 % interval is Student's, mean(d) ± t_{0.975, n−1} · sd(d) / √n: a
+percentile bootstrap of five seeds covers 84 % where it says 95 %.
 
-Three rules keep the answer honest. A pair that has not run yet is unfinished, and is counted and named. A run that
-diverged or failed is neither dropped nor zero: it takes the unconditional interval away, and what remains is labelled
-as conditional on the pairs that finished. A run that never reached the target has no time to it: it is a miss.
-
-What is compared is what the runs recorded (`measures`): accuracy where there is one, else losses. `figures` draws these
-tables and `report` prints their sentences.
+A pair that has not run yet is unfinished. A run that diverged or failed is neither dropped nor zero: what remains is
+conditional on the pairs that finished. A run that never reached the target has no time to it.
 """
 
 from collections import Counter
@@ -21,7 +17,6 @@ import numpy as np
 
 from superpositional.evidence import inference
 from superpositional.evidence.inference import LEVEL, Estimate, ratio, student_interval
-from superpositional.format import bounds, label, name_seeds, number
 from superpositional.records import Run, Sweep
 from superpositional.records.measures import Measure, declared, undeclared
 
@@ -72,15 +67,10 @@ class Outcomes:
     def seeds(self, reasons: Iterable[str]) -> set[int]:
         return {seed for reason in reasons for seed in self.without.get(reason, ())}
 
-    def losses(self) -> list[str]:
-        """``["2 of 30 diverged (seeds 3, 7)"]``: the runs that ended without a value."""
-        ended = {reason: self.without[reason] for reason in CENSORED if reason in self.without}
-        return [f"{len(seeds)} of {self.planned} {reason} ({name_seeds(seeds)})" for reason, seeds in ended.items()]
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """The paired differences arm − baseline of one measure; ``sentence`` says them in full.
+    """The paired differences arm − baseline of one measure.
 
     ``rounded`` says that they are the same but for the rounding of the values, which is taken away.
     """
@@ -104,15 +94,6 @@ class Comparison:
         return tuple(sorted(self._seeds(UNFINISHED) - self._seeds(CENSORED)))
 
     @property
-    def counted(self) -> str:
-        """``28 finished pairs``: the pairs that the estimate is over."""
-        if self._seeds(["missed the target"]):
-            return f"{self.estimate.n} of {self.arm.planned} pairs where both reached the target"
-        if self._seeds(["gave no value"]):
-            return f"{self.estimate.n} of {self.arm.planned} pairs where both gave a value"
-        return f"{self.estimate.n} finished {'pair' if self.estimate.n == 1 else 'pairs'}"
-
-    @property
     def same(self) -> bool:
         """Whether every difference is 0: an interval from 0 to 0 could be taken for a rounded one."""
         return self.estimate.n > 1 and self.estimate.sd == 0 and self.estimate.mean == 0
@@ -129,47 +110,6 @@ class Comparison:
             return None
         sides = (np.array([side.values[seed] for seed in self.differences]) for side in (self.arm, self.baseline))
         return relative(*sides)
-
-    @property
-    def verdict(self) -> str:
-        """What the interval allows to be said, and no more."""
-        estimate = self.estimate
-        if estimate.low is None:
-            return "No interval, so nothing is shown."
-        if estimate.sd == 0:
-            each = "the same" if estimate.mean else "0 up to rounding" if self.rounded else "exactly 0"
-            return f"All {estimate.n} differences are {each} (sd 0), so the interval has no width."
-        if estimate.low <= 0 <= estimate.high:
-            return "The interval contains 0 and by itself shows neither a difference nor equality."
-        if self.conditional:
-            return "The interval excludes 0 over these pairs only; for all pairs nothing is shown."
-        word = self.measure.more if estimate.low > 0 else self.measure.fewer
-        if self.unfinished:
-            return f"So far the interval excludes 0 ({word}); an interim look is no verdict."
-        return f"The interval excludes 0: {word} than {label(self.baseline.arm)}."
-
-    @property
-    def sentence(self) -> str:
-        """``placebo vs adam, test accuracy: mean paired difference −0.15 points [−0.47, +0.17], n = 30 seeds. …``"""
-        notes = [f"{label(side.arm)}: {loss}" for side in (self.arm, self.baseline) for loss in side.losses()]
-        if waiting := self.unfinished:
-            notes.append(f"{len(waiting)} of {self.arm.planned} pairs unfinished ({name_seeds(waiting)})")
-        estimate = self.estimate
-        result = "no pair to compare."
-        if estimate.n:
-            result = f"over the {self.counted}: " if notes else ""
-            shown = self.zeros if self.same else bounds(estimate, self.measure.unit)
-            result += f"mean paired difference {shown}"
-            if self.change and not self.same:
-                result += f", {bounds(self.change, '%')} of the baseline's mean"
-            result += f", n = {number(estimate.n, 'seed')}"
-            zeros = sum(difference == 0 for difference in self.differences.values())
-            result += f", {zeros} of the differences exactly 0" if 0 < zeros < estimate.n else ""
-            result += " (conditional; no unconditional interval exists). " if self.conditional else ". "
-            result += self.verdict
-        pair = f"{label(self.arm.arm)} vs {label(self.baseline.arm)}, {self.measure.name}"
-        cautions = [f" Caution, the runs compared differ in {words}." for words in self.mixed]
-        return f"{pair}: {'; '.join([*notes, result])}{''.join(cautions)}"
 
     def _seeds(self, reasons: Iterable[str]) -> set[int]:
         return self.arm.seeds(reasons) | self.baseline.seeds(reasons)

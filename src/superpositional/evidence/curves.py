@@ -1,8 +1,8 @@
-"""How do the runs go along their way?
+"""Follow runs along their way, for figures and for the table of the quantum term.
 
-Tables of whole courses for `figures`: the mean of a metric by epoch or step and each seed's own, the share of runs that
-have reached the target, the size of the quantum term (Pamuk et al. 2025, eq. 1) by step; and for `tables`, when an arm
-leaves its baseline and what the term did to get it there. Only what ended well is averaged; n says how many.
+The mean of a metric by epoch or step and each seed's own, the share of runs that have reached the target, when an arm's
+losses leave its baseline's, and what the term (Pamuk et al. 2025, eq. 1) did to get them there. Only runs that ended well
+are averaged; n says how many.
 """
 
 import math
@@ -57,18 +57,6 @@ class Reached:
     n: int
     epochs: np.ndarray
     horizon: float | None
-
-
-@dataclass(frozen=True)
-class Course:
-    """A metric of one arm by step over its finished runs: median, smallest and largest."""
-
-    arm: str
-    n: int
-    steps: np.ndarray
-    median: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -330,21 +318,4 @@ def reached(sweep: Sweep) -> list[Reached]:
         lengths = [run.record["steps"] / run.record["steps_per_epoch"] for run in runs if run.record.get("steps")]
         times = np.sort(np.array(list(ended.values.values())))
         found.append(Reached(arm, len(times) + len(missed), times, max(lengths, default=None)))
-    return found
-
-
-def courses(sweep: Sweep, metric: str = "perturbation/ratio") -> list[Course]:
-    """Of every arm that logged it the metric's course over its finished runs, at the steps that all of them have."""
-    found = []
-    for arm in sweep.arms:
-        runs = [
-            run.curves[metric] for run in sweep.runs if run.arm == arm and run.status == "done" and metric in run.curves
-        ]
-        series = [dict(zip(steps.tolist(), values.tolist(), strict=True)) for steps, values in runs]
-        series = [{step: value for step, value in each.items() if math.isfinite(value)} for each in series]
-        steps = sorted(set.intersection(*map(set, series))) if series else []
-        if steps:
-            values = np.array([[each[step] for step in steps] for each in series])
-            bands = np.median(values, axis=0), values.min(axis=0), values.max(axis=0)
-            found.append(Course(arm, len(series), np.array(steps), *bands))
     return found

@@ -1,4 +1,4 @@
-"""Figures of courses: learning curves, single seeds, departures, time to target, effects along a setting, power.
+"""Figures of courses: learning curves, single seeds, departures, time to target, effects along a setting.
 
 A figure takes axes and a table that ``evidence`` or ``along`` prepared; it neither loads nor averages nor saves.
 """
@@ -10,9 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
-from superpositional.evidence import inference
-from superpositional.evidence.curves import Course, Curve, Departure, Reached
-from superpositional.evidence.verdicts import ALPHA, LEAST_PAIRS
+from superpositional.evidence.curves import Curve, Departure, Reached
 from superpositional.format import label
 from superpositional.records.measures import VALIDATION_ACCURACY, Along
 from superpositional.report.along import BACKENDS, Line
@@ -149,24 +147,6 @@ def time_to_target(ax: Axes, table: Sequence[Reached], note: str = "") -> Axes:
     return ax
 
 
-def perturbation_ratio(ax: Axes, table: Sequence[Course], arms: Sequence[str], note: str = "") -> Axes:
-    """Draw the quantum term's size over that of what it is added to, by step: median over the seeds, smallest to largest.
-
-    It is added to AdamW's step, or with ``inject=moments`` to the gradient.
-    """
-    for course in table:
-        look = drawn_as(arms.index(course.arm))
-        ax.fill_between(course.steps, course.low, course.high, color=look["color"], alpha=0.18, linewidth=0)
-        ax.plot(course.steps, course.median, label=f"{label(course.arm)} ({course.n})", **look)
-    if all((course.low > 0).all() for course in table):
-        ax.set_yscale("log")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set_xlabel("step")
-    ax.set_ylabel("relative size of the term")
-    legend_above(ax, note, "median over ($n$) seeds, band from smallest to largest")
-    return ax
-
-
 # Along a setting ---------------------------------------------------------------------------------------------------
 
 
@@ -244,23 +224,6 @@ def _with_intervals(ax: Axes, line: Line, kind: str, x: np.ndarray, place: int, 
         name = f"{line.name} ({n[0] if len(n) == 1 else f'{n[0]} to {n[-1]}'})"
         bars = {"yerr": [mean - low, high - mean], "capsize": capsize, "elinewidth": 0.7}
         ax.errorbar(x, mean, label=name, **bars, **drawn_as(place))
-
-
-def power_curves(ax: Axes, effects: Sequence[float], family: int) -> Axes:
-    """Draw power against pairs, a line for each effect in units of the sd of the paired differences."""
-    pairs = np.unique(np.geomspace(LEAST_PAIRS, 200, 60).round().astype(int))
-    for index, effect in enumerate(effects):
-        power = [100 * inference.power_t(effect, 1.0, int(n), ALPHA / family) for n in pairs]
-        ax.plot(pairs, power, label=f"{effect:g} sd", markevery=(index % 10, 10), **drawn_as(index))
-    ax.axhline(80, color="0.6", linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
-    ax.set_xscale("log")
-    ticks = [6, 10, 20, 50, 100, 200]
-    ax.set_xticks(ticks, map(str, ticks))
-    ax.minorticks_off()
-    ax.set(xlim=(LEAST_PAIRS, 200), ylim=(0, 102), xlabel="pairs (seeds)", ylabel="power (%)")
-    ax.legend(title="effect", loc="lower right")
-    ax.set_title(f"paired $t$ at 5 %, {family} claim{'' if family == 1 else 's'} in the family", loc="left")
-    return ax
 
 
 # Parts -------------------------------------------------------------------------------------------------------------

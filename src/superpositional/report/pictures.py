@@ -18,7 +18,7 @@ SETTINGS = {
     "circuit.n_qubits": ("qubits of the circuit", False),
 }
 # What an earlier report may have left.
-NAMES = ("claims", "fig1", "fig2", "paired_differences", "seed_bands", "departures", "time_to_target", "perturbation_ratio")
+NAMES = ("claims", "fig1", "fig2", "paired_differences", "seed_bands", "departures", "time_to_target")
 NAMES += tuple(f"by_{backend}" for backend in along.BACKENDS)
 
 
@@ -46,9 +46,6 @@ def of(said: Findings) -> dict[str, Callable[[], Figure]]:
     times = curves.reached(sweep)
     if any(len(each.epochs) for each in times):
         found["time_to_target"] = partial(column, 2.3 + above + lines, figures.time_to_target, times, note)
-    if ratios := curves.courses(sweep):
-        height = 2.3 + 0.14 * figures.legend_rows(names[: len(ratios)]) + lines
-        found["perturbation_ratio"] = partial(column, height, figures.perturbation_ratio, ratios, sweep.arms, note)
     told = along.by_backend(sweep)
     for backend in dict.fromkeys(line.backend for line in told):
         own = [line for line in told if line.backend == backend]

@@ -277,7 +277,11 @@ def _part(study: Study, sweep: Any, images: dict[str, Any]) -> dict[str, Any]:
         return part | {"tables": [tables.of_search(sweep, study.searches[name])]}
     said = study.said[name]
     several = [table for kind, table in tables.of(said).items() if kind != "claims"]
-    part |= {"lead": words.lead(said), "sentences": words.sentences(said), "plots": interactive.swept(sweep)}
+    part |= {
+        "lead": words.lead(said),
+        "sentences": [each.sentence for each in said.judged],
+        "plots": interactive.swept(sweep),
+    }
     return part | {"tables": several + [study.planted] * (name == CALIBRATION)}
 
 

@@ -104,6 +104,7 @@ def of(said: Findings) -> dict[str, Table]:
         "claims": Table(words.claims_caption(said), rows(map(_claim, said.judged)), csv(values(said.judged))),
         "attribution": Table(words.ATTRIBUTION, rows(_attribution(said.judged))),
         "results": Table(words.caption(said), _arms(said.arms, said.comparisons), csv(_arm_values(said))),
+        "beside": Table(words.BESIDE, rows(map(_beside, said.beside))),
         "term": Table(words.TERM, rows(map(_term, said.terms)), csv(map(_term_values, said.terms))),
         "answers": Table(words.ANSWERED, rows(_answers(said)), csv(_answers(said))),
     }
@@ -142,6 +143,12 @@ def _arms(arms: Mapping[Measure, list[Outcomes]], comparisons: Mapping[Measure, 
     if not any(row[-1] for row in body):
         return [tuple(header), *(row[:-1] for row in body)]
     return [(*header, STATUS), *((*row[:-1], row[-1] or NONE) for row in body)]
+
+
+def _beside(each: Comparison) -> Cells:
+    shown = each.zeros if each.same else format.bounds(each.estimate, each.measure.unit)
+    pair = {"arm": label(each.arm.arm), "against": label(each.baseline.arm), "metric": each.measure.name}
+    return pair | {"difference": shown + "†" * each.conditional, "n": f"{each.estimate.n} of {each.arm.planned}"}
 
 
 def _done(outcomes: Outcomes) -> int:

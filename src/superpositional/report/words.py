@@ -29,6 +29,7 @@ POWER = (
     "Found with 80 % power; pairs that decide with that power if the effect is 0 or as large as the margin, and that find "
     "an effect as large as the one seen: from the sd seen, at the family's strictest level."
 )
+BESIDE = "Against the placebo, which is Adam but for one bit: mean paired difference with its 95 % interval, uncorrected."
 ATTRIBUTION = (
     "What each control, an arm without the quantum part, does against the same baseline, and what the claim's arm does "
     "beyond it; 95 % intervals, not corrected for multiplicity. What stays: the control's effect over the arm's, where "
@@ -144,13 +145,6 @@ def _term(term: Term) -> str:
     return f"{own} {'are ' if apart.never else ''}{apart.words}{but}."
 
 
-def sentences(said: Findings) -> list[str]:
-    """Return each verdict and comparison in a sentence, with n; those against the placebo too."""
-    found = [verdict.sentence for verdict in said.judged]
-    found += [comparison.sentence for table in said.comparisons.values() for comparison in table]
-    return found + [comparison.sentence for comparison in said.beside]
-
-
 def against(sweep: Sweep) -> str:
     """Return what the arms are held to."""
     first = label(sweep.arms[0])
@@ -215,8 +209,6 @@ def shown(said: Findings) -> dict[str, str]:
         "the dashed line is where they first differ (median). No mark: no difference, bit for bit."
         f"{f' Of every {block} {along.by}s the largest.' if block > 1 else ''}",
         "time_to_target": "Share of runs that have reached the target by each epoch; runs that never do are in n.",
-        "perturbation_ratio": "Size of the quantum term over that of what it is added to, by step: AdamW's step, or for "
-        "quantum moments the gradient.",
         "by_shots": f"By the number of shots, {BACKEND}",
         "by_depolarizing": f"By the depolarising noise of a CNOT, {BACKEND}",
     }

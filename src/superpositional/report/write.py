@@ -25,7 +25,7 @@ from superpositional.report.dashboard import Dashboard
 from superpositional.report.findings import Findings, ReportError
 from superpositional.report.tables import Table
 
-TABLES = ("results", "claims", "attribution", "term", "answers")
+TABLES = ("results", "claims", "attribution", "beside", "term", "answers")
 # The tables that stand below the answer where losses are what counts.
 BELOW = ("results", "term")
 
@@ -50,7 +50,7 @@ class Report:
     @property
     def markdown(self) -> str:
         bullets = "".join(f"- {sentence}\n" for sentence in self.sentences)
-        details = f"<details><summary>Each comparison in a sentence</summary>\n\n{bullets}\n</details>\n" if bullets else ""
+        details = f"<details><summary>Each verdict in a sentence</summary>\n\n{bullets}\n</details>\n" if bullets else ""
         parts = [self.lead, *(table.text.strip() for table in self.tables.values())]
         return "\n\n".join(parts) + f"\n\n{details}"
 
@@ -83,7 +83,7 @@ def write_report(folder: str | Path, out: str | Path | None = None, *, declared:
 
 
 def _write(said: Findings, out: Path) -> Report:
-    sweep, lead, sentences, found = said.sweep, words.lead(said), words.sentences(said), tables.of(said)
+    sweep, lead, sentences, found = said.sweep, words.lead(said), [each.sentence for each in said.judged], tables.of(said)
     provenance, says = words.provenance(sweep), words.shown(said)
     told = {dashboard.VERDICTS: found.get("claims"), dashboard.DIFFERENCES: found["results"]}
     told = {name: (table.caption, table.rows) for name, table in told.items() if table}
