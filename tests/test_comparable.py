@@ -72,9 +72,9 @@ def test_a_metric_that_no_run_has_is_refused_with_what_may_be_meant() -> None:
     assert verdict.sentence == (
         "C, x vs adam, test/acuracy: no verdict: no run has test/acuracy; did you mean test/accuracy?"
     )
-    assert only(sweep, metric="zzz").refusals == ("no run has zzz; they have test/accuracy",)
+    assert only(sweep, metric="zzz").refusals == ("no run has zzz; known: test/accuracy",)
     none = made_up({"adam": [{}] * 2, "x": [{}] * 2})
-    assert only(none, metric="zzz").refusals == ("no run has zzz; they have none",)
+    assert only(none, metric="zzz").refusals == ("no run has zzz; known: none",)
     # Of one arm that lacks it, the pairs are told.
     some = made_up({"adam": [{"other": 1.0}] * 2, "x": [{"score": 1.0, "other": 1.0}] * 2})
     assert only(some).refusals == ("2 of 2 pairs are incomplete, gave no value (seeds 0, 1)",)

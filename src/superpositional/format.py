@@ -85,7 +85,7 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     """``did you mean this?``, of the known name that is the closest to a given one; else the names that there are."""
     known = list(known)
     close = difflib.get_close_matches(str(given), known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or 'none'}"
 
 
 def label(arm: str) -> str:

@@ -1,4 +1,4 @@
-"""What may be concluded from n paired differences?
+"""Student's and exact inference from n paired differences.
 
 Runs of one seed share all randomness but the arm, so the data are d_s = arm_s − baseline_s, one a seed, and everything
 here rests on their mean, their sd s and t = mean(d) / (s / √n) with n − 1 degrees of freedom (Student 1908):

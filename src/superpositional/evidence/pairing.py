@@ -1,11 +1,11 @@
-"""What is the value of each run of a pair, for a claim's metric?
+"""Pair the runs of two arms for a claim's metric, and refuse what cannot be compared.
 
-A summary's value; 1 or 0 for having diverged; a time to a target, where a run that missed it stands with the length of
-training. What has no value is named with its reason. Read by ``verdicts``.
+A run's value is that of its summary, 1 or 0 for having diverged, or its time to a target, where a run that missed it stands
+with the length of training. What has no value is named with its reason. What must be the same in all runs of a comparison
+and is not is named too; for times, so is whatever kept a run from having the machine to itself.
 """
 
 import datetime
-import difflib
 import json
 import math
 from collections import Counter
@@ -19,7 +19,7 @@ from scipy import stats
 
 from superpositional.evidence import analysis, inference
 from superpositional.evidence.analysis import Outcomes, material
-from superpositional.format import name_seeds, number
+from superpositional.format import did_you_mean, name_seeds, number
 from superpositional.records import Run, Sweep
 from superpositional.records.claims import DIVERGED, Claim
 from superpositional.records.measures import Measure
@@ -117,9 +117,7 @@ def unmeasured(sweep: Sweep, claim: Claim) -> Iterable[str]:
     if claim.metric == DIVERGED or claim.to_target or any(claim.metric in each for each in summaries) or not summaries:
         return
     known = sorted({name for each in summaries for name in each})
-    close = difflib.get_close_matches(claim.metric, known, n=1)
-    meant = f"did you mean {close[0]}?" if close else f"they have {', '.join(known) or 'none'}"
-    yield f"no run has {claim.metric}; {meant}"
+    yield f"no run has {claim.metric}; {did_you_mean(claim.metric, known)}"
 
 
 def telltale(claim: Claim, arm: Side, baseline: Side) -> Iterable[str]:

@@ -1,9 +1,10 @@
-"""How many seeds would show it?
+"""Plan numbers of pairs, and measure how often the rule of ``verdicts`` errs.
 
-Pairs needed to find an effect of a given size, or to show that it is smaller than that, from the spread of the paired
-differences: by the noncentral t distribution, at the level that Holm's correction asks of a family's hardest claim. Effects
-are in units of the spread, or, where a sweep's records tell the spread of its claims, in the claims' own. Read by the
-command line's ``plan``.
+``rows`` gives the pairs needed to find an effect of a given size, or to show that it is smaller, from the spread of the
+paired differences: by the noncentral t distribution, at the level that Holm's correction asks of a family's hardest claim.
+Effects are in units of the spread, or in the claims' own where a sweep's records tell the spread. ``planted`` gives how
+often "equivalent" is false where the true effect is as large as the margin: 5 % where the assumptions of Student's t hold,
+and more or less under a long tail.
 """
 
 import math

@@ -1,7 +1,6 @@
-"""What did a search find, in words?
+"""Word a search's ledger: the sentences, the table and the rows of its report.
 
-From a `ledger` the sentences, the table and the rows of a search's report. Every arm's best trial is named and no best arm:
-what was the best of many on these seeds looks better on them than it is. Read by `report`.
+Every arm's best trial is named and no best arm: the best of many on these seeds looks better on them than it is.
 """
 
 import json

@@ -1,6 +1,4 @@
-"""Is a claim so, by our own runs?
-
-A verdict on a claim (``claims``) from the paired runs of a sweep, by one rule that no result can bend:
+"""Judge claims (``records.claims``) from the paired runs of a sweep, by one rule that no result can bend.
 
 - ``superior`` or ``inferior``: there are at least 6 pairs, and the paired t test and the sign-flip test, each adjusted
   after Holm over the claim's family, both reject "no effect" at 5 %; where one alone does, the direction is undecided;
@@ -12,8 +10,7 @@ Shares of runs that diverged are judged by exact tests (McNemar's is the sign-fl
 run that diverged has the worst rank (``pairing.worst_ranks``), and such a claim is never equivalent. Where more than a
 quarter of an arm's runs never reached the target, sign flips alone decide, a time is a bound and never equivalent. ``no
 verdict`` is what a claim gets whose pairs are incomplete or whose runs cannot be compared; it still counts in its family.
-With every verdict go n, the effect that n pairs could have found, and how many pairs would decide. ``report`` tells them,
-``claims.json`` holds them.
+With every verdict go n, the effect that n pairs could have found, and how many pairs would decide.
 """
 
 from collections import Counter
