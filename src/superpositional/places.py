@@ -113,6 +113,15 @@ def trusted() -> tuple[str, ...]:
     return tuple(filter(None, re.split(r"[,\s]+", os.environ.get(ALLOW, ""))))
 
 
+def not_integers(sizes: Mapping[str, tuple[Any, int, str]]) -> list[str]:
+    """Return a line for each value that is not an integer of at least its bound; ``sizes`` holds (value, bound, cure)."""
+    return [
+        f"{name} must be an integer >= {least}, got {value!r}; {cure}"
+        for name, (value, least, cure) in sizes.items()
+        if type(value) is not int or value < least
+    ]
+
+
 class UserError(ValueError):
     """What a user can mend: a line for each mistake, with the value and the cure. A command prints it and exits with 2."""
 

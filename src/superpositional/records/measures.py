@@ -1,6 +1,6 @@
 """What a task's results are called: the measures that travel in a run's record.
 
-A task declares its measures (``tasks/*/measures``, or any LightningModule's ``measures``), a run writes them into its
+A task declares its measures (any LightningModule's ``measures``), a run writes them into its
 record, and evidence, report and W&B read them there. The first one decides.
 """
 

@@ -1,8 +1,8 @@
-"""What is trained, towards what, and with which dice?
+"""What all tasks share: a LightningModule that owns the pairing of arms.
 
-A LightningModule per task. It owns the pairing: weights come from the seed's ``init`` stream, random angles of an
-optimizer's circuit from its ``circuit`` stream and dropout masks from its ``dropout`` stream, one start per step, so that
-every arm of a seed sees the same ones whatever else draws random numbers. Read by train.
+Weights come from the seed's ``init`` stream, random angles of an optimizer's circuit from its ``circuit`` stream and
+dropout masks from its ``dropout`` stream, one start per step, so that every arm of a seed sees the same ones whatever else
+draws random numbers.
 
 Shapes: B batch, N tokens, C classes.
 """
@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 from torch.optim import Optimizer
+from torchmetrics import MeanMetric
 
 from superpositional.optim.schedules import QuantumWeightScheduler
 from superpositional.seeds import drawing_from, start_torch, stream
@@ -47,9 +48,16 @@ class SeededTask(LightningModule):
         self.seed = seed
         with drawing_from(seed, "init"):
             self.net = net()
+        if wrong := self.bad_net():
+            raise ValueError(wrong)
         self.make_optimizer = optimizer
         self.lr_schedule = lr_schedule
         self.quantum_weight_schedule = quantum_weight_schedule
+        # By default torchmetrics leaves NaN out of a mean, and a diverged evaluation would look finite.
+        self.val_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
+
+    def bad_net(self) -> str | None:
+        """What is wrong with the net for this task."""
 
     def configure_optimizers(self) -> dict[str, Any] | Optimizer:
         # Its circuit may have random angles; they must neither follow nor shift what else is drawn.

@@ -1,8 +1,8 @@
-"""What does a run learn from?
+"""A synthetic task: classify sequences by the order of a pair of tokens.
 
 The paper says "synthetic text classification" and no more (Pamuk et al. 2025, Table II), so the task is designed here,
 with its difficulty as settings. It needs the ORDER of tokens, not only their counts, and both what a perfect model and
-what the best order-blind model can reach are known. Read by tasks, and by the report for the two bounds.
+what the best order-blind model can reach are known.
 
 Tokens: 0 is the class token, always at position 0; 1-4 are the motifs a, b, c, d; then come ``SIGNATURES_PER_CLASS``
 signature tokens for each class, class by class; the rest is background. A sequence holds exactly two motifs, and which
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from superpositional.places import not_integers
 from superpositional.seeds import stream
 from superpositional.tasks.batches import EpochBatches, Loader, of_ranks
 
@@ -87,7 +88,6 @@ class SyntheticSequences(lightning.LightningDataModule):
         n_test: int = 5000,
         batch_size: int = 32,
     ) -> None:
-        wrong = []
         sizes = {
             "seed": (seed, 0, "any seed from 0 on names a data set"),
             "vocabulary_size": (vocabulary_size, FIRST_BACKGROUND + 1, "smaller leaves no background token"),
@@ -98,9 +98,7 @@ class SyntheticSequences(lightning.LightningDataModule):
             "n_test": (n_test, 1, "5000 tells half a point apart"),
             "batch_size": (batch_size, 1, "the paper's is 32"),
         }
-        for name, (value, least, cure) in sizes.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                wrong.append(f"{name} must be an integer >= {least}, got {value!r}; {cure}")
+        wrong = not_integers(sizes)
         rates = {
             "signature_rate": (signature_rate, 1.0, "0 hides the class from token counts"),
             "distractor_rate": (distractor_rate, 1.0, "0 makes every signature the class's own"),

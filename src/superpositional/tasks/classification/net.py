@@ -1,8 +1,5 @@
-"""What maps a sequence to its class?
-
-The small transformer of the paper's Table II (Pamuk et al. 2025): embedding 64, 4 heads, feed-forward 128, 2 layers,
-dropout 0.1. Where the paper is silent: learned positions, post-norm layers, ReLU, class read at the class token. Read
-by tasks.
+"""The small transformer of the paper's Table II (Pamuk et al. 2025): embedding 64, 4 heads, feed-forward 128, 2 layers,
+dropout 0.1. Where the paper is silent: learned positions, post-norm layers, ReLU, class read at the class token.
 
 Shapes: B batch, N tokens, D embed, C classes.
 """
@@ -13,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from superpositional.places import not_integers
 
 
 class SequenceTransformer(nn.Module):
@@ -59,11 +58,7 @@ class SequenceTransformer(nn.Module):
             "feedforward_dim": (feedforward_dim, 1, "the paper's is 128"),
             "num_layers": (num_layers, 1, "the paper's is 2"),
         }
-        wrong = [
-            f"{name} must be an integer >= {least}, got {value!r}; {cure}"
-            for name, (value, least, cure) in sizes.items()
-            if isinstance(value, bool) or not isinstance(value, int) or value < least
-        ]
+        wrong = not_integers(sizes)
         if not wrong and embed_dim % num_heads:
             wrong.append(f"embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}; try 64 and 4")
         if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:

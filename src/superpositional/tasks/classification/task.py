@@ -8,8 +8,8 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from superpositional.records.measures import ACCURACY_FIRST
 from superpositional.tasks.base import SeededTask
-from superpositional.tasks.classification.measures import MEASURES
 
 
 class ClassificationTask(SeededTask):
@@ -24,7 +24,7 @@ class ClassificationTask(SeededTask):
         n_classes: number of classes.
     """
 
-    measures = MEASURES
+    measures = ACCURACY_FIRST
 
     def __init__(
         self,
@@ -43,8 +43,6 @@ class ClassificationTask(SeededTask):
             lr_schedule=lr_schedule,
             quantum_weight_schedule=quantum_weight_schedule,
         )
-        # By default torchmetrics leaves NaN out of a mean, and a diverged evaluation would look finite.
-        self.val_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
         self.val_accuracy = MulticlassAccuracy(n_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(n_classes, average="micro")
 

@@ -1,4 +1,4 @@
-r"""What number does a text answer, and is it the right one?
+r"""Read the number that a text answers, and compare it with a reference.
 
 GSM8K (Cobbe et al. 2021, arXiv 2110.14168) ends a worked answer with ``#### 18``. A model's text is read in the two ways of
 lm-evaluation-harness, its filters ``strict-match`` and ``flexible-extract``, whose patterns these are:
@@ -10,7 +10,6 @@ lm-evaluation-harness, its filters ``strict-match`` and ``flexible-extract``, wh
 
 It differs in two ways from the harness, both in the model's favour: a match without a digit (``...``, ``$.``) is no number
 and is passed over, and numbers are compared as numbers, so ``18.00`` and ``18...`` answer ``18``.
-Read by exact_match and gsm8k.
 """
 
 import re

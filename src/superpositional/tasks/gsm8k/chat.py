@@ -1,7 +1,7 @@
-"""How does a model read a question, and which tokens of the answer is it taught?
+"""Put questions and answers through a model's own chat template, as tokens.
 
 A question and its answer go through the model's own chat template. Only the answer is supervised, the end mark included and
-the template's own marks not: the model sees the rest and is not taught to write it. Read by gsm8k and exact_match.
+the template's own marks not: the model sees the rest and is not taught to write it.
 
 Shapes: B rows, N tokens.
 """

@@ -18,6 +18,7 @@ import lightning
 import torch
 from torch import Tensor
 
+from superpositional.places import not_integers
 from superpositional.tasks.batches import EpochBatches, Loader, of_ranks
 from superpositional.tasks.gsm8k import answers, hub
 from superpositional.tasks.gsm8k.chat import Batch, Chat, Conversation
@@ -94,7 +95,6 @@ class GSM8K(lightning.LightningDataModule):
         prompt: str = "{question}",
         system: str | None = None,
     ) -> None:
-        wrong = []
         sizes = {
             "seed": (seed, 0, "any seed from 0 on names an order"),
             "max_length": (max_length, 8, "the paper's context is 2048"),
@@ -104,9 +104,7 @@ class GSM8K(lightning.LightningDataModule):
         }
         if n_test is not None:
             sizes["n_test"] = (n_test, 1, "null is all")
-        for name, (value, least, cure) in sizes.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                wrong.append(f"{name} must be an integer >= {least}, got {value!r}; {cure}")
+        wrong = not_integers(sizes)
         if calculator not in CALCULATOR:
             wrong.append(f"calculator must be one of {', '.join(CALCULATOR)}, got {calculator!r}; GSM8K's own is keep")
         kind, _, expected = str(source).partition(":")

@@ -1,8 +1,7 @@
-"""How many questions does the model answer?
+"""GSM8K's exact match: each question by greedy generation from a frozen prompt, every generation kept.
 
-GSM8K's exact match: each question by greedy generation from a frozen prompt, the number in the answer against the
-reference's, by the strict rule (behind ``####``) and the flexible one (the last number). Every generation is kept, for
-comparisons question by question (``questions``). Read by train through ``conf/callbacks``.
+The number in the answer is held to the reference's by the strict rule (behind ``####``) and the flexible one (the last
+number).
 
 Shapes: B prompts, N tokens.
 """
@@ -17,6 +16,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from superpositional.places import not_integers
 from superpositional.records import GENERATIONS
 from superpositional.tasks.gsm8k import answers
 from superpositional.training.curves import log
@@ -35,11 +35,10 @@ class ExactMatch(Callback):
     """
 
     def __init__(self, *, questions: int | None = None, max_new_tokens: int = 400, batch_size: int = 8) -> None:
-        for name, value in (("questions", questions), ("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
-            if (name, value) != ("questions", None) and (
-                isinstance(value, bool) or not isinstance(value, int) or value < 1
-            ):
-                raise ValueError(f"{name} must be an integer >= 1, got {value!r}; the usual are null, 400 and 8")
+        sizes = {"questions": (questions, 1, "null is all"), "max_new_tokens": (max_new_tokens, 1, "400 is usual")}
+        sizes |= {"batch_size": (batch_size, 1, "8 is usual")}
+        if wrong := not_integers({name: each for name, each in sizes.items() if (name, each[0]) != ("questions", None)}):
+            raise ValueError("\n".join(wrong))
         self.questions, self.max_new_tokens, self.batch_size = questions, max_new_tokens, batch_size
         self.evaluation: dict[str, Any] = {}
 

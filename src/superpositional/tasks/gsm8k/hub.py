@@ -1,8 +1,8 @@
-"""Where do a language model's weights and its tokenizer come from?
+"""Find a language model's weights and its tokenizer.
 
-From a package that ships them, from the Hugging Face hub or its cache, from a folder, or from nothing (``tiny``, random
-weights). Whatever it is, ``origin`` says so in words with a revision, and fails with the cure before any weight is read.
-Read by models, chat and gsm8k.
+They come from a package that ships them, from the Hugging Face hub or its cache, from a folder, or from nothing (``tiny``,
+random weights). Whatever it is, ``origin`` says so in words with a revision, and fails with the cure before any weight is
+read.
 """
 
 import functools

@@ -1,8 +1,6 @@
-"""Which language model is fine-tuned?
+"""``transformers``' causal language models behind one module: logits at chosen positions, greedy answers.
 
-``transformers``' causal language models behind one module with what the rest needs: logits at chosen positions, greedy
-answers, the tokenizer's end mark. All weights are trained, as in the paper (Pamuk et al. 2025, Table III), or low-rank
-adapters through ``peft``. Read by fine_tuning through ``conf/net``.
+All weights are trained, as in the paper (Pamuk et al. 2025, Table III), or low-rank adapters through ``peft``.
 
 Shapes: B rows, N tokens, K positions, V vocabulary.
 """

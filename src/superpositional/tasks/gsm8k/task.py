@@ -1,7 +1,7 @@
-"""How is a language model fine-tuned on questions and answers?
+"""Fine-tune a language model on questions and answers.
 
 Next-token cross-entropy over the answers' tokens alone, each token counting once in an optimizer step however rows are
-batched, accumulated or spread over processes (Pamuk et al. 2025, Table III). Read by train through ``conf/task``.
+batched, accumulated or spread over processes (Pamuk et al. 2025, Table III).
 
 Shapes: B rows, N tokens, K positions, V vocabulary.
 """
@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
+from superpositional.records.measures import LOSS_FIRST
 from superpositional.tasks.base import SeededTask
 from superpositional.tasks.gsm8k.chat import Batch
-from superpositional.tasks.gsm8k.measures import MEASURES
 from superpositional.tasks.gsm8k.net import CausalLM
 
 
@@ -44,30 +43,12 @@ class FineTuningTask(SeededTask):
         net: makes a ``CausalLM``; this and the rest as for ``SeededTask``.
     """
 
-    measures = MEASURES
+    measures = LOSS_FIRST
 
-    def __init__(
-        self,
-        *,
-        net: Callable[[], nn.Module],
-        optimizer: Callable[..., Optimizer],
-        seed: int,
-        lr_schedule: Callable[[int], float] | None = None,
-        quantum_weight_schedule: Callable[[int], float] | None = None,
-    ) -> None:
-        super().__init__(
-            net=net,
-            optimizer=optimizer,
-            seed=seed,
-            lr_schedule=lr_schedule,
-            quantum_weight_schedule=quantum_weight_schedule,
-        )
-        if not isinstance(self.net, CausalLM):
-            raise ValueError(
-                f"net must be a language model to be fine-tuned, got {type(self.net).__name__}; choose net=smollm2_135m"
-            )
-        # By default torchmetrics leaves NaN out of a mean, and a diverged evaluation would look finite.
-        self.val_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
+    def bad_net(self) -> str | None:
+        if isinstance(self.net, CausalLM):
+            return None
+        return f"net must be a language model to be fine-tuned, got {type(self.net).__name__}; choose net=smollm2_135m"
 
     def optimized(self) -> list[tuple[str, nn.Parameter]]:
         # Under adapters the model's own weights are frozen, and no part of "the first n scalars" (eq. 2).
