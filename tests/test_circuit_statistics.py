@@ -14,7 +14,7 @@ from superpositional import SuperpositionalAdamW
 from superpositional.attention import QuantumAttention
 from superpositional.circuits import Ansatz
 from superpositional.circuits.backends import Exact
-from superpositional.circuits.facts import facts
+from superpositional.circuits.measures import facts
 from superpositional.optim.circuit_perturbation import CircuitPerturbation
 from superpositional.records import read_curves, read_record
 from superpositional.training.circuit_statistics import CircuitStatistics

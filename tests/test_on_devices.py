@@ -25,8 +25,8 @@ from superpositional.attention.nodes import run_together
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits.backends import BACKENDS, Aer, Backend, BackendError, Depolarizing, Exact, Shots, estimate
 from superpositional.circuits.backends.exact import evaluate
-from superpositional.circuits.fitting import phi_error, shares, weight_error
 from superpositional.circuits.measures import random_angles
+from superpositional.circuits.series import phi_error, shares, weight_error
 from superpositional.records import read_curves
 from superpositional.tasks.classification import net as nets
 

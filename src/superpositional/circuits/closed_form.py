@@ -1,9 +1,9 @@
-"""What does the circuit give where no state has to be simulated?
+"""The circuit's output where no state has to be simulated.
 
 At depth 1, or without CNOTs at any depth, the qubits never interact before they are read: each is a Bloch vector and a pair
 of amplitudes of its own, and CNOTs at the end only rename basis states. With ``Ry(x) H |0>``, <Z> = -sin x: eq. (2) of
 Pamuk et al. 2025 is this circuit. After CNOTs in the order (0,1), (1,2), ..., <Z_k> = prod_{j<=k} (-sin x_j). The cost is
-linear in the qubits, so the optimizer's circuit at depth 1 is nearly free. Read by ``simulators``.
+linear in the qubits.
 
 Shapes: L layers, R rotations of a layer, Q qubits; what stands before is batch.
 """
@@ -28,7 +28,11 @@ def closed_form(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str
     gate_angles_LRQ = encode(ansatz, inputs, angles_LRQ)
     if readout == "z":
         return torch.stack(_after_cnots(ansatz, list(_bloch_z(ansatz, gate_angles_LRQ).unbind(-1))), -1)
-    qubit_Q2 = _amplitudes(ansatz, gate_angles_LRQ)
+    # Both amplitudes of each qubit before the CNOTs.
+    unitary_LQ22 = unitaries(ansatz, gate_angles_LRQ)
+    qubit_Q2 = first_layer(unitary_LQ22)
+    for layer in range(1, ansatz.depth):
+        qubit_Q2 = (unitary_LQ22[..., layer, :, :, :] @ qubit_Q2[..., None]).squeeze(-1)
     amplitudes = []
     for index in basis_states(readout, ansatz.n_qubits):
         bits = f"{before_cnots(ansatz, index):0{ansatz.n_qubits}b}"
@@ -72,12 +76,3 @@ def _after_cnots(ansatz: Ansatz, before: list[Tensor]) -> list[Tensor]:
         factors = [after[control], after[target]] if independent else [before[q] for q in sorted(parities[target])]
         after[target] = math.prod(factors[1:], start=factors[0])
     return after
-
-
-def _amplitudes(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
-    """Both amplitudes of each qubit before the CNOTs: ``(..., Q, 2)``, complex."""
-    unitary_LQ22 = unitaries(ansatz, gate_angles_LRQ)
-    qubit_Q2 = first_layer(unitary_LQ22)
-    for layer in range(1, ansatz.depth):
-        qubit_Q2 = (unitary_LQ22[..., layer, :, :, :] @ qubit_Q2[..., None]).squeeze(-1)
-    return qubit_Q2

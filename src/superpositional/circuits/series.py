@@ -1,14 +1,16 @@
-"""What does the circuit give for EVERY score, without being run for each?
+"""The Fourier series of a circuit of one scalar: Phi of every score from a few executions.
 
-A circuit of one scalar x is a short Fourier series in it (Schuld, Sweke, Meyer, Phys. Rev. A 103, 032430, 2021): every gate
-that x enters contributes e^{+-ix/2}, so with D of them (``Ansatz.degree``) the real part of an amplitude is::
+Every gate that x enters contributes e^{+-ix/2} (Schuld, Sweke, Meyer, Phys. Rev. A 103, 032430, 2021), so with D of them
+(``Ansatz.degree``) the real part of an amplitude is::
 
     f(x) = sum_j alpha_j cos(w_j x) + beta_j sin(w_j x),    w = D/2, D/2 - 1, ... >= 0
 
 and a probability or <Z> the same with w = 0, 1, ..., D. So D+1 (or 2D+1) evaluations at equispaced nodes give it exactly,
-for a batch of any size. Odd D has half-integer frequencies: f(x + 2 pi) = -f(x). Read by ``simulators`` and attention.
+for a batch of any size. Odd D has half-integer frequencies: f(x + 2 pi) = -f(x). The fit is linear, so where nodes are
+measured their standard errors, which are independent, give that of Phi at every score, and of attention's weights.
 
-Shapes: K nodes, J frequencies, H series (one per head), T scores; 2 holds (alpha, beta); what stands before is batch.
+Shapes: K nodes, J frequencies, H series (one per head), T scores; A sets of angles, N queries, M keys; 2 holds (alpha,
+beta); what stands before is batch.
 """
 
 import torch
@@ -82,6 +84,32 @@ def series(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
         first: 2w of the lowest frequency, 0 or 1 (``doubled_frequencies``); the others follow in steps of 2.
     """
     return _Series.apply(coefficients_H2J, x_HT, first)
+
+
+def shares(ansatz: Ansatz, readout: str, count: int, x: Tensor) -> Tensor:
+    """What each of ``count`` nodes adds to Phi, ``(..., K)`` for ``x`` of shape ``(...)``."""
+    one_KK = torch.eye(count, dtype=x.dtype, device=x.device)
+    return series_reference(ansatz, readout, fit(ansatz, readout, one_KK), x[..., None])
+
+
+def phi_error(ansatz: Ansatz, readout: str, error_AK: Tensor, x_AT: Tensor) -> Tensor:
+    """Standard error of the fitted Phi at each score, ``(A, T)``, from those at the nodes, ``(A, K)``.
+
+    At a node it is the node's own only if there are no more nodes than coefficients: with more, the others help.
+    """
+    share_ATK = shares(ansatz, readout, error_AK.shape[-1], x_AT)
+    return (share_ATK * error_AK[:, None]).square().sum(-1).sqrt()
+
+
+def weight_error(ansatz: Ansatz, readout: str, error_AK: Tensor, x_ANM: Tensor, weight_ANM: Tensor) -> Tensor:
+    """Standard error of each attention weight before dropout, ``(A, N, M)``, to first order in Phi's.
+
+    ``d w_m = w_m (d Phi_m - sum_l w_l d Phi_l)``, with d Phi from the nodes, ``(A, K)``, that all scores share.
+    """
+    share_ANMK = shares(ansatz, readout, error_AK.shape[-1], x_ANM)
+    common_AN1K = (weight_ANM[..., None] * share_ANMK).sum(-2, keepdim=True)
+    slope_ANMK = weight_ANM[..., None] * (share_ANMK - common_AN1K)
+    return (slope_ANMK * error_AK[:, None, None]).square().sum(-1).sqrt()
 
 
 class _Series(torch.autograd.Function):
@@ -168,11 +196,9 @@ class _Projection(torch.autograd.Function):
 
 
 def _kernels_serve(coefficients_H2J: Tensor, *others_HT: Tensor) -> bool:
-    first = others_HT[0]
-    fits = (
-        coefficients_H2J.shape == (len(first), 2, coefficients_H2J.shape[-1]) and coefficients_H2J.shape[-1] <= build.MOST
-    )
-    fits = fits and first.dim() == 2 and first.numel() > 0 and all(each.shape == first.shape for each in others_HT)
+    first, count = others_HT[0], coefficients_H2J.shape[-1]
+    fits = first.dim() == 2 and first.numel() > 0 and all(each.shape == first.shape for each in others_HT)
+    fits = fits and coefficients_H2J.shape == (len(first), 2, count) and count <= build.MOST
     return fits and build.serves(coefficients_H2J, *others_HT)
 
 

@@ -1,8 +1,5 @@
-"""What state does the circuit make?
-
-A batched, differentiable statevector simulator in plain torch: float32 and float64, CPU and GPU, any number of qubits that
-memory holds. Each rotation layer is one 2x2 matrix per qubit, each CNOT layer one permutation of the amplitudes. Read by
-``simulators``, ``series`` and attention.
+"""A batched, differentiable statevector simulator in torch: float32 and float64, CPU and GPU, any number of qubits that
+memory holds. Each rotation layer is one 2x2 matrix per qubit, each CNOT layer one permutation of the amplitudes.
 
 Shapes: L layers, R rotations of a layer, Q qubits, S = 2**Q; what stands before is batch.
 """
@@ -62,7 +59,8 @@ def state(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
     require_memory(ansatz, circuits, gate_angles_LRQ.dtype, gate_angles_LRQ.device, gradients=wants_gradients)
     n = ansatz.n_qubits
     unitary_LQ22 = unitaries(ansatz, gate_angles_LRQ)
-    source_S = source(ansatz, gate_angles_LRQ.device)
+    # Of one layer's CNOTs: amplitude i after them is amplitude source[i] before.
+    source_S = before_cnots(ansatz, torch.arange(2**n, device=gate_angles_LRQ.device))
     # Up to the first CNOTs the state is a product of single qubits.
     qubit_Q2 = first_layer(unitary_LQ22)
     state_S = qubit_Q2[..., 0, :]
@@ -107,11 +105,6 @@ def first_layer(unitary_LQ22: Tensor) -> Tensor:
     return unitary_LQ22[..., 0, :, :, :].sum(-1) / math.sqrt(2)
 
 
-def source(ansatz: Ansatz, device: torch.device) -> Tensor:
-    """One layer's CNOTs as a permutation: amplitude i after them is amplitude ``source[i]`` before."""
-    return before_cnots(ansatz, torch.arange(2**ansatz.n_qubits, device=device))
-
-
 def before_cnots(ansatz: Ansatz, index: Index) -> Index:
     """The basis state, or states, that one layer's CNOTs carry to ``index``."""
     n = ansatz.n_qubits
@@ -123,17 +116,9 @@ def before_cnots(ansatz: Ansatz, index: Index) -> Index:
 def require_memory(
     ansatz: Ansatz, circuits: int, dtype: torch.dtype, device: torch.device | None = None, *, gradients: bool = False
 ) -> None:
-    """See that so many statevectors fit, before anything is allocated.
+    """Raise a MemoryError, before anything is allocated, where the statevectors of so many circuits do not fit.
 
-    Args:
-        ansatz: the circuit.
-        circuits: how many at once.
-        dtype: of the angles, float32 or float64.
-        device: where; None is the host.
-        gradients: whether autograd keeps every gate's input.
-
-    Raises:
-        MemoryError: with what the simulation needs and what is free.
+    ``dtype`` is that of the angles; ``device`` None is the host; with ``gradients`` autograd keeps every gate's input.
     """
     # A gate has its input and its output at once, and a copy between.
     each = (3 + (ansatz.n_qubits * ansatz.depth if gradients else 0)) * 2 * dtype.itemsize
@@ -151,14 +136,10 @@ def require_memory(
     if need > available:
         largest = int(math.log2(max(available / (circuits * each), 1)))
         cure = f"about n_qubits={largest} would fit" if largest else "fewer circuits at once would"
+        plural = "s" * (circuits > 1)
+        # In Decimal: 2 ** 2000 is no float.
+        needs, free = (f"{Decimal(size) / 2**30:.3g}" for size in (need, available))
         raise MemoryError(
-            f"n_qubits={ansatz.n_qubits} needs {_gigabytes(need)} for the statevector{'s' * (circuits > 1)} of {circuits} "
-            f"circuit{'s' * (circuits > 1)} at depth={ansatz.depth}, and {_gigabytes(available)} are free; "
-            f"{cure}"
+            f"n_qubits={ansatz.n_qubits} needs {needs} GiB for the statevector{plural} of {circuits} circuit{plural} at "
+            f"depth={ansatz.depth}, and {free} GiB are free; {cure}"
         )
-
-
-def _gigabytes(count: float) -> str:
-    amount = Decimal(count) / 2**30
-    # 2 ** 2000 is no float.
-    return f"{float(amount):.3g} GiB" if amount < 1e300 else f"{amount:.3g} GiB"

@@ -1,13 +1,5 @@
-"""What would a real device do to it?
-
-Where circuits run, behind one signature: exactly, with shots, with noise, on Aer, on an imitated device, on IBM's, on any
-V2 primitive of Qiskit. Gradients where autograd cannot go (``gradients``), and what errors at the nodes do to Phi and to
-attention (``fitting``). Read by perturbation and attention.
-
-    base ◄─ depolarizing ◄─ simulated ◄─ devices ◄─ primitives ◄─ gradients ◄─ fitting
-
-Importing this package brings torch, and Qiskit only with the devices that use it.
-"""
+"""Where circuits run, behind one signature: exactly, with shots, with noise, on Aer, on an imitated device, on IBM's, on
+any V2 primitive of Qiskit. Importing it brings torch, and Qiskit only with the devices that use it."""
 
 from torch.serialization import add_safe_globals
 

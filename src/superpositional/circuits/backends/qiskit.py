@@ -1,13 +1,13 @@
-"""What do Qiskit and Aer say?
+"""Circuits on Qiskit's simulators and primitives; the only file that imports these.
 
-The same circuits on the simulators the paper used: Qiskit's ``Statevector`` and ``AerSimulator``, exact; counted, with or
-without noise; and on whatever offers Qiskit's V2 primitives. One call runs all the circuits of a batch. The only file that
-imports Qiskit's simulators and primitives. Read by ``simulators`` and by ``backends.devices``.
+The simulators are those the paper used: Qiskit's ``Statevector`` and ``AerSimulator``, exact; counted, with or without
+noise; and whatever offers Qiskit's V2 primitives. One call runs all the circuits of a batch.
 
 Shapes: B circuits, L, R, Q as in ``Ansatz.angles_shape``, P = L * R * Q, S = 2**Q, C observables.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -26,12 +26,12 @@ from qiskit_aer.primitives import EstimatorV2
 from torch import Tensor
 
 from superpositional.circuits.ansatz import Ansatz
-from superpositional.circuits.backends.transpiled import SEED
+from superpositional.circuits.backends.aer import SEED
+from superpositional.circuits.backends.base import counted
 from superpositional.circuits.readouts import basis_states, read
 from superpositional.circuits.statevector import require_memory
 
-# Counts of each circuit: how often each outcome came, qubit 0 the most significant bit of its number.
-Counts = list[dict[int, int]]
+Values = tuple[np.ndarray, np.ndarray]  # means and standard errors, ``(B, C)``
 
 
 def run_qiskit(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
@@ -49,7 +49,7 @@ def run_aer(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
     circuit, parameters = template(ansatz)
     circuit.save_statevector()
     values_BP = gate_angles_BLRQ.flatten(1).double().numpy(force=True)
-    simulator = AerSimulator(method="statevector", max_parallel_threads=torch.get_num_threads())
+    simulator = AerSimulator(**_threaded({"method": "statevector"}))
     result = simulator.run([circuit], parameter_binds=_binds(parameters, values_BP)).result()
     states = (np.asarray(result.get_statevector(index)) for index in range(len(values_BP)))
     return torch.stack([_read(ansatz, each, readout) for each in states]).to(gate_angles_BLRQ)
@@ -63,17 +63,13 @@ def template(ansatz: Ansatz, *, measured: bool = False) -> tuple[QuantumCircuit,
     parameters = ParameterVector("a", ansatz.num_parameters)
     n = ansatz.n_qubits
     circuit = QuantumCircuit(n)
-    strides = np.array(ansatz.angles_shape)
     for gate in ansatz.gates():
-        angle = [] if gate.angle is None else [parameters[int(np.ravel_multi_index(gate.angle, strides))]]
+        angle = [] if gate.angle is None else [parameters[int(np.ravel_multi_index(gate.angle, ansatz.angles_shape))]]
         getattr(circuit, gate.name)(*angle, *gate.qubits)
     if measured:
         circuit.add_register(ClassicalRegister(n, "meas"))
         circuit.measure(range(n), range(n - 1, -1, -1))
     return circuit, parameters
-
-
-# Simulated devices -----------------------------------------------------------------------------------------------
 
 
 def noise_model(one_qubit: float, two_qubit: float, readout_error: float) -> NoiseModel | None:
@@ -89,62 +85,49 @@ def noise_model(one_qubit: float, two_qubit: float, readout_error: float) -> Noi
     return None if model.is_ideal() else model
 
 
+@lru_cache(maxsize=8)
 def generic_device(n_qubits: int, seed: int) -> BackendV2:
     """A made-up device of so many qubits in a line, with Qiskit's usual gates and calibrations drawn from the seed."""
     n_qubits = max(n_qubits, 2)  # Qiskit makes none of one
     return GenericBackendV2(n_qubits, coupling_map=CouplingMap.from_line(n_qubits), noise_info=True, seed=seed)
 
 
-def aer_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """With the threads that this process has: several runs at a time keep to their shares."""
-    return {**options, "max_parallel_threads": torch.get_num_threads()}
-
-
 def aer_counts(
     ansatz: Ansatz,
     values_BP: np.ndarray,
+    readout: str,
     *,
-    device: BackendV2 | None = None,
-    level: int = 1,
+    total: bool,
     options: Mapping[str, Any],
     shots: int,
     seed: int,
-) -> Counts:
-    """Counts by ``AerSimulator``; with the noise, gates and coupling map of a device where one is given.
+    device: BackendV2 | None = None,
+    level: int = 1,
+) -> Values:
+    """By ``AerSimulator`` with shots; with the noise, gates and coupling map of a device where one is given.
 
     Not by Aer's own SamplerV2, which keeps every single shot: ten times the time at 10,000 of them.
     """
     circuit, parameters = template(ansatz, measured=True)
-    if device is None:
-        simulator = AerSimulator(**aer_options(options))
-    else:
-        simulator = AerSimulator.from_backend(device, **aer_options(options))
-        circuit = _passes(device, level).run(circuit)
-    binds = _binds(parameters, values_BP)
+    options = _threaded(options)
+    simulator = AerSimulator(**options) if device is None else AerSimulator.from_backend(device, **options)
+    circuit, binds = _on(device, level, circuit), _binds(parameters, values_BP)
     # Aer's seeds have 32 bits.
     result = simulator.run([circuit], parameter_binds=binds, shots=shots, seed_simulator=seed % 2**32).result()
     if not result.success:
         raise RuntimeError(result.status)
-    return [
-        {int(outcome, 16): count for outcome, count in result.data(index)["counts"].items()}
-        for index in range(len(values_BP))
-    ]
+    counts = (result.data(index)["counts"] for index in range(len(values_BP)))
+    numbered = ({int(outcome, 16): count for outcome, count in each.items()} for each in counts)
+    return _from_counts(numbered, ansatz, readout, total)
 
 
 def aer_expectations(
     ansatz: Ansatz, values_BP: np.ndarray, readout: str, *, total: bool, options: Mapping[str, Any]
-) -> np.ndarray:
-    """Exact expectation values ``(B, C)`` by Aer's ``EstimatorV2``, of any method, with gate noise too."""
-    estimator = EstimatorV2(options={"backend_options": aer_options(options)})
-    return estimated(estimator, ansatz, values_BP, readout, total=total, precision=0.0)[0]
-
-
-# Primitives ------------------------------------------------------------------------------------------------------
-
-
-def is_primitive(kind: Any) -> bool:
-    """Whether a class offers one of Qiskit's V2 primitives."""
-    return isinstance(kind, type) and issubclass(kind, (BaseSamplerV2, BaseEstimatorV2))
+) -> Values:
+    """Exact expectation values by Aer's ``EstimatorV2``, of any method, with gate noise too; errors are 0."""
+    estimator = EstimatorV2(options={"backend_options": _threaded(options)})
+    means_BC, _ = by_primitive(estimator, ansatz, values_BP, readout, total=total, shots=None)
+    return means_BC, np.zeros_like(means_BC)
 
 
 def dice(kind: type, seed: int) -> np.random.Generator | int:
@@ -156,41 +139,26 @@ def dice(kind: type, seed: int) -> np.random.Generator | int:
     return np.random.default_rng(seed) if issubclass(kind, StatevectorSampler) else seed % 2**32
 
 
-def sampled(
-    sampler: BaseSamplerV2,
-    ansatz: Ansatz,
-    values_BP: np.ndarray,
-    *,
-    shots: int,
-    device: BackendV2 | None = None,
-    level: int = 1,
-) -> Counts:
-    """Counts from one job of a V2 sampler: one circuit with an array of angles."""
-    circuit, _ = template(ansatz, measured=True)
-    if device is not None:
-        circuit = _passes(device, level).run(circuit)
-    outcomes = sampler.run([(circuit, values_BP)], shots=shots).result()[0].data.meas
-    return [dict(outcomes.get_int_counts(index)) for index in range(len(values_BP))]
-
-
-def estimated(
-    estimator: BaseEstimatorV2,
+def by_primitive(
+    primitive: BaseSamplerV2 | BaseEstimatorV2,
     ansatz: Ansatz,
     values_BP: np.ndarray,
     readout: str,
     *,
     total: bool,
-    precision: float,
+    shots: int | None,
     device: BackendV2 | None = None,
     level: int = 1,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Expectation values and standard errors, ``(B, C)``, from one job of a V2 estimator."""
-    circuit, _ = template(ansatz)
-    observables_C = observables(ansatz, readout, total=total)
-    if device is not None:
-        circuit = _passes(device, level).run(circuit)
-        observables_C = [each.apply_layout(circuit.layout) for each in observables_C]
-    data = estimator.run([(circuit, observables_C, values_BP[:, None])], precision=precision).result()[0].data
+) -> Values:
+    """By one job of a V2 sampler or estimator: one circuit with an array of angles. ``shots``: None is exact."""
+    samples = isinstance(primitive, BaseSamplerV2)
+    circuit = _on(device, level, template(ansatz, measured=samples)[0])
+    if samples:
+        outcomes = primitive.run([(circuit, values_BP)], shots=shots).result()[0].data.meas
+        return _from_counts((outcomes.get_int_counts(index) for index in range(len(values_BP))), ansatz, readout, total)
+    observables_C = [each.apply_layout(circuit.layout) for each in observables(ansatz, readout, total=total)]
+    precision = 0.0 if shots is None else 1 / math.sqrt(shots)
+    data = primitive.run([(circuit, observables_C, values_BP[:, None])], precision=precision).result()[0].data
     shape = len(values_BP), len(observables_C)
     # Qiskit's own StatevectorEstimator adds noise of the precision asked for and states no error: that precision is it.
     errors = data.stds if precision == 0 or np.any(data.stds) else np.full_like(data.evs, precision)
@@ -211,6 +179,31 @@ def observables(ansatz: Ansatz, readout: str, *, total: bool) -> Sequence[Sparse
                 projector = projector.tensor(SparsePauliOp(["I", "Z"], [0.5, -0.5 if bit == "1" else 0.5]))
             each.append(projector)
     return [SparsePauliOp.sum(each).simplify()] if total else each
+
+
+def _from_counts(counts: Iterable[Mapping[int, int]], ansatz: Ansatz, readout: str, total: bool) -> Values:
+    """From how often each outcome came, qubit 0 the most significant bit of its number, for circuits of any width."""
+    n = ansatz.n_qubits
+    found = []
+    for each in counts:
+        # Python's integers: an outcome may have more bits than torch's.
+        if readout == "z":
+            weight_MQ = torch.tensor([[1 - 2 * (outcome >> n - 1 - q & 1) for q in range(n)] for outcome in each])
+        else:
+            weight_MQ = torch.tensor([[outcome == state for state in basis_states(readout, n)] for outcome in each])
+        weight_MC = (weight_MQ.sum(1, keepdim=True) if total else weight_MQ).double()
+        count_1M = torch.tensor([list(each.values())], dtype=torch.float64)
+        found.append(counted(count_1M, weight_MC, int(count_1M.sum())))
+    return tuple(torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+
+
+def _threaded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """With the threads that this process has: several runs at a time keep to their shares."""
+    return {**options, "max_parallel_threads": torch.get_num_threads()}
+
+
+def _on(device: BackendV2 | None, level: int, circuit: QuantumCircuit) -> QuantumCircuit:
+    return circuit if device is None else _passes(device, level).run(circuit)
 
 
 @lru_cache(maxsize=8)
