@@ -25,7 +25,7 @@ ANSATZES = [
 def test_on_a_device_with_its_own_gates_and_all_couplings_a_circuit_stays_as_it_is_written(ansatz: Ansatz) -> None:
     found = transpiled(ansatz, Device(basis=OWN, coupling="full", level=0))
     counts = ansatz.statistics()
-    assert found == (counts["gate_depth"], counts["two_qubit_gates"])
+    assert found == (counts["gate_depth"], counts["two_qubit_gates"], None)
 
 
 def test_a_ring_on_a_line_needs_more_than_its_own_two_qubit_gates_and_on_a_ring_as_many() -> None:
@@ -44,7 +44,7 @@ def test_the_papers_circuit_fits_a_line_and_its_layers_are_these_gates_deep() ->
 
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_every_coupling_has_a_place_for_each_qubit_and_pairs_in_both_directions(coupling: str) -> None:
-    pairs = {"line": 4, "ring": 5, "grid": 7}  # of five qubits; the grid is of two by three
+    pairs = {"line": 4, "ring": 5}  # of five qubits
     for n_qubits in (1, 2, 3, 5):
         found = coupling_map(coupling, n_qubits)
         if coupling == "full":
@@ -59,7 +59,7 @@ def test_every_coupling_has_a_place_for_each_qubit_and_pairs_in_both_directions(
 
 @pytest.mark.parametrize("level", range(4))
 def test_transpiling_is_the_same_every_time(level: int) -> None:
-    device = Device(coupling="grid", level=level)
+    device = Device(coupling="line", level=level)
     ansatz = Ansatz(n_qubits=7, entanglement="ring")
     assert transpiled(ansatz, device) == transpiled(ansatz, device)
 
@@ -71,7 +71,7 @@ def test_transpiling_is_the_same_every_time(level: int) -> None:
         ({"basis": []}, "basis must be a list of names of gates, got \\[\\]"),
         ({"basis": ["rz", "cx"]}, "basis must make h, cx and every rotation, got \\['rz', 'cx'\\]"),
         ({"basis": ["rz", "sx", "cnot"]}, "basis must make h, cx and every rotation, got"),
-        ({"coupling": "star"}, "coupling must be one of line, ring, grid, full, got 'star'"),
+        ({"coupling": "star"}, "coupling must be one of line, ring, full, got 'star'"),
         ({"level": 4}, "level must be 0, 1, 2 or 3, got 4"),
         ({"level": True}, "level must be 0, 1, 2 or 3, got True"),
     ],
@@ -94,7 +94,7 @@ def test_on_qiskits_own_device_the_circuit_is_that_of_the_same_basis_and_couplin
     assert found == on_device(ansatz, device, level)  # the same every time
     # The higher levels look at calibrations too, to find the best qubits.
     if level == 1:
-        assert found[:2] == transpiled(ansatz, Device(level=1))
+        assert found[:2] == transpiled(ansatz, Device(level=1))[:2]
 
 
 def test_seconds_of_a_circuit_are_the_devices_own_with_its_measurement() -> None:

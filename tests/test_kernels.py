@@ -538,7 +538,7 @@ class Cache:
 
     def load(self) -> tuple[bool, str]:
         """What a new process would do."""
-        for each in (build._built, build._functions):
+        for each in (build._built, build.kernel):
             each.cache_clear()
         build._why.clear()
         said = build.make(lambda text: None)
@@ -549,7 +549,7 @@ class Cache:
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cache]:
     yield Cache(tmp_path, monkeypatch)
     monkeypatch.undo()
-    for each in (build._built, build._functions):
+    for each in (build._built, build.kernel):
         each.cache_clear()
     build._why.clear()
 

@@ -68,11 +68,8 @@ def entanglement(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> Tensor:
 
 
 def gradient_variance(ansatz: Ansatz, readout: str, generator: torch.Generator, draws: int = 200) -> Tensor:
-    """Variance of dPhi/d(angle) over random circuits, ``(L, R, Q)``; Phi = sum_k psi_k of one input for all qubits.
-
-    Angles and input are uniform over a turn. Exponentially small in the width is a barren plateau (McClean et al. 2018,
-    arXiv 1803.11173).
-    """
+    """Variance of dPhi/d(angle) over random angles and inputs, ``(L, R, Q)``, Phi = sum_k psi_k of one input for all.
+    Exponentially small in the width is a barren plateau (McClean et al. 2018, arXiv 1803.11173)."""
     return _slopes(ansatz, readout, generator, draws).var(0)
 
 
@@ -201,11 +198,10 @@ def of_states(
     """Of whatever makes random states.
 
     Args:
-        draw: how many to so many states, independent ones: ``(count, S)``, complex, normalised.
+        draw: a count to so many independent states, ``(count, S)``, complex, normalised; at most ``at_once`` in one call.
         generator: of the bootstrap.
         pairs: T, pairs of states; each state is in one alone.
         bins: K, of equal width over [0, 1].
-        at_once: at most so many states are drawn in one call.
     """
     usual = f"; the paper has {PAIRS} pairs, {BINS} bins"
     refuse([bad_integer("pairs", pairs, 2, usual), bad_integer("bins", bins, 2, usual)])
@@ -260,14 +256,8 @@ def haar_bias(dimension: int, pairs: int, bins: int = BINS) -> float:
 
 
 def facts(ansatz: Ansatz, *, pairs: int = PAIRS, device: Device | None = None) -> dict[str, Any]:
-    """What is true whatever the angles are: ``expressibility`` and ``transpiled``, in plain values, each with how it was
-    found or with why it is ``missing``. Found once per process.
-
-    Args:
-        ansatz: the circuit.
-        pairs: of states, for the expressibility.
-        device: to transpile for; None is the default one.
-    """
+    """What is true whatever the angles are: ``expressibility`` and ``transpiled`` for a device, in plain values, each with
+    how it was found or with why it is ``missing``. Found once per process."""
     return {"expressibility": dict(_reach(ansatz, pairs)), "transpiled": dict(_counts(ansatz, device or Device()))}
 
 
@@ -290,8 +280,10 @@ def _counts(ansatz: Ansatz, device: Device) -> dict[str, Any]:
     gates = ansatz.statistics()["gates"]
     if gates > GATES:
         return {"missing": f"the circuit has {gates} gates, above the {GATES} that a run waits for"}
+    depth, two_qubit_gates, _ = transpiled(ansatz, device)
+    counts = {"depth": depth, "two_qubit_gates": two_qubit_gates}
     method = {"basis": list(device.basis), "coupling": device.coupling, "level": device.level, "seed": SEED}
-    return transpiled(ansatz, device)._asdict() | method | {"qiskit": importlib.metadata.version("qiskit")}
+    return counts | method | {"qiskit": importlib.metadata.version("qiskit")}
 
 
 def slopes(ansatz: Ansatz, readout: str) -> dict[str, Any]:

@@ -34,20 +34,8 @@ def response(ansatz: Ansatz, readout: str, angles_LRQ: Tensor, points: int = 241
     return x_T.numpy(), evaluate(ansatz, x_T[:, None], angles_LRQ, readout, method="fourier").sum(-1).numpy()
 
 
-def modulation(perturb: Modulation, n_qubits: int, points: int = 241) -> tuple[np.ndarray, np.ndarray]:
-    """theta over one turn, ``(T,)``, and ``s(theta)`` of a register all of whose weights are theta, ``(T, Q)``."""
-    theta_T = torch.linspace(-1, 1, points, dtype=torch.float64)
-    (s_TQ,) = perturb([[theta_T[:, None].expand(-1, n_qubits)]], (0, 0))
-    return theta_T.numpy(), s_TQ.numpy()
-
-
-def text(
-    ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation, known: Mapping[str, Any] | None = None
-) -> str:
-    """All there is to say about the circuit in plain text; Phi is that of the first set of angles.
-
-    ``known`` are its facts (``measures.facts``), the usual ones if None.
-    """
+def text(ansatz: Ansatz, readout: str, angles_LRQ: Tensor, known: Mapping[str, Any]) -> str:
+    """All there is to say about the circuit in plain text; ``known`` are its facts (``measures.facts``)."""
     dice = torch.Generator().manual_seed(0)
     draws = min(1000, max(1, measures.AMPLITUDES_AT_ONCE >> ansatz.n_qubits))
     # An input is one more angle to every ry, so random angles alone are as random.
@@ -56,16 +44,15 @@ def text(
     dead = measures.dead_angles(ansatz, readout, dice)
     variance_LRQ = measures.gradient_variance(ansatz, readout, dice)
     ways = measures.rank(ansatz, readout, dice)
-    pairs = measures.spectrum(ansatz, readout, angles_CLRQ[0])
+    pairs = measures.spectrum(ansatz, readout, angles_LRQ)
     largest = max(amplitude for _, amplitude in pairs) or 1.0
     # What is rounding is nothing.
     pairs = [(frequency, amplitude if amplitude > 1e-12 * largest else 0.0) for frequency, amplitude in pairs]
-    theta_T, s_TQ = modulation(perturb, ansatz.n_qubits, points=97)
     names = [f"theta[{np.ravel_multi_index(place, ansatz.angles_shape)}]" for place in dead]
     nodes = series.node_count(ansatz, readout)
     told = [
         ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in ansatz.statistics().items()),
-        *in_words(measures.facts(ansatz) if known is None else known),
+        *in_words(known),
         f"Meyer-Wallach entanglement at random angles: {tangled:.3f} (0 product state, 1 GHZ state)",
         f"variance of the angles' gradient at random angles: {float(variance_LRQ.mean()):.3g}",
         f"angles that do nothing to Phi, {len(dead)} of {ansatz.num_parameters}: {', '.join(names) or 'none'}",
@@ -78,10 +65,6 @@ def text(
         *(line for each in told for line in textwrap.wrap(each, 120, subsequent_indent="  ")),
         *("", f"Spectrum of Phi (readout {readout}), first set of angles:"),
         *(f"  {frequency:5g}  {amplitude:9.2e}  {'█' * round(40 * amplitude / largest)}" for frequency, amplitude in pairs),
-        *("", "Phi(x), first set of angles:"),
-        *_plot(*response(ansatz, readout, angles_CLRQ[0], points=97), ("−2π", "0", "+2π")),
-        *("", "In the optimizer (eq. 2): -<Z> of a register's last qubit, when all its weights are theta:"),
-        *_plot(theta_T, s_TQ[:, -1], ("−1", "0", "+1")),
     ]
     return "\n".join(lines) + "\n"
 
@@ -124,7 +107,10 @@ def draw(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation)
         middle.set_xlim(frequencies[0] - 0.75, frequencies[-1] + 0.75)
     middle.set_ylim(bottom=0)
     middle.legend(fontsize="x-small")
-    theta_T, s_TQ = modulation(perturb, ansatz.n_qubits)
+    # Of a register all of whose weights are theta.
+    theta = torch.linspace(-1, 1, 241, dtype=torch.float64)
+    (s,) = perturb([[theta[:, None].expand(-1, ansatz.n_qubits)]], (0, 0))
+    theta_T, s_TQ = theta.numpy(), s.numpy()
     right.plot(theta_T, np.sin(np.pi * theta_T), color="0.6", linestyle="--", linewidth=1, label="sin πθ")
     shades = np.linspace(0.15, 0.85, s_TQ.shape[1])  # no colour of the sets of angles beside it
     for q, (s_T, shade) in enumerate(zip(s_TQ.T, shades, strict=True)):
@@ -197,15 +183,3 @@ def save(figure: "Figure", *paths: Path) -> None:
             metadata = {"Date": None} if path.suffix == ".svg" else None
             figure.savefig(path, dpi=150, bbox_inches="tight", metadata=metadata)
     plt.close(figure)
-
-
-def _plot(x_T: np.ndarray, y_T: np.ndarray, ends: tuple[str, str, str], height: int = 11) -> list[str]:
-    """A curve in plain characters; ``ends`` are the names of x's first, middle and last value."""
-    low, high = float(y_T.min()), float(y_T.max())
-    rows = np.rint((high - y_T) / (high - low or 1.0) * (height - 1)).astype(int)
-    labels = [f"{high:+.3f}", *[""] * (height - 2), f"{low:+.3f}"]
-    grid = ["".join("•" if row == at else " " for row in rows) for at in range(height)]
-    lines = [f"{label:>8} │{points}".rstrip() for label, points in zip(labels, grid, strict=True)]
-    first, middle, last = ends
-    rest = middle.center(len(x_T) - len(first) - len(last))
-    return [*lines, f"{'':8} └{'─' * len(x_T)}", f"{'':10}{first}{rest}{last}"]

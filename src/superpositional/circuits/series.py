@@ -120,7 +120,12 @@ class _Series(torch.autograd.Function):
     @staticmethod
     def forward(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
         if _kernels_serve(coefficients_H2J, x_HT):
-            return _by_kernel(coefficients_H2J.contiguous(), x_HT.contiguous(), first)
+            out_HT = torch.empty(x_HT.shape, dtype=x_HT.dtype, device=x_HT.device)
+            given = coefficients_H2J.contiguous(), x_HT.contiguous()
+            pointers = (each.data_ptr() for each in (*given, out_HT))
+            forward = build.kernel("series_forward", x_HT.dtype)
+            forward(*pointers, *x_HT.shape, coefficients_H2J.shape[-1], first, torch.get_num_threads())
+            return out_HT
         cos_HT, sin_HT = x_HT.cos(), x_HT.sin()
         alpha_JH1, beta_JH1 = coefficients_H2J.permute(1, 2, 0).unsqueeze(-1).unbind(0)
         # The real part of sum_j (alpha_j - i beta_j) e^{i w_j x}: Horner's rule in u + iv, highest frequency first.
@@ -148,8 +153,7 @@ class _Series(torch.autograd.Function):
         first, count = ctx.first, coefficients_H2J.shape[-1]
         # Not where the derivative is to be differentiated again (create_graph).
         if not torch.is_grad_enabled() and _kernels_serve(coefficients_H2J, x_HT, grad_HT):
-            given = (each.contiguous() for each in (coefficients_H2J, x_HT, grad_HT))
-            return *_both_by_kernel(*given, first, wants_x), None
+            return *_both_by_kernel(coefficients_H2J, x_HT, grad_HT, first, wants_x), None
         return (
             _Projection.apply(grad_HT, x_HT, first, count) if wants_coefficients else None,
             grad_HT * _Series.apply(_derivative(coefficients_H2J, first), x_HT, first) if wants_x else None,
@@ -202,26 +206,18 @@ def _kernels_serve(coefficients_H2J: Tensor, *others_HT: Tensor) -> bool:
     return fits and build.serves(coefficients_H2J, *others_HT)
 
 
-def _by_kernel(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
-    out_HT = torch.empty_like(x_HT)
-    pointers = (each.data_ptr() for each in (coefficients_H2J, x_HT, out_HT))
-    forward = build.kernel("series_forward", x_HT.dtype)
-    forward(*pointers, *x_HT.shape, coefficients_H2J.shape[-1], first, torch.get_num_threads())
-    return out_HT
-
-
 def _both_by_kernel(
     coefficients_H2J: Tensor, x_HT: Tensor, grad_HT: Tensor, first: int, wants_x: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients to the coefficients and to x, in one pass."""
+    given = [each.contiguous() for each in (coefficients_H2J, x_HT, grad_HT)]
     (series, length), count = x_HT.shape, coefficients_H2J.shape[-1]
-    x_grad_HT = torch.empty_like(x_HT) if wants_x else None
-    sums_H2J = torch.zeros_like(coefficients_H2J, dtype=torch.float64)
+    x_grad_HT = torch.empty_like(given[1]) if wants_x else None
+    sums_H2J = torch.zeros_like(given[0], dtype=torch.float64)
     partial = x_HT.new_empty(series, -(-length // BLOCK), 2 * count, dtype=torch.float64)
-    pointers = (each.data_ptr() for each in (coefficients_H2J, x_HT, grad_HT))
-    written = (x_grad_HT.data_ptr() if wants_x else None, sums_H2J.data_ptr(), partial.data_ptr())
+    pointers = (None if each is None else each.data_ptr() for each in (*given, x_grad_HT, sums_H2J, partial))
     backward = build.kernel("series_backward", x_HT.dtype)
-    backward(*pointers, *written, series, length, count, first, torch.get_num_threads())
+    backward(*pointers, series, length, count, first, torch.get_num_threads())
     return sums_H2J.to(coefficients_H2J.dtype), x_grad_HT
 
 

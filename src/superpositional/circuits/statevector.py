@@ -6,7 +6,6 @@ Shapes: L layers, R rotations of a layer, Q qubits, S = 2**Q; what stands before
 
 import math
 from decimal import Decimal
-from typing import TypeVar
 
 import psutil
 import torch
@@ -14,8 +13,6 @@ from torch import Tensor
 
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.readouts import read
-
-Index = TypeVar("Index", int, Tensor)
 
 
 def encode(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> Tensor:
@@ -37,7 +34,7 @@ def encode(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> Tensor:
 
 
 def check_shapes(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> None:
-    """Raises ValueError where inputs or angles have not the shape or dtype that ``encode`` takes."""
+    """Raise a ValueError where inputs or angles have not the shape or dtype that ``encode`` takes."""
     for name, tensor in (("inputs", inputs), ("angles", angles_LRQ)):
         if tensor.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"{name} must be float32 or float64, got {tensor.dtype}; half precision cannot hold an angle")
@@ -49,15 +46,10 @@ def check_shapes(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> None:
 
 
 def state(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
-    """Amplitudes ``(..., S)``, complex, of the circuit whose gates have these angles (``encode``).
-
-    Raises:
-        MemoryError: before anything is allocated, with what the simulation needs and what there is.
-    """
-    wants_gradients = gate_angles_LRQ.requires_grad and torch.is_grad_enabled()
-    circuits = math.prod(gate_angles_LRQ.shape[:-3])
-    require_memory(ansatz, circuits, gate_angles_LRQ.dtype, gate_angles_LRQ.device, gradients=wants_gradients)
-    n = ansatz.n_qubits
+    """Amplitudes ``(..., S)``, complex, of the circuit whose gates have these angles (``encode``)."""
+    n, circuits = ansatz.n_qubits, math.prod(gate_angles_LRQ.shape[:-3])
+    gradients = gate_angles_LRQ.requires_grad and torch.is_grad_enabled()
+    require_memory(ansatz, circuits, gate_angles_LRQ.dtype, gate_angles_LRQ.device, gradients=gradients)
     unitary_LQ22 = unitaries(ansatz, gate_angles_LRQ)
     # Of one layer's CNOTs: amplitude i after them is amplitude source[i] before.
     source_S = before_cnots(ansatz, torch.arange(2**n, device=gate_angles_LRQ.device))
@@ -105,7 +97,7 @@ def first_layer(unitary_LQ22: Tensor) -> Tensor:
     return unitary_LQ22[..., 0, :, :, :].sum(-1) / math.sqrt(2)
 
 
-def before_cnots(ansatz: Ansatz, index: Index) -> Index:
+def before_cnots(ansatz: Ansatz, index: int | Tensor) -> int | Tensor:
     """The basis state, or states, that one layer's CNOTs carry to ``index``."""
     n = ansatz.n_qubits
     for control, target in reversed(ansatz.cnots):

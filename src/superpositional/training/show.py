@@ -94,7 +94,7 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
     asked = dict(config["callbacks"].get("circuit") or {})
     device = Device(**{name: asked[name] for name in ("basis", "coupling", "level") if name in asked})
     known = measures.facts(ansatz, device=device, **{name: asked[name] for name in ("pairs",) if name in asked})
-    text = f"{where}\n\n{portrait.text(ansatz, readout, angles_CLRQ, perturbation, known)}"
+    text = f"{where}\n\n{portrait.text(ansatz, readout, angles_CLRQ[0], known)}"
     costs = bill.of_config(config)
     curves, said = measured(config, ansatz, readout, angles_CLRQ[0])
     text += "\n" + "\n".join(["Measured, and what that costs:", *said, *costs.text()]) + "\n"

@@ -5,7 +5,7 @@ from torch.serialization import add_safe_globals
 
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.backends.aer import Aer, Noisy
-from superpositional.circuits.backends.base import Backend, BackendError, Capabilities, Estimate, backend_from
+from superpositional.circuits.backends.base import Backend, BackendError, Estimate, backend_from
 from superpositional.circuits.backends.gradients import estimate
 from superpositional.circuits.backends.primitives import IBM, Primitive
 from superpositional.circuits.backends.simulated import Depolarizing, Exact, Shots
@@ -24,6 +24,6 @@ BACKENDS: dict[str, type[Backend]] = {
 add_safe_globals([Ansatz, *BACKENDS.values()])
 
 __all__ = [
-    "BACKENDS", "IBM", "Aer", "Backend", "BackendError", "Capabilities", "Depolarizing", "Estimate", "Exact", "Noisy",
+    "BACKENDS", "IBM", "Aer", "Backend", "BackendError", "Depolarizing", "Estimate", "Exact", "Noisy",
     "Primitive", "Shots", "backend_from", "estimate",
 ]  # fmt: skip

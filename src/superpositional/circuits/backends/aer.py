@@ -26,7 +26,7 @@ from torch import Tensor
 
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.backends import base
-from superpositional.circuits.backends.base import Backend, BackendError, Capabilities, Estimate
+from superpositional.circuits.backends.base import Backend, BackendError, Estimate
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -40,14 +40,12 @@ INSTALL = "pip install '.[ibm]'"
 # A projector is a sum of 2**Q Paulis.
 PROJECTED = 10
 BASIS = ("rz", "sx", "x", "cx")
-COUPLINGS = ("line", "ring", "grid", "full")
+COUPLINGS = ("line", "ring", "full")
 # Of the transpiler's own dice: where it tries layouts, the same ones every time.
 SEED = 0
 
 GO_ON = "; a run that has kept a checkpoint goes on from it by `superpositional train resume=ITS_FOLDER`"
-
 OWN = (ValueError, TypeError, MemoryError, ImportError, Warning)
-
 told = logging.getLogger("superpositional")
 
 
@@ -85,7 +83,7 @@ class JobBackend(Backend):
         return None
 
     def refusal(self, ansatz: Ansatz, readout: str) -> str | None:
-        if (wrong := super().refusal(ansatz, readout)) is not None:
+        if wrong := super().refusal(ansatz, readout):
             return wrong
         if self.estimates and readout != "z" and ansatz.n_qubits > PROJECTED:
             return (
@@ -95,10 +93,8 @@ class JobBackend(Backend):
         # A real device is not asked before a job.
         device = self.target(ansatz) if self.simulated else None
         if device is not None and ansatz.n_qubits > device.num_qubits:
-            return (
-                f"n_qubits={ansatz.n_qubits} is more than backend={self.name}'s device has, {device.num_qubits}; choose a "
-                "wider one"
-            )
+            has = f"backend={self.name}'s device has, {device.num_qubits}"
+            return f"n_qubits={ansatz.n_qubits} is more than {has}; choose a wider one"
         return None
 
     def mistakes(self, *, exact: bool = False) -> list[str | None]:
@@ -128,9 +124,8 @@ class JobBackend(Backend):
                     times = f"{self.retries + 1} times" if self.retries else "and was to be tried once (retries=0)"
                     raise BackendError(f"backend={self.name} failed {times}, at last with {why}{GO_ON}") from error
                 wait = self.backoff * 2**attempt
-                told.warning(
-                    f"backend={self.name} failed with {why}; attempt {attempt + 2} of {self.retries + 1} in {wait:g} s"
-                )
+                again = f"attempt {attempt + 2} of {self.retries + 1} in {wait:g} s"
+                told.warning(f"backend={self.name} failed with {why}; {again}")
                 time.sleep(wait)
 
 
@@ -156,10 +151,6 @@ class Aer(JobBackend):
     readout_error: float = 0.0
     retries: int = 3
     backoff: float = 1.0
-
-    capabilities = Capabilities(
-        "probability, z", "optional", "depolarising, readout (with shots)", "parameter shift", "yes", "Aer: CPU, GPU"
-    )
 
     def __post_init__(self) -> None:
         mistakes = [*base.bad_rates(self), *self.mistakes(exact=True)]
@@ -195,7 +186,8 @@ class Aer(JobBackend):
         model = qiskit.noise_model(self.one_qubit, self.two_qubit, self.readout_error)
         options = {"method": self.method, "device": self.device} | ({} if model is None else {"noise_model": model})
         if self.shots is None:
-            return qiskit.aer_expectations(ansatz, values_UP, readout, total=total, options=options)
+            estimator = qiskit.aer_estimator(options)
+            return qiskit.by_primitive(estimator, ansatz, values_UP, readout, total=total, shots=None)
         return qiskit.aer_counts(ansatz, values_UP, readout, total=total, options=options, shots=self.shots, seed=seed)
 
 
@@ -219,8 +211,6 @@ class Noisy(JobBackend):
     shots: int = 1024
     retries: int = 3
     backoff: float = 1.0
-
-    capabilities = Capabilities("probability, z", "needed", "the device's", "parameter shift", "yes", "Aer: CPU")
 
     def __post_init__(self) -> None:
         mistakes = [
@@ -276,7 +266,7 @@ class Device:
     Args:
         basis: names of its gates, as Qiskit has them; the default is that of IBM's devices up to 2023.
         coupling: between which qubits two-qubit gates can be: ``"line"``, neighbours, as many qubits as the circuit has;
-            ``"ring"``, the same and the ends; ``"grid"``, a rectangle, as square as the circuit fits in; ``"full"``, all.
+            ``"ring"``, the same and the ends; ``"full"``, all.
         level: Qiskit's ``optimization_level``, 0 to 3. 1 is the lowest that looks for a layout, and the higher ones trade
             depth for gates that errors come from: on a line they make the paper's ring deeper.
     """
@@ -299,23 +289,16 @@ class Device:
             transpiled(Ansatz(n_qubits=2, depth=1, rotations=("rx", "ry", "rz")), self)
 
 
-class Transpiled(NamedTuple):
-    """Of the circuit with free angles: ``depth``, gates on its longest path, and ``two_qubit_gates``."""
-
-    depth: int
-    two_qubit_gates: int
-
-
 class OnDevice(NamedTuple):
-    """The same on a device, before the measurement, and ``seconds`` of one execution, measurement included, by the device's
-    own durations; None where it states none."""
+    """Of the circuit on a device, before the measurement: ``depth``, gates on its longest path, and ``two_qubit_gates``.
+    ``seconds``: of one execution, measurement included, by the device's own durations; None where it states none."""
 
     depth: int
     two_qubit_gates: int
-    seconds: float | None
+    seconds: float | None = None
 
 
-def transpiled(ansatz: Ansatz, device: Device) -> Transpiled:
+def transpiled(ansatz: Ansatz, device: Device) -> OnDevice:
     """The ansatz with free angles; the same every time, with one release of Qiskit.
 
     Raises:
@@ -329,11 +312,9 @@ def transpiled(ansatz: Ansatz, device: Device) -> Transpiled:
         passes = generate_preset_pass_manager(level, basis_gates=basis, coupling_map=coupling, seed_transpiler=SEED)
         circuit = passes.run(ansatz.to_qiskit())
     except (TranspilerError, ValueError) as error:
-        why = str(error).splitlines()[0]
-        raise ValueError(
-            f"basis must make h, cx and every rotation, got {basis} ({why}); try [{', '.join(BASIS)}]"
-        ) from None
-    return Transpiled(circuit.depth(), _two_qubit_gates(circuit))
+        why = f"got {basis} ({str(error).splitlines()[0]}); try [{', '.join(BASIS)}]"
+        raise ValueError(f"basis must make h, cx and every rotation, {why}") from None
+    return _counts(circuit)
 
 
 def on_device(ansatz: Ansatz, device: "BackendV2", level: int = 1) -> OnDevice:
@@ -347,9 +328,8 @@ def on_device(ansatz: Ansatz, device: "BackendV2", level: int = 1) -> OnDevice:
     from qiskit.transpiler import generate_preset_pass_manager
 
     if ansatz.n_qubits > device.num_qubits:
-        raise ValueError(
-            f"n_qubits={ansatz.n_qubits} is more than {device.name} has, {device.num_qubits}; choose a wider one"
-        )
+        has = f"{device.name} has, {device.num_qubits}"
+        raise ValueError(f"n_qubits={ansatz.n_qubits} is more than {has}; choose a wider one")
     passes = generate_preset_pass_manager(level, backend=device, seed_transpiler=SEED)
     measured = ansatz.to_qiskit()
     measured.add_register(ClassicalRegister(ansatz.n_qubits))
@@ -359,11 +339,11 @@ def on_device(ansatz: Ansatz, device: "BackendV2", level: int = 1) -> OnDevice:
         seconds = whole.estimate_duration(device.target, "s")
     except QiskitError:
         seconds = None  # of a gate without a duration: nothing is known of the sum
-    return OnDevice(circuit.depth(), _two_qubit_gates(circuit), seconds)
+    return _counts(circuit)._replace(seconds=seconds)
 
 
-def _two_qubit_gates(circuit: "QuantumCircuit") -> int:
-    return sum(len(each.qubits) == 2 for each in circuit.data)
+def _counts(circuit: "QuantumCircuit") -> OnDevice:
+    return OnDevice(circuit.depth(), sum(len(each.qubits) == 2 for each in circuit.data))
 
 
 def coupling_map(coupling: str, n_qubits: int) -> "CouplingMap | None":
@@ -372,8 +352,5 @@ def coupling_map(coupling: str, n_qubits: int) -> "CouplingMap | None":
 
     if coupling == "full":
         return None
-    if coupling == "grid":
-        rows = math.isqrt(n_qubits)
-        return CouplingMap.from_grid(rows, -(-n_qubits // rows))
     # Two qubits, or one, have no other end.
     return CouplingMap.from_ring(n_qubits) if coupling == "ring" and n_qubits > 2 else CouplingMap.from_line(n_qubits)

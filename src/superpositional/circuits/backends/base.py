@@ -13,7 +13,7 @@ import dataclasses
 import json
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,17 +36,6 @@ class Estimate(NamedTuple):
     error_BC: Tensor
 
 
-class Capabilities(NamedTuple):
-    """What a backend can do, in words; a test holds the table in README to it."""
-
-    readouts: str
-    shots: str
-    noise: str
-    gradients: str
-    seeds: str
-    runs_on: str
-
-
 class Backend(abc.ABC):
     """One place for circuits to run; a frozen dataclass of plain values, so that it goes into records and checkpoints.
 
@@ -56,7 +45,6 @@ class Backend(abc.ABC):
         differentiates: whether autograd can look into ``run``; elsewhere the parameter-shift rule serves (``gradients``).
     """
 
-    capabilities: ClassVar[Capabilities]
     measures = True
     simulated = True
     differentiates = False
@@ -131,8 +119,10 @@ def counted(count_BS: Tensor, weight_SC: Tensor, shots: int) -> Estimate:
     return Estimate(mean_BC, error_BC)
 
 
+# What is wrong with an argument, or None ---------------------------------------------------------------------------
+
+
 def bad_integer(name: str, value: Any, least: int, cure: str = "", *, optional: bool = False) -> str | None:
-    """What is wrong with an integer argument; ``optional``: it may be None."""
     if optional and value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
@@ -141,19 +131,16 @@ def bad_integer(name: str, value: Any, least: int, cure: str = "", *, optional: 
 
 
 def bad_shots(shots: Any, *, optional: bool = False) -> str | None:
-    """What is wrong with a number of shots."""
     return bad_integer("shots", shots, 1, "; None is exact" * optional, optional=optional)
 
 
 def bad_level(level: Any) -> str | None:
-    """What is wrong with Qiskit's ``optimization_level``."""
     if isinstance(level, bool) or level not in range(4):
         return f"level must be 0, 1, 2 or 3, got {level!r}; 1 is the default"
     return None
 
 
 def bad_rates(noise: Any) -> list[str | None]:
-    """What is wrong with the error probabilities of depolarising noise."""
     rates = {name: getattr(noise, name) for name in ("one_qubit", "two_qubit", "readout_error")}
     return [
         f"{name} must be a probability in [0, 1], got {value!r}; 0 is none"

@@ -10,7 +10,7 @@ batch.
 """
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -35,10 +35,7 @@ def evaluate(
     """psi_k, k = 1 ... n, of the circuit for each input: real, ``(..., Q)``, exact. (``estimate`` has shots and noise.)
 
     Args:
-        ansatz: the circuit.
-        inputs: ``(..., Q)``, an input per qubit (radians), or ``(..., 1)``, one for all.
-        angles_LRQ: ``(..., *ansatz.angles_shape)`` in radians; its batch dimensions broadcast against those of ``inputs``.
-        readout: what psi_k is, one of ``readouts.READOUTS``.
+        ansatz, inputs, angles_LRQ, readout: as for ``gradients.estimate``.
         method: a key of ``EXACT``.
 
     Raises:
@@ -74,31 +71,22 @@ def _fourier(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str) -
     return series.series_reference(ansatz, readout, coefficients_Q2J, inputs.expand(*inputs.shape[:-1], ansatz.n_qubits))
 
 
-def _foreign(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str, *, method: str) -> Tensor:
-    return estimate(Exact(method), ansatz, inputs, angles_LRQ, readout).mean_BC
-
-
 EXACT: dict[str, Callable[[Ansatz, Tensor, Tensor, str], Tensor]] = {
     "closed_form": closed_form,
     "statevector": statevector,
     "fourier": _fourier,
-    "qiskit": partial(_foreign, method="qiskit"),
-    "aer": partial(_foreign, method="aer"),
+    "qiskit": lambda *given: estimate(Exact("qiskit"), *given).mean_BC,
+    "aer": lambda *given: estimate(Exact("aer"), *given).mean_BC,
 }
 
 
 def compiled(ansatz: Ansatz, angles_LRQ: Tensor | None = None) -> build.Circuit:
     """The circuit as kernels take it. ``angles_LRQ``: fixed ones, float64 and contiguous."""
-    made = build.Circuit(
-        n_qubits=ansatz.n_qubits,
-        depth=ansatz.depth,
-        rotations=len(ansatz.rotations),
-        entanglement=("none", "linear", "ring").index(ansatz.entanglement),
-        reupload=ansatz.reupload,
-        angles=None if angles_LRQ is None else angles_LRQ.data_ptr(),
-    )
-    made.held = angles_LRQ  # as long as there is a pointer to them
+    entanglement = ("none", "linear", "ring").index(ansatz.entanglement)
+    made = build.Circuit(ansatz.n_qubits, ansatz.depth, len(ansatz.rotations), entanglement, ansatz.reupload)
     made.kinds[: len(ansatz.rotations)] = [ROTATIONS.index(name) for name in ansatz.rotations]
+    made.angles = None if angles_LRQ is None else angles_LRQ.data_ptr()
+    made.held = angles_LRQ  # as long as there is a pointer to them
     return made
 
 

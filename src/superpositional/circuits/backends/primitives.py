@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.backends import base
 from superpositional.circuits.backends.aer import INSTALL, RUNTIME, JobBackend, bad_snapshot, snapshot
-from superpositional.circuits.backends.base import Capabilities
 from superpositional.places import ALLOW, trusted
 
 if TYPE_CHECKING:
@@ -48,9 +47,6 @@ class Primitive(JobBackend):
     retries: int = 3
     backoff: float = 1.0
 
-    capabilities = Capabilities(
-        "probability, z", "needed", "its own", "parameter shift", "where it takes one", "any V2 primitive"
-    )
     simulated = False  # as far as anybody here knows
 
     def __post_init__(self) -> None:
@@ -115,10 +111,6 @@ class IBM(JobBackend):
     level: int = 1
     retries: int = 3
     backoff: float = 10.0
-
-    capabilities = Capabilities(
-        "probability, z", "needed", "the processor's", "parameter shift", "local mode alone", "IBM's processors"
-    )
 
     def __post_init__(self) -> None:
         mistakes = [*self.mistakes(), base.bad_level(self.level), _bad_mapping(self.options)]

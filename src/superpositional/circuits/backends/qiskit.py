@@ -40,7 +40,7 @@ def run_qiskit(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor
     circuit, parameters = template(ansatz)
     values_BP = gate_angles_BLRQ.flatten(1).double().numpy(force=True)
     bound = (circuit.assign_parameters(dict(zip(parameters, row, strict=True))) for row in values_BP)
-    return torch.stack([_read(ansatz, Statevector(each).data, readout) for each in bound]).to(gate_angles_BLRQ)
+    return _read(ansatz, (Statevector(each).data for each in bound), readout).to(gate_angles_BLRQ)
 
 
 def run_aer(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
@@ -52,7 +52,7 @@ def run_aer(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
     simulator = AerSimulator(**_threaded({"method": "statevector"}))
     result = simulator.run([circuit], parameter_binds=_binds(parameters, values_BP)).result()
     states = (np.asarray(result.get_statevector(index)) for index in range(len(values_BP)))
-    return torch.stack([_read(ansatz, each, readout) for each in states]).to(gate_angles_BLRQ)
+    return _read(ansatz, states, readout).to(gate_angles_BLRQ)
 
 
 def template(ansatz: Ansatz, *, measured: bool = False) -> tuple[QuantumCircuit, ParameterVector]:
@@ -60,11 +60,10 @@ def template(ansatz: Ansatz, *, measured: bool = False) -> tuple[QuantumCircuit,
 
     ``measured``: into a register ``meas`` whose number has qubit 0 as its most significant bit.
     """
-    parameters = ParameterVector("a", ansatz.num_parameters)
-    n = ansatz.n_qubits
-    circuit = QuantumCircuit(n)
-    for gate in ansatz.gates():
-        angle = [] if gate.angle is None else [parameters[int(np.ravel_multi_index(gate.angle, ansatz.angles_shape))]]
+    parameters, n = ParameterVector("a", ansatz.num_parameters), ansatz.n_qubits
+    circuit, angles = QuantumCircuit(n), iter(parameters)
+    for gate in ansatz.gates():  # rotations come in the order of their angles
+        angle = [] if gate.angle is None else [next(angles)]
         getattr(circuit, gate.name)(*angle, *gate.qubits)
     if measured:
         circuit.add_register(ClassicalRegister(n, "meas"))
@@ -111,7 +110,9 @@ def aer_counts(
     circuit, parameters = template(ansatz, measured=True)
     options = _threaded(options)
     simulator = AerSimulator(**options) if device is None else AerSimulator.from_backend(device, **options)
-    circuit, binds = _on(device, level, circuit), _binds(parameters, values_BP)
+    if device is not None:
+        circuit = _passes(device, level).run(circuit)
+    binds = _binds(parameters, values_BP)
     # Aer's seeds have 32 bits.
     result = simulator.run([circuit], parameter_binds=binds, shots=shots, seed_simulator=seed % 2**32).result()
     if not result.success:
@@ -121,13 +122,9 @@ def aer_counts(
     return _from_counts(numbered, ansatz, readout, total)
 
 
-def aer_expectations(
-    ansatz: Ansatz, values_BP: np.ndarray, readout: str, *, total: bool, options: Mapping[str, Any]
-) -> Values:
-    """Exact expectation values by Aer's ``EstimatorV2``, of any method, with gate noise too; errors are 0."""
-    estimator = EstimatorV2(options={"backend_options": _threaded(options)})
-    means_BC, _ = by_primitive(estimator, ansatz, values_BP, readout, total=total, shots=None)
-    return means_BC, np.zeros_like(means_BC)
+def aer_estimator(options: Mapping[str, Any]) -> EstimatorV2:
+    """Aer's estimator, of any method, with gate noise too; exact without shots."""
+    return EstimatorV2(options={"backend_options": _threaded(options)})
 
 
 def dice(kind: type, seed: int) -> np.random.Generator | int:
@@ -152,7 +149,9 @@ def by_primitive(
 ) -> Values:
     """By one job of a V2 sampler or estimator: one circuit with an array of angles. ``shots``: None is exact."""
     samples = isinstance(primitive, BaseSamplerV2)
-    circuit = _on(device, level, template(ansatz, measured=samples)[0])
+    circuit, _ = template(ansatz, measured=samples)
+    if device is not None:
+        circuit = _passes(device, level).run(circuit)
     if samples:
         outcomes = primitive.run([(circuit, values_BP)], shots=shots).result()[0].data.meas
         return _from_counts((outcomes.get_int_counts(index) for index in range(len(values_BP))), ansatz, readout, total)
@@ -160,8 +159,9 @@ def by_primitive(
     precision = 0.0 if shots is None else 1 / math.sqrt(shots)
     data = primitive.run([(circuit, observables_C, values_BP[:, None])], precision=precision).result()[0].data
     shape = len(values_BP), len(observables_C)
-    # Qiskit's own StatevectorEstimator adds noise of the precision asked for and states no error: that precision is it.
-    errors = data.stds if precision == 0 or np.any(data.stds) else np.full_like(data.evs, precision)
+    # Aer's states the precision asked for, 0 where it is exact. Qiskit's own StatevectorEstimator adds noise of that
+    # precision and states no error: that precision is it.
+    errors = data.stds if np.any(data.stds) else np.full_like(data.evs, precision)
     return np.broadcast_to(data.evs, shape), np.broadcast_to(errors, shape)
 
 
@@ -202,10 +202,6 @@ def _threaded(options: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, "max_parallel_threads": torch.get_num_threads()}
 
 
-def _on(device: BackendV2 | None, level: int, circuit: QuantumCircuit) -> QuantumCircuit:
-    return circuit if device is None else _passes(device, level).run(circuit)
-
-
 @lru_cache(maxsize=8)
 def _passes(device: BackendV2, level: int) -> PassManager:
     return generate_preset_pass_manager(optimization_level=level, backend=device, seed_transpiler=SEED)
@@ -215,8 +211,8 @@ def _binds(parameters: ParameterVector, values_BP: np.ndarray) -> list[dict[Any,
     return [{parameter: list(column) for parameter, column in zip(parameters, values_BP.T, strict=True)}]
 
 
-def _read(ansatz: Ansatz, state_S: np.ndarray, readout: str) -> Tensor:
+def _read(ansatz: Ansatz, states: Iterable[np.ndarray], readout: str) -> Tensor:
     n = ansatz.n_qubits
     # Qiskit's qubit 0 is the least significant bit: turn the axes round.
-    ours_S = np.ascontiguousarray(state_S.reshape([2] * n).T).reshape(-1)
-    return read(torch.from_numpy(ours_S), readout, n)
+    ours = (np.ascontiguousarray(state_S.reshape([2] * n).T).reshape(-1) for state_S in states)
+    return torch.stack([read(torch.from_numpy(state_S), readout, n) for state_S in ours])

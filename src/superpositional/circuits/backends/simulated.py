@@ -14,7 +14,7 @@ from torch import Tensor
 
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.backends import base, depolarizing
-from superpositional.circuits.backends.base import METHODS, Backend, Capabilities, Estimate
+from superpositional.circuits.backends.base import METHODS, Backend, Estimate
 from superpositional.circuits.readouts import read, read_probabilities
 from superpositional.circuits.statevector import state
 
@@ -35,7 +35,6 @@ class Exact(Backend):
 
     method: str = "auto"
 
-    capabilities = Capabilities("all", "–", "–", "autograd", "–", "torch: CPU, GPU; Qiskit and Aer: CPU")
     measures = False
 
     def __post_init__(self) -> None:
@@ -96,7 +95,6 @@ class Shots(Sampled):
 
     shots: int = 1024
 
-    capabilities = Capabilities("probability, z", "needed", "–", "parameter shift", "yes", "torch: CPU, GPU")
     numbers = 2
 
     def __post_init__(self) -> None:
@@ -127,10 +125,6 @@ class Depolarizing(Sampled):
     readout_error: float = 0.0
     shots: int | None = None
 
-    capabilities = Capabilities(
-        *("probability, z", "optional", "depolarising, readout"),
-        *("autograd; with shots parameter shift", "yes", "torch: CPU, GPU"),
-    )
     numbers = 4
 
     def __post_init__(self) -> None:
