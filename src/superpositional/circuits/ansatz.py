@@ -46,14 +46,6 @@ class Ansatz:
 
     Angles have shape ``angles_shape = (depth, len(rotations), n_qubits)``; gates are ``R(a) = exp(-i a P / 2)``. Qubit 0 is
     the most significant bit of a basis state's index (Qiskit counts from the other side).
-
-    Raises:
-        ValueError: naming every argument that is out of range, with its cure.
-
-    Example:
-        >>> ansatz = Ansatz(n_qubits=4, depth=2)
-        >>> ansatz.num_parameters, ansatz.degree
-        (16, 8)
     """
 
     n_qubits: int = 4
@@ -81,9 +73,8 @@ class Ansatz:
         if mistakes:
             raise ValueError("\n".join(mistakes))
         # From YAML and checkpoints it comes as a list, which could not be hashed; NumPy's integers could not be written.
-        object.__setattr__(self, "rotations", tuple(rotations))
-        object.__setattr__(self, "n_qubits", int(self.n_qubits))
-        object.__setattr__(self, "depth", int(self.depth))
+        for name, kind in (("rotations", tuple), ("n_qubits", int), ("depth", int)):
+            object.__setattr__(self, name, kind(getattr(self, name)))
 
     @property
     def angles_shape(self) -> tuple[int, int, int]:
@@ -118,8 +109,7 @@ class Ansatz:
             yield from (Gate("cx", pair) for pair in self.cnots)
 
     def statistics(self) -> dict[str, int]:
-        """Counts of the circuit as it is written, before any transpiler: ``n_qubits``, ``layers``, ``gate_depth`` (gates on
-        the longest path), ``gates``, ``one_qubit_gates``, ``two_qubit_gates``, ``parameters``, ``encoding_gates``."""
+        """Counts of the circuit as it is written, before any transpiler; ``gate_depth``: gates on the longest path."""
         reached = [0] * self.n_qubits
         kinds: Counter[int] = Counter()
         for gate in self.gates():

@@ -7,10 +7,10 @@ Every gate that x enters contributes e^{+-ix/2} (Schuld, Sweke, Meyer, Phys. Rev
 
 and a probability or <Z> the same with w = 0, 1, ..., D. So D+1 (or 2D+1) evaluations at equispaced nodes give it exactly,
 for a batch of any size. Odd D has half-integer frequencies: f(x + 2 pi) = -f(x). The fit is linear, so where nodes are
-measured their standard errors, which are independent, give that of Phi at every score, and of attention's weights.
+measured their standard errors, which are independent, give that of Phi at every score.
 
-Shapes: K nodes, J frequencies, H series (one per head), T scores; A sets of angles, N queries, M keys; 2 holds (alpha,
-beta); what stands before is batch.
+Shapes: K nodes, J frequencies, H series (one per head), T scores; A sets of angles; 2 holds (alpha, beta); what stands
+before is batch.
 """
 
 import torch
@@ -44,11 +44,7 @@ def fit(ansatz: Ansatz, readout: str, samples_K: Tensor) -> Tensor:
     """Coefficients ``(..., 2, J)`` from the values at ``nodes``, ``(..., K)``: a discrete Fourier transform.
 
     The 2J - 1 or 2J functions are orthogonal over K >= ``node_count`` nodes, half-integer frequencies included, because the
-    sum of two of them stays below K. With more nodes than coefficients it is the least-squares fit, and with as noisy
-    values at each it averages: of K nodes the variance is 1 / K.
-
-    Raises:
-        ValueError: values at too few nodes.
+    sum of two of them stays below K. With more nodes than coefficients it is the least-squares fit, and averages noise.
     """
     count, least = samples_K.shape[-1], node_count(ansatz, readout)
     if count < least:
@@ -73,15 +69,9 @@ def series_reference(ansatz: Ansatz, readout: str, coefficients_2J: Tensor, x: T
 def series(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
     """The series of each row, fast: values ``(H, T)``.
 
-    Horner's rule in e^{ix} instead of a cosine and a sine per frequency, with a derivative that is again such a series, so
-    that nothing but ``x`` and the coefficients is kept for it; on the CPU in one pass each way (``kernels``).
-    Differentiable any number of times in both, in reverse mode (torch's compiler takes no function with a forward-mode rule
-    of its own).
-
-    Args:
-        coefficients_H2J: ``(H, 2, J)``.
-        x_HT: ``(H, T)``, in the same dtype.
-        first: 2w of the lowest frequency, 0 or 1 (``doubled_frequencies``); the others follow in steps of 2.
+    Horner's rule in e^{ix} instead of a cosine and a sine per frequency, with a derivative that is again such a series; on
+    the CPU in one pass each way (``kernels``). Differentiable any number of times in both, in reverse mode. ``first`` is 2w
+    of the lowest frequency, 0 or 1 (``doubled_frequencies``); the others follow in steps of 2.
     """
     return _Series.apply(coefficients_H2J, x_HT, first)
 
@@ -99,17 +89,6 @@ def phi_error(ansatz: Ansatz, readout: str, error_AK: Tensor, x_AT: Tensor) -> T
     """
     share_ATK = shares(ansatz, readout, error_AK.shape[-1], x_AT)
     return (share_ATK * error_AK[:, None]).square().sum(-1).sqrt()
-
-
-def weight_error(ansatz: Ansatz, readout: str, error_AK: Tensor, x_ANM: Tensor, weight_ANM: Tensor) -> Tensor:
-    """Standard error of each attention weight before dropout, ``(A, N, M)``, to first order in Phi's.
-
-    ``d w_m = w_m (d Phi_m - sum_l w_l d Phi_l)``, with d Phi from the nodes, ``(A, K)``, that all scores share.
-    """
-    share_ANMK = shares(ansatz, readout, error_AK.shape[-1], x_ANM)
-    common_AN1K = (weight_ANM[..., None] * share_ANMK).sum(-2, keepdim=True)
-    slope_ANMK = weight_ANM[..., None] * (share_ANMK - common_AN1K)
-    return (slope_ANMK * error_AK[:, None, None]).square().sum(-1).sqrt()
 
 
 class _Series(torch.autograd.Function):

@@ -16,13 +16,8 @@ from superpositional.circuits.readouts import read
 
 
 def encode(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> Tensor:
-    """The angles that the gates really get: ``(..., L, R, Q)``.
-
-    Args:
-        ansatz: the circuit.
-        inputs: ``(..., Q)``, an input per qubit, or ``(..., 1)``, one for all.
-        angles_LRQ: ``(..., *ansatz.angles_shape)``; batch dimensions broadcast against those of ``inputs``.
-    """
+    """The angles that the gates really get, ``(..., L, R, Q)``, with inputs ``(..., Q)``, one per qubit, or
+    ``(..., 1)``, one for all; batch dimensions broadcast."""
     check_shapes(ansatz, inputs, angles_LRQ)
     # Put together on the device: a captured CUDA graph takes nothing from the host.
     layer_L = torch.arange(ansatz.depth, device=inputs.device)
@@ -52,9 +47,11 @@ def state(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
     require_memory(ansatz, circuits, gate_angles_LRQ.dtype, gate_angles_LRQ.device, gradients=gradients)
     unitary_LQ22 = unitaries(ansatz, gate_angles_LRQ)
     # Of one layer's CNOTs: amplitude i after them is amplitude source[i] before.
-    source_S = before_cnots(ansatz, torch.arange(2**n, device=gate_angles_LRQ.device))
-    # Up to the first CNOTs the state is a product of single qubits.
-    qubit_Q2 = first_layer(unitary_LQ22)
+    source_S = torch.arange(2**n, device=gate_angles_LRQ.device)
+    for control, target in reversed(ansatz.cnots):
+        source_S = source_S ^ (((source_S >> (n - 1 - control)) & 1) << (n - 1 - target))
+    # Up to the first CNOTs the state is a product of single qubits, each rotated from H|0> = (1, 1) / sqrt(2).
+    qubit_Q2 = unitary_LQ22[..., 0, :, :, :].sum(-1) / math.sqrt(2)
     state_S = qubit_Q2[..., 0, :]
     for q in range(1, n):
         state_S = (state_S[..., :, None] * qubit_Q2[..., q, None, :]).flatten(-2)
@@ -90,19 +87,6 @@ def unitaries(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
         factor = torch.complex(torch.stack(real, -1), torch.stack(imaginary, -1)).unflatten(-1, (2, 2))
         product = factor if product is None else factor @ product
     return product
-
-
-def first_layer(unitary_LQ22: Tensor) -> Tensor:
-    """Both amplitudes of each qubit after the first rotations, ``(..., Q, 2)``: H|0> = (1, 1) / sqrt(2), rotated."""
-    return unitary_LQ22[..., 0, :, :, :].sum(-1) / math.sqrt(2)
-
-
-def before_cnots(ansatz: Ansatz, index: int | Tensor) -> int | Tensor:
-    """The basis state, or states, that one layer's CNOTs carry to ``index``."""
-    n = ansatz.n_qubits
-    for control, target in reversed(ansatz.cnots):
-        index = index ^ (((index >> (n - 1 - control)) & 1) << (n - 1 - target))
-    return index
 
 
 def require_memory(

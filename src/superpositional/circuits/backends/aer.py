@@ -1,9 +1,8 @@
 """The backends behind Qiskit that Aer simulates, and what a circuit is on a device.
 
-``Aer`` has noise and methods of its choice; ``Noisy`` imitates a whole device, its gates and its coupling map too;
-``primitives`` has the real ones. All circuits of a call, the shifted ones of a gradient too, are one job: one circuit with
-an array of angles. Equal ones are run once, in an order that follows from their angles, so that neither a seed's counts nor
-anything else depends on places in a batch. Qiskit comes with the first call.
+All circuits of a call, the shifted ones of a gradient too, are one job: one circuit with an array of angles. Equal ones are
+run once, in an order that follows from their angles, so that neither a seed's counts nor anything else depends on places in
+a batch. ``primitives`` has the real devices. Qiskit comes with the first call.
 
 Shapes: B circuits, U different ones; P angles of each; C numbers of each.
 """
@@ -52,9 +51,8 @@ told = logging.getLogger("superpositional")
 class JobBackend(Backend):
     """One job for a call, equal circuits once, and another attempt where a job fails.
 
-    A dataclass of it has ``shots``, ``retries``, how often a failed job is sent again, and ``backoff``, the seconds before
-    that, doubled each time. ``takes_seeds``: whether its shots follow from a seed; ``estimates``: whether it gives
-    expectation values in the place of counts.
+    ``retries``: how often a failed job is sent again; ``backoff``: the seconds before that, doubled each time.
+    ``takes_seeds``: whether its shots follow from a seed; ``estimates``: whether it gives expectation values, not counts.
     """
 
     shots: int | None
@@ -99,22 +97,18 @@ class JobBackend(Backend):
 
     def mistakes(self, *, exact: bool = False) -> list[str | None]:
         """What is wrong with the arguments that all have; ``exact``: shots may be None."""
-        waits = (
-            isinstance(self.backoff, numbers.Real) and not isinstance(self.backoff, bool) and 0 <= self.backoff < math.inf
-        )
-        wrong = f"backoff must be a number of seconds >= 0, got {self.backoff!r}; it doubles with each attempt"
-        return [
-            base.bad_shots(self.shots, optional=exact),
-            base.bad_integer("retries", self.retries, 0, "; 0 gives up at the first failure"),
-            None if waits else wrong,
-        ]
+        found = [base.bad_shots(self.shots, optional=exact)]
+        found.append(base.bad_integer("retries", self.retries, 0, "; 0 gives up at the first failure"))
+        seconds = self.backoff
+        if isinstance(seconds, bool) or not isinstance(seconds, numbers.Real) or not 0 <= seconds < math.inf:
+            found.append(f"backoff must be a number of seconds >= 0, got {seconds!r}; it doubles with each attempt")
+        return found
 
     def _attempts(self, *arguments: Any, **settings: Any) -> tuple[np.ndarray, np.ndarray]:
         for attempt in range(self.retries + 1):
             try:
                 return self.job(*arguments, **settings)
-            # A provider raises what it likes: its own errors, those of its network library, those of its queue.
-            except Exception as error:
+            except Exception as error:  # a provider raises what it likes
                 # Of the caller's own making, and the same next time; not an answer that was garbled on its way, which is a
                 # ValueError and an OSError.
                 if isinstance(error, OWN) and (isinstance(error, ImportError) or not isinstance(error, OSError)):
@@ -140,7 +134,7 @@ class Aer(JobBackend):
         device: ``"CPU"`` or ``"GPU"`` (an Aer built for it: the package qiskit-aer-gpu).
         one_qubit, two_qubit, readout_error: the noise, as ``Depolarizing`` has it. Exact values of noisy circuits take
             ``method="density_matrix"``.
-        retries, backoff: a failed job is sent again so often, after so many seconds, doubled each time.
+        retries, backoff: of failed jobs (``JobBackend``).
     """
 
     shots: int | None = None
@@ -261,7 +255,7 @@ def bad_snapshot(key: str, name: Any) -> str | None:
 
 @dataclass(frozen=True)
 class Device:
-    """What to transpile a circuit for: its depth and its two-qubit gates mean nothing without these.
+    """What to transpile a circuit for.
 
     Args:
         basis: names of its gates, as Qiskit has them; the default is that of IBM's devices up to 2023.
@@ -299,11 +293,7 @@ class OnDevice(NamedTuple):
 
 
 def transpiled(ansatz: Ansatz, device: Device) -> OnDevice:
-    """The ansatz with free angles; the same every time, with one release of Qiskit.
-
-    Raises:
-        ValueError: the basis cannot make the ansatz's gates.
-    """
+    """The ansatz with free angles; the same every time, with one release of Qiskit."""
     from qiskit.transpiler import TranspilerError, generate_preset_pass_manager
 
     coupling = coupling_map(device.coupling, ansatz.n_qubits)
@@ -318,11 +308,7 @@ def transpiled(ansatz: Ansatz, device: Device) -> OnDevice:
 
 
 def on_device(ansatz: Ansatz, device: "BackendV2", level: int = 1) -> OnDevice:
-    """The ansatz on a device of Qiskit's, real or imitated; the same every time, with one release of Qiskit.
-
-    Raises:
-        ValueError: the device is too narrow.
-    """
+    """The ansatz on a device of Qiskit's, real or imitated; the same every time, with one release of Qiskit."""
     from qiskit.circuit import ClassicalRegister
     from qiskit.exceptions import QiskitError
     from qiskit.transpiler import generate_preset_pass_manager
@@ -352,5 +338,5 @@ def coupling_map(coupling: str, n_qubits: int) -> "CouplingMap | None":
 
     if coupling == "full":
         return None
-    # Two qubits, or one, have no other end.
-    return CouplingMap.from_ring(n_qubits) if coupling == "ring" and n_qubits > 2 else CouplingMap.from_line(n_qubits)
+    ring = coupling == "ring" and n_qubits > 2  # two qubits, or one, have no other end
+    return CouplingMap.from_ring(n_qubits) if ring else CouplingMap.from_line(n_qubits)

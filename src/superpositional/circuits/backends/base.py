@@ -1,8 +1,7 @@
 """The interface of a backend, which runs circuits, and what all backends share.
 
-A backend takes circuits, bound to their angles, and gives the mean of each measured number with its standard error: nothing
-is ever silently exact, or silently not. The numbers are psi_k, k = 1 ... n, or their sum Phi (``total``), whose error is
-not that of independent parts, because a shot measures all qubits at once.
+A backend gives the mean of each measured number of a circuit with its standard error: psi_k, k = 1 ... n, or their sum Phi
+(``total``), whose error is not that of independent parts, because a shot measures all qubits at once.
 
 Shapes: B circuits; C = Q numbers of a circuit, or 1 with ``total``; S = 2**Q outcomes; L, R, Q as in
 ``Ansatz.angles_shape``.
@@ -156,11 +155,7 @@ def refuse(mistakes: Sequence[str | None]) -> None:
 
 
 def backend_from(value: "Mapping[str, Any] | Backend") -> Backend:
-    """Return the backend that plain values stand for (``Backend.plain``).
-
-    Raises:
-        ValueError: they stand for none.
-    """
+    """Return the backend that plain values stand for (``Backend.plain``); a ValueError if they stand for none."""
     from superpositional.circuits import backends
 
     if isinstance(value, Backend):

@@ -1,9 +1,8 @@
 """The exact state under depolarising noise after every gate, in the Pauli basis.
 
 A state of Q qubits is the vector of its 4**Q Pauli expectations, all real. There a rotation turns two of a qubit's X, Y, Z
-into one another; a CNOT renames Pauli strings, up to a sign; and depolarising noise (``E(rho) = (1 - p) rho + p I / 2**n``,
-as ``qiskit_aer.noise.depolarizing_error``) only scales what it touches by 1 - p. So a layer is one 4 x 4 matrix per qubit
-and one permutation with weights, batched and differentiable; tests hold it to Aer's density matrix to 1e-12.
+into one another; a CNOT renames Pauli strings, up to a sign; and depolarising noise (``E(rho) = (1 - p) rho + p I / 2**n``)
+only scales what it touches by 1 - p. So a layer is one 4 x 4 matrix per qubit and one permutation with weights.
 
 Shapes: L layers, R rotations of a layer, Q qubits; D = 4**Q Pauli strings, qubit 0 the most significant digit out of I, X,
 Y, Z; S = 2**Q outcomes; what stands before is batch.
@@ -29,14 +28,8 @@ def z(
 ) -> Tensor:
     """<Z> of each qubit, ``(..., Q)``, of the circuit whose gates have these angles (``statevector.encode``).
 
-    Args:
-        ansatz: the circuit.
-        gate_angles_LRQ: ``(..., L, R, Q)``, float32 or float64.
-        one_qubit, two_qubit: p after each one-qubit gate, and after each CNOT on both its qubits.
-        readout_error: the probability that a measured bit is the other one.
-
-    Raises:
-        MemoryError: before anything is allocated.
+    ``one_qubit`` and ``two_qubit`` are p after each one-qubit gate, and after each CNOT on both its qubits;
+    ``readout_error`` is the probability that a measured bit is the other one.
     """
     pauli_D = _paulis(ansatz, gate_angles_LRQ, one_qubit, two_qubit)
     z_Q = torch.stack([pauli_D[..., 3 * 4**place] for place in reversed(range(ansatz.n_qubits))], -1)

@@ -1,9 +1,9 @@
 """The methods of ``Exact``, and the coefficients of Phi.
 
 ``evaluate(ansatz, inputs, angles, readout)`` gives psi_k by a method of ``EXACT``; all agree to 1e-12 in float64 and are
-differentiable in inputs and angles, by autograd or for Qiskit and Aer by the parameter-shift rule. ``coefficients`` gives
-Phi's series. Narrow circuits on the CPU run in C++ (``kernels``): the optimizer's registers, and the nodes of attention's
-series with the gradient to the angles, which as some two hundred calls of torch would take longer than the attention.
+differentiable in inputs and angles, by autograd or for Qiskit and Aer by the parameter-shift rule. Narrow circuits on the
+CPU run in C++ (``kernels``): the optimizer's registers, and the nodes of attention's series (``coefficients``) with the
+gradient to the angles, which as some two hundred calls of torch would take longer than the attention.
 
 Shapes: A sets of angles; L, R, Q as in ``Ansatz.angles_shape``; K nodes, J frequencies; S = 2**Q; what stands before is
 batch.
@@ -59,6 +59,8 @@ def refusal(ansatz: Ansatz, readout: str, method: str, *, scalar: bool = True) -
             f"backend.method=closed_form serves depth=1 or entanglement=none, got depth={ansatz.depth} and "
             f"entanglement={ansatz.entanglement}; choose statevector"
         )
+    if method == "closed_form" and readout != "z":
+        return f"backend.method=closed_form gives readout=z, got readout={readout}; choose statevector"
     if method == "fourier" and not scalar and ansatz.n_qubits > 1:
         return "backend.method=fourier takes one input for all qubits, got one for each; choose statevector"
     return None

@@ -5,8 +5,7 @@ has f'(a) = (f(a + pi/2) - f(a - pi/2)) / 2 (Mitarai et al. 2018, arXiv 1803.007
 exact, so with shots unbiased, of variance (v(a + pi/2) + v(a - pi/2)) / 4; and an amplitude, in which R is linear,
 f'(a) = f(a + pi) / 2. A circuit and all its shifted ones go to the backend in one call.
 
-Shapes: B circuits; C numbers of each; P = L * R * Q angles; L, R, Q as in ``Ansatz.angles_shape``; what stands before is
-batch.
+Shapes: B circuits; C numbers of each; P = L * R * Q angles; what stands before is batch.
 """
 
 import math
@@ -39,8 +38,7 @@ def estimate(
     NaN, whatever a device would make of it.
 
     Args:
-        backend: where the circuits run.
-        ansatz: the circuit.
+        backend, ansatz: where the circuits run, and which.
         inputs: ``(..., Q)``, an input per qubit (radians), or ``(..., 1)``, one for all.
         angles_LRQ: ``(..., *ansatz.angles_shape)`` in radians; batch dimensions broadcast against those of ``inputs``.
         readout: what psi_k is, one of ``circuits.readouts.READOUTS``.

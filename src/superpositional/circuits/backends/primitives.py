@@ -159,7 +159,6 @@ class IBM(JobBackend):
 
 
 def _is_device(option: Any) -> bool:
-    """Whether an option's value says how a device is made."""
     return isinstance(option, Mapping) and "target_class" in option
 
 
@@ -169,11 +168,7 @@ def _bad_mapping(options: Any) -> str | None:
 
 @lru_cache(maxsize=8)
 def _class(name: str, device: bool = False) -> type:
-    """The class of a V2 primitive, or of a device.
-
-    Raises:
-        ValueError: not there, not to be built, or something else.
-    """
+    """The class of a V2 primitive, or of a device; a ValueError where it is not there or not to be built."""
     from superpositional.circuits.backends import qiskit
 
     module, _, attribute = str(name).rpartition(".")
@@ -194,7 +189,6 @@ def _class(name: str, device: bool = False) -> type:
 
 
 def _bad_options(primitive: str, options: Mapping[str, Any]) -> str | None:
-    """What the primitive has against its options, in its own words."""
     from qiskit_ibm_runtime.options_models import EstimatorOptions, SamplerOptions
 
     try:

@@ -56,11 +56,8 @@ class Exact(Backend):
 
 
 class Sampled(Backend):
-    """Counts drawn from exact probabilities.
-
-    Those of a circuit follow from the seed and its own angles alone, wherever it stands in a batch; equal circuits of a
-    call have equal counts. ``numbers``: how many numbers a state has for each of its qubits, as a factor.
-    """
+    """Counts drawn from exact probabilities: they follow from the seed and a circuit's own angles alone, wherever it stands
+    in a batch. A state has ``numbers`` ** n_qubits numbers."""
 
     numbers: int
 
@@ -69,7 +66,6 @@ class Sampled(Backend):
         """The probability of each outcome, ``(B, S)``."""
 
     def parts(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor) -> tuple[Tensor, ...]:
-        """So many circuits at once that their states stay small."""
         return gate_angles_BLRQ.split(max(1, NUMBERS_AT_ONCE // self.numbers**ansatz.n_qubits))
 
     def run(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, *, total: bool, seed: int | None) -> Estimate:
@@ -89,9 +85,7 @@ class Sampled(Backend):
 @dataclass(frozen=True, eq=False)
 class Shots(Sampled):
     """A perfect device, each circuit measured ``shots`` times: the only error is that of finite counts, 1 / sqrt(shots).
-
-    Counts are of all 2**Q outcomes, so they are correlated between qubits as a device's are.
-    """
+    They are of all 2**Q outcomes, so qubits are correlated as a device's are."""
 
     shots: int = 1024
 
@@ -110,12 +104,12 @@ class Shots(Sampled):
 class Depolarizing(Sampled):
     """Depolarising noise after every gate and bits that flip at the measurement; exactly, or with shots.
 
-    After each one-qubit gate, and after each CNOT on both its qubits, the state is replaced by the maximally mixed one with
-    the probability given (``qiskit_aer.noise.depolarizing_error``). Exact in the Pauli basis (``depolarizing``), at
-    4**Q numbers a circuit; tests hold it to ``Aer`` with the same three rates, which takes wider circuits.
+    After each gate the state of its qubits is replaced by the maximally mixed one with a probability
+    (``qiskit_aer.noise.depolarizing_error``). Exact in the Pauli basis (``depolarizing``), at 4**Q numbers a circuit;
+    ``Aer`` with the same three rates takes wider circuits.
 
     Args:
-        one_qubit, two_qubit: p of the gates, 0 to 1.
+        one_qubit, two_qubit: the probability, after one-qubit gates and after CNOTs.
         readout_error: the probability that a measured bit is the other one.
         shots: how often each circuit is measured; None is exact.
     """
@@ -136,7 +130,6 @@ class Depolarizing(Sampled):
 
     @property
     def rates(self) -> dict[str, float]:
-        """The noise, as ``depolarizing`` takes it."""
         return {"one_qubit": self.one_qubit, "two_qubit": self.two_qubit, "readout_error": self.readout_error}
 
     def probabilities(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor) -> Tensor:
