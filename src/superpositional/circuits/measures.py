@@ -8,7 +8,7 @@ histogram of their fidelities ``F = |<psi|phi>|^2``, and compare it with that of
 in nats; 0 would be all of Hilbert space evenly, larger is less of it. An idle qubit has log(bins).
 
 Shapes: S = 2**Q basis states; L, R, Q as in ``Ansatz.angles_shape``, P = L * R * Q; T draws, K nodes or bins,
-J frequencies, C = 2 * J coefficients, B resamples; what stands before is batch.
+J frequencies, C = 2 * J coefficients, B resamples.
 """
 
 import functools
@@ -29,17 +29,12 @@ from superpositional.circuits.statevector import encode, state
 
 # Below it a slope in float64 is rounding: exact zeros come out around 1e-16, live angles at random places far above.
 NOTHING = 1e-10
-# Wide circuits are measured a few draws at a time: autograd keeps every gate's state.
-AMPLITUDES_AT_ONCE = 2**18
-# As in the paper of expressibility.
-BINS, PAIRS = 75, 5000
-# The error of a bootstrap's error is a twentieth of it.
-RESAMPLES = 200
+AMPLITUDES_AT_ONCE = 2**18  # autograd keeps every gate's state
+BINS, PAIRS = 75, 5000  # as in the paper of expressibility
+RESAMPLES = 200  # the error of a bootstrap's error is a twentieth of it
 # No run waits longer than some seconds: 12 qubits take two or three at the paper's depth.
-AMPLITUDE_UPDATES = 2.5e9
-GATES = 20_000
-# A rotation's own matrix costs as much as so many amplitudes.
-ROTATION = 256
+AMPLITUDE_UPDATES, GATES = 2.5e9, 20_000
+ROTATION = 256  # a rotation's own matrix costs as much as so many amplitudes
 
 
 def random_angles(ansatz: Ansatz, generator: torch.Generator, *batch: int) -> Tensor:
@@ -50,8 +45,7 @@ def random_angles(ansatz: Ansatz, generator: torch.Generator, *batch: int) -> Te
 def meyer_wallach(state_S: Tensor, n_qubits: int) -> Tensor:
     """Entanglement in [0, 1]: ``2 (1 - mean_k Tr rho_k^2)``, 0 for product states, 1 for GHZ states.
 
-    Meyer, Wallach 2002 (arXiv quant-ph/0108104), in the form of Brennen 2003 (quant-ph/0305094); for normalised amplitudes
-    ``(..., S)``.
+    Meyer, Wallach 2002 (arXiv quant-ph/0108104), in the form of Brennen 2003 (quant-ph/0305094).
     """
     purities = []
     for q in range(n_qubits):
@@ -89,14 +83,9 @@ def spectrum(ansatz: Ansatz, readout: str, angles_LRQ: Tensor) -> list[tuple[flo
 
 
 class Rank(NamedTuple):
-    """In how many independent ways the angles move Phi, at almost every place.
-
-    Attributes:
-        whole: ways to move Phi, a function of the score.
-        seen: those that are left of it up to a constant, which softmax does not see: as many, or one fewer.
-        moved: the coefficients of Phi that any angle moves, as places in the order constant, its sine (which is 0), cos w1,
-            sin w1, cos w2, ...; or cos w0, sin w0, ... where the frequencies are half-integers.
-    """
+    """In how many independent ways the angles move Phi, at almost every place: ``whole``; and ``seen``, up to a constant,
+    which softmax does not see. ``moved``: the coefficients that any angle moves, as places in the order constant, its sine
+    (which is 0), cos w1, sin w1, cos w2, ...; or cos w0, sin w0, ... where the frequencies are half-integers."""
 
     whole: int
     seen: int
@@ -106,9 +95,8 @@ class Rank(NamedTuple):
 def rank(ansatz: Ansatz, readout: str, generator: torch.Generator, draws: int = 2) -> Rank:
     """Of dPhi/d(angles), and so of its Fourier coefficients, which determine Phi: the largest over some random angles.
 
-    Generic: lower only where angles happen to make it so, which has probability 0. Numerical: a way that moves Phi by less
-    than 1e-10 of the strongest one counts as none. Rounding comes out at 1e-16, the ways of circuits of up to four qubits
-    and three layers above 1e-4; in very deep ones the highest frequencies sink below any tolerance.
+    A way that moves Phi by less than 1e-10 of the strongest one counts as none: rounding comes out at 1e-16, the ways of
+    circuits of up to four qubits and three layers above 1e-4; in very deep ones the highest frequencies sink below it.
     """
     slope_T2JLRQ = coefficient_slopes(ansatz, readout, random_angles(ansatz, generator, draws))
     slope_TCP = slope_T2JLRQ.transpose(1, 2).flatten(1, 2).flatten(2)
@@ -157,11 +145,9 @@ class Expressibility(NamedTuple):
     """An estimate; lower is more expressive.
 
     Attributes:
-        nats: the divergence of the histogram. It is biased upwards, by about (bins - 1) / (2 pairs) where every bin
-            expects several pairs: a circuit that shows ``haar`` cannot be told from Haar-random by so many.
+        nats: the divergence of the histogram, biased upwards by about (bins - 1) / (2 pairs).
         standard_error: of ``nats``, by bootstrap over the pairs; where ``nats`` is near ``haar`` up to sqrt(3) too large.
         haar: what Haar-random states show at so many pairs, in the mean: all of it is bias.
-        pairs, bins: of the estimate.
     """
 
     nats: float
@@ -195,14 +181,8 @@ def of_states(
     *,
     at_once: int = AMPLITUDES_AT_ONCE,
 ) -> Expressibility:
-    """Of whatever makes random states.
-
-    Args:
-        draw: a count to so many independent states, ``(count, S)``, complex, normalised; at most ``at_once`` in one call.
-        generator: of the bootstrap.
-        pairs: T, pairs of states; each state is in one alone.
-        bins: K, of equal width over [0, 1].
-    """
+    """Of whatever makes random states: ``draw`` makes so many independent ones, ``(count, S)``, complex, normalised, at
+    most ``at_once`` in one call; each is in one of the pairs. ``generator`` is the bootstrap's."""
     usual = f"; the paper has {PAIRS} pairs, {BINS} bins"
     refuse([bad_integer("pairs", pairs, 2, usual), bad_integer("bins", bins, 2, usual)])
     count_K = torch.zeros(bins, dtype=torch.int64, device="cpu")
@@ -217,8 +197,7 @@ def of_states(
     log_haar_K = log_haar(dimension, bins)
     share_K = count_K / pairs
     drawn_BT = torch.multinomial(share_K.expand(RESAMPLES, bins), pairs, replacement=True, generator=generator)
-    offset_B1 = bins * torch.arange(RESAMPLES, device="cpu")[:, None]
-    again_BK = torch.bincount((drawn_BT + offset_B1).flatten(), minlength=RESAMPLES * bins).view(RESAMPLES, bins)
+    again_BK = torch.stack([drawn_T.bincount(minlength=bins) for drawn_T in drawn_BT])
     nats = float(divergence(share_K, log_haar_K))
     error = float(divergence(again_BK / pairs, log_haar_K).std())
     # Where all pairs are in one bin, so are those of each resample, and what spread there is is rounding.
@@ -265,10 +244,8 @@ def facts(ansatz: Ansatz, *, pairs: int = PAIRS, device: Device | None = None) -
 def _reach(ansatz: Ansatz, pairs: int) -> dict[str, Any]:
     updates = 2 * pairs * (2**ansatz.n_qubits + ROTATION) * ansatz.n_qubits * ansatz.depth
     if updates > AMPLITUDE_UPDATES:
-        return {
-            "missing": f"{pairs} pairs at n_qubits={ansatz.n_qubits}, depth={ansatz.depth} are more than "
-            f"{AMPLITUDE_UPDATES:.2g} updates of an amplitude, which no run waits for"
-        }
+        what = f"{pairs} pairs at n_qubits={ansatz.n_qubits}, depth={ansatz.depth}"
+        return {"missing": f"{what} are more than {AMPLITUDE_UPDATES:.2g} updates of an amplitude, which no run waits for"}
     found = expressibility(ansatz, torch.Generator().manual_seed(0), pairs)
     if found.standard_error == 0 and found.nats < 1 / pairs:
         return {"missing": f"all {pairs} pairs lie in the first of {BINS} bins, as Haar-random ones do: none is told apart"}

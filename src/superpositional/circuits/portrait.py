@@ -165,8 +165,8 @@ def draw_measured(ax: "Axes", curves: Mapping[str, Curve]) -> None:
 
 
 def write(folder: Path, ansatz: Ansatz, inputs: str) -> None:
-    """``circuit.txt``, the gates as text and OpenQASM 3, and ``circuit.svg``, as a picture; of circuits too large to be
-    looked at, which take minutes to draw, OpenQASM 3 alone."""
+    """``circuit.txt``, the gates as text and OpenQASM 3, and ``circuit.svg``; of large circuits OpenQASM 3 alone, for they
+    take minutes to draw."""
     if ansatz.statistics()["gates"] > DRAWN:
         (folder / "circuit.txt").write_text(ansatz.to_qasm(inputs))
         return

@@ -1,7 +1,7 @@
 """The readouts: which numbers psi_k are.
 
 Eq. (4) of Pamuk et al. 2025 adds up the amplitudes psi_k, k = 1 ... n_qubits, "that the circuit gives for a score", and
-leaves open which numbers those are. The readings, each of them n numbers per circuit:
+leaves open which. The readings:
 
 =============================  ========================================================================================
 ``amplitude``                  Re psi of basis states 0 ... n-1, qubit 0 the most significant bit (the first reading)

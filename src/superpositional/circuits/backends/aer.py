@@ -14,7 +14,7 @@ import logging
 import math
 import numbers
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,6 +48,17 @@ OWN = (ValueError, TypeError, MemoryError, ImportError, Warning)
 told = logging.getLogger("superpositional")
 
 
+class Call(NamedTuple):
+    """What one job runs: a circuit at an array of angles."""
+
+    ansatz: Ansatz
+    values_UP: np.ndarray
+    readout: str
+    total: bool
+    shots: int | None
+    seed: int | None
+
+
 class JobBackend(Backend):
     """One job for a call, equal circuits once, and another attempt where a job fails.
 
@@ -62,9 +73,7 @@ class JobBackend(Backend):
     estimates = False
 
     @abc.abstractmethod
-    def job(
-        self, ansatz: Ansatz, values_UP: np.ndarray, readout: str, *, total: bool, seed: int | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def job(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard errors, ``(U, C)``."""
 
     def run(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, *, total: bool, seed: int | None) -> Estimate:
@@ -73,7 +82,7 @@ class JobBackend(Backend):
         # Zeros of one sign: equal angles are equal.
         values_BP = gate_angles_BLRQ.flatten(1).double().numpy(force=True) + 0.0
         values_UP, place_B = np.unique(values_BP, axis=0, return_inverse=True)
-        found = self._attempts(ansatz, values_UP, readout, total=total, seed=seed)
+        found = self._attempts(Call(ansatz, values_UP, readout, total, self.shots, seed))
         return Estimate(*(torch.from_numpy(np.ascontiguousarray(each[place_B])).to(gate_angles_BLRQ) for each in found))
 
     def target(self, ansatz: Ansatz) -> "BackendV2 | None":
@@ -97,17 +106,21 @@ class JobBackend(Backend):
 
     def mistakes(self, *, exact: bool = False) -> list[str | None]:
         """What is wrong with the arguments that all have; ``exact``: shots may be None."""
-        found = [base.bad_shots(self.shots, optional=exact)]
-        found.append(base.bad_integer("retries", self.retries, 0, "; 0 gives up at the first failure"))
+        found = [
+            base.bad_integer("shots", self.shots, 1, "; None is exact" * exact, optional=exact),
+            base.bad_integer("retries", self.retries, 0, "; 0 gives up at the first failure"),
+        ]
         seconds = self.backoff
         if isinstance(seconds, bool) or not isinstance(seconds, numbers.Real) or not 0 <= seconds < math.inf:
             found.append(f"backoff must be a number of seconds >= 0, got {seconds!r}; it doubles with each attempt")
+        if not isinstance(options := getattr(self, "options", {}), Mapping):
+            found.append(f"options must be a mapping, got {options!r}")
         return found
 
-    def _attempts(self, *arguments: Any, **settings: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _attempts(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
         for attempt in range(self.retries + 1):
             try:
-                return self.job(*arguments, **settings)
+                return self.job(call)
             except Exception as error:  # a provider raises what it likes
                 # Of the caller's own making, and the same next time; not an answer that was garbled on its way, which is a
                 # ValueError and an OSError.
@@ -153,36 +166,30 @@ class Aer(JobBackend):
         if self.device not in ("CPU", "GPU"):
             mistakes.append(f"device must be CPU or GPU, got {self.device!r}")
         if self.shots is None and not any(mistakes):
-            if self.readout_error:
-                mistakes.append(
-                    f"readout_error={self.readout_error} needs shots here, got None; backend=depolarizing has it exactly"
-                )
-            if (self.one_qubit or self.two_qubit) and self.method != "density_matrix":
-                mistakes.append(
-                    f"method={self.method} has no exact values of noisy circuits; choose density_matrix, or give shots"
-                )
+            if rate := self.readout_error:
+                mistakes.append(f"readout_error={rate} needs shots here, got None; backend=depolarizing has it exactly")
+            if (self.one_qubit or self.two_qubit) and (way := self.method) != "density_matrix":
+                mistakes.append(f"method={way} has no exact values of noisy circuits; choose density_matrix, or give shots")
         if self.device == "GPU" and not any(mistakes):
             from superpositional.circuits.backends.qiskit import AerSimulator
 
-            if "GPU" not in (has := AerSimulator().available_devices()):
-                mistakes.append(
-                    f"device=GPU is not among this Aer's ({', '.join(has)}); install qiskit-aer-gpu, or choose device=CPU"
-                )
+            if "GPU" not in (devices := AerSimulator().available_devices()):
+                has = f"this Aer's ({', '.join(devices)})"
+                mistakes.append(f"device=GPU is not among {has}; install qiskit-aer-gpu, or choose device=CPU")
         base.refuse(mistakes)
 
     @property
     def estimates(self) -> bool:
         return self.shots is None
 
-    def job(self, ansatz, values_UP, readout, *, total, seed):
+    def job(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
         from superpositional.circuits.backends import qiskit
 
         model = qiskit.noise_model(self.one_qubit, self.two_qubit, self.readout_error)
         options = {"method": self.method, "device": self.device} | ({} if model is None else {"noise_model": model})
         if self.shots is None:
-            estimator = qiskit.aer_estimator(options)
-            return qiskit.by_primitive(estimator, ansatz, values_UP, readout, total=total, shots=None)
-        return qiskit.aer_counts(ansatz, values_UP, readout, total=total, options=options, shots=self.shots, seed=seed)
+            return qiskit.by_primitive(qiskit.aer_estimator(options), call)
+        return qiskit.aer_counts(call, options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,11 +233,10 @@ class Noisy(JobBackend):
             return snapshot(self.device)
         return generic_device(self.n_qubits or ansatz.n_qubits, self.calibration)
 
-    def job(self, ansatz, values_UP, readout, *, total, seed):
-        from superpositional.circuits.backends import qiskit
+    def job(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
+        from superpositional.circuits.backends.qiskit import aer_counts
 
-        where = {"device": self.target(ansatz), "level": self.level, "options": {}}
-        return qiskit.aer_counts(ansatz, values_UP, readout, total=total, **where, shots=self.shots, seed=seed)
+        return aer_counts(call, {}, self.target(call.ansatz), self.level)
 
 
 @lru_cache(maxsize=8)

@@ -129,10 +129,6 @@ def bad_integer(name: str, value: Any, least: int, cure: str = "", *, optional: 
     return None
 
 
-def bad_shots(shots: Any, *, optional: bool = False) -> str | None:
-    return bad_integer("shots", shots, 1, "; None is exact" * optional, optional=optional)
-
-
 def bad_level(level: Any) -> str | None:
     if isinstance(level, bool) or level not in range(4):
         return f"level must be 0, 1, 2 or 3, got {level!r}; 1 is the default"

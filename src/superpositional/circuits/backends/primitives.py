@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.backends import base
-from superpositional.circuits.backends.aer import INSTALL, RUNTIME, JobBackend, bad_snapshot, snapshot
+from superpositional.circuits.backends.aer import INSTALL, RUNTIME, Call, JobBackend, bad_snapshot, snapshot
 from superpositional.places import ALLOW, trusted
 
 if TYPE_CHECKING:
@@ -46,11 +48,10 @@ class Primitive(JobBackend):
     seed_option: str | None = "seed"
     retries: int = 3
     backoff: float = 1.0
-
     simulated = False  # as far as anybody here knows
 
     def __post_init__(self) -> None:
-        mistakes = [*self.mistakes(), _bad_mapping(self.options)]
+        mistakes = self.mistakes()
         if self.seed_option is not None and not isinstance(self.seed_option, str):
             mistakes.append(f"seed_option must be the name of an argument or None, got {self.seed_option!r}")
         options = dict(self.options).values() if not any(mistakes) else ()
@@ -72,17 +73,16 @@ class Primitive(JobBackend):
 
         return issubclass(_class(self.target_class), BaseEstimatorV2)
 
-    def job(self, ansatz, values_UP, readout, *, total, seed):
+    def job(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
         from superpositional.circuits.backends import qiskit
 
         made = _class(self.target_class)
-        seeds = {self.seed_option: qiskit.dice(made, seed)} if self.takes_seeds else {}
+        seeds = {self.seed_option: qiskit.dice(made, call.seed)} if self.takes_seeds else {}
         options = {
             key: _class(each["target_class"], True)(**each.get("options", {})) if _is_device(each) else each
             for key, each in self.options.items()
         }
-        primitive = made(**options, **seeds)
-        return qiskit.by_primitive(primitive, ansatz, values_UP, readout, total=total, shots=self.shots)
+        return qiskit.by_primitive(made(**options, **seeds), call)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ class IBM(JobBackend):
     backoff: float = 10.0
 
     def __post_init__(self) -> None:
-        mistakes = [*self.mistakes(), base.bad_level(self.level), _bad_mapping(self.options)]
+        mistakes = [*self.mistakes(), base.bad_level(self.level)]
         if self.primitive not in ("sampler", "estimator"):
             mistakes.append(f"primitive must be sampler or estimator, got {self.primitive!r}")
         if self.device is not None and self.local is not None:
@@ -142,28 +142,23 @@ class IBM(JobBackend):
     def target(self, ansatz: Ansatz) -> "BackendV2":
         return _processor(self.device, ansatz.n_qubits) if self.local is None else snapshot(self.local)
 
-    def job(self, ansatz, values_UP, readout, *, total, seed):
+    def job(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
         # The ones of the package's top are to be replaced by these.
         from qiskit_ibm_runtime.executor_estimator import Estimator
         from qiskit_ibm_runtime.executor_sampler import Sampler
 
         from superpositional.circuits.backends.qiskit import by_primitive
 
-        where = {"device": self.target(ansatz), "level": self.level}
-        options = dict(self.options)
+        device, options = self.target(call.ansatz), dict(self.options)
         if self.takes_seeds:
             # 32 bits, as Aer's, which runs the local mode.
-            options["simulator"] = {**options.get("simulator", {}), "seed_simulator": seed % 2**32}
-        made = (Estimator if self.estimates else Sampler)(mode=where["device"], options=options)
-        return by_primitive(made, ansatz, values_UP, readout, total=total, shots=self.shots, **where)
+            options["simulator"] = {**options.get("simulator", {}), "seed_simulator": call.seed % 2**32}
+        made = (Estimator if self.estimates else Sampler)(mode=device, options=options)
+        return by_primitive(made, call, device, self.level)
 
 
 def _is_device(option: Any) -> bool:
     return isinstance(option, Mapping) and "target_class" in option
-
-
-def _bad_mapping(options: Any) -> str | None:
-    return None if isinstance(options, Mapping) else f"options must be a mapping, got {options!r}"
 
 
 @lru_cache(maxsize=8)

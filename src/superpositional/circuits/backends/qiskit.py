@@ -1,9 +1,8 @@
 """Circuits on Qiskit's simulators and primitives; the only file that imports these.
 
-The simulators are those the paper used: Qiskit's ``Statevector`` and ``AerSimulator``, exact; counted, with or without
-noise; and whatever offers Qiskit's V2 primitives. One call runs all the circuits of a batch.
+One call runs all the circuits of a batch.
 
-Shapes: B circuits, L, R, Q as in ``Ansatz.angles_shape``, P = L * R * Q, S = 2**Q, C observables.
+Shapes: B circuits, U different ones, L, R, Q as in ``Ansatz.angles_shape``, P = L * R * Q, S = 2**Q, C observables.
 """
 
 import math
@@ -26,12 +25,12 @@ from qiskit_aer.primitives import EstimatorV2
 from torch import Tensor
 
 from superpositional.circuits.ansatz import Ansatz
-from superpositional.circuits.backends.aer import SEED
+from superpositional.circuits.backends.aer import SEED, Call
 from superpositional.circuits.backends.base import counted
 from superpositional.circuits.readouts import basis_states, read
 from superpositional.circuits.statevector import require_memory
 
-Values = tuple[np.ndarray, np.ndarray]  # means and standard errors, ``(B, C)``
+Values = tuple[np.ndarray, np.ndarray]  # means and standard errors, ``(U, C)``
 
 
 def run_qiskit(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
@@ -91,35 +90,24 @@ def generic_device(n_qubits: int, seed: int) -> BackendV2:
     return GenericBackendV2(n_qubits, coupling_map=CouplingMap.from_line(n_qubits), noise_info=True, seed=seed)
 
 
-def aer_counts(
-    ansatz: Ansatz,
-    values_BP: np.ndarray,
-    readout: str,
-    *,
-    total: bool,
-    options: Mapping[str, Any],
-    shots: int,
-    seed: int,
-    device: BackendV2 | None = None,
-    level: int = 1,
-) -> Values:
+def aer_counts(call: Call, options: Mapping[str, Any], device: BackendV2 | None = None, level: int = 1) -> Values:
     """By ``AerSimulator`` with shots; with the noise, gates and coupling map of a device where one is given.
 
     Not by Aer's own SamplerV2, which keeps every single shot: ten times the time at 10,000 of them.
     """
-    circuit, parameters = template(ansatz, measured=True)
+    circuit, parameters = template(call.ansatz, measured=True)
     options = _threaded(options)
     simulator = AerSimulator(**options) if device is None else AerSimulator.from_backend(device, **options)
     if device is not None:
         circuit = _passes(device, level).run(circuit)
-    binds = _binds(parameters, values_BP)
+    binds = _binds(parameters, call.values_UP)
     # Aer's seeds have 32 bits.
-    result = simulator.run([circuit], parameter_binds=binds, shots=shots, seed_simulator=seed % 2**32).result()
+    seed = call.seed % 2**32
+    result = simulator.run([circuit], parameter_binds=binds, shots=call.shots, seed_simulator=seed).result()
     if not result.success:
         raise RuntimeError(result.status)
-    counts = (result.data(index)["counts"] for index in range(len(values_BP)))
-    numbered = ({int(outcome, 16): count for outcome, count in each.items()} for each in counts)
-    return _from_counts(numbered, ansatz, readout, total)
+    counts = (result.data(index)["counts"] for index in range(len(call.values_UP)))
+    return _from_counts(({int(outcome, 16): count for outcome, count in each.items()} for each in counts), call)
 
 
 def aer_estimator(options: Mapping[str, Any]) -> EstimatorV2:
@@ -128,70 +116,58 @@ def aer_estimator(options: Mapping[str, Any]) -> EstimatorV2:
 
 
 def dice(kind: type, seed: int) -> np.random.Generator | int:
-    """What the constructor of a primitive takes for a seed: 32 bits, as a rule.
-
-    Qiskit's own sampler starts an integer's dice anew for each circuit of a job, so that all of them would err alike; a
-    generator goes on.
-    """
+    """What the constructor of a primitive takes for a seed: 32 bits, as a rule; of Qiskit's own sampler a generator, for it
+    starts an integer's dice anew for each circuit of a job, so that all of them would err alike."""
     return np.random.default_rng(seed) if issubclass(kind, StatevectorSampler) else seed % 2**32
 
 
 def by_primitive(
-    primitive: BaseSamplerV2 | BaseEstimatorV2,
-    ansatz: Ansatz,
-    values_BP: np.ndarray,
-    readout: str,
-    *,
-    total: bool,
-    shots: int | None,
-    device: BackendV2 | None = None,
-    level: int = 1,
+    primitive: BaseSamplerV2 | BaseEstimatorV2, call: Call, device: BackendV2 | None = None, level: int = 1
 ) -> Values:
-    """By one job of a V2 sampler or estimator: one circuit with an array of angles. ``shots``: None is exact."""
+    """By one job of a V2 sampler or estimator: one circuit with an array of angles."""
     samples = isinstance(primitive, BaseSamplerV2)
-    circuit, _ = template(ansatz, measured=samples)
+    circuit, _ = template(call.ansatz, measured=samples)
     if device is not None:
         circuit = _passes(device, level).run(circuit)
     if samples:
-        outcomes = primitive.run([(circuit, values_BP)], shots=shots).result()[0].data.meas
-        return _from_counts((outcomes.get_int_counts(index) for index in range(len(values_BP))), ansatz, readout, total)
-    observables_C = [each.apply_layout(circuit.layout) for each in observables(ansatz, readout, total=total)]
-    precision = 0.0 if shots is None else 1 / math.sqrt(shots)
-    data = primitive.run([(circuit, observables_C, values_BP[:, None])], precision=precision).result()[0].data
-    shape = len(values_BP), len(observables_C)
+        outcomes = primitive.run([(circuit, call.values_UP)], shots=call.shots).result()[0].data.meas
+        return _from_counts((outcomes.get_int_counts(index) for index in range(len(call.values_UP))), call)
+    observables_C = [each.apply_layout(circuit.layout) for each in observables(call)]
+    precision = 0.0 if call.shots is None else 1 / math.sqrt(call.shots)
+    data = primitive.run([(circuit, observables_C, call.values_UP[:, None])], precision=precision).result()[0].data
+    shape = len(call.values_UP), len(observables_C)
     # Aer's states the precision asked for, 0 where it is exact. Qiskit's own StatevectorEstimator adds noise of that
     # precision and states no error: that precision is it.
     errors = data.stds if np.any(data.stds) else np.full_like(data.evs, precision)
     return np.broadcast_to(data.evs, shape), np.broadcast_to(errors, shape)
 
 
-def observables(ansatz: Ansatz, readout: str, *, total: bool) -> Sequence[SparsePauliOp]:
+def observables(call: Call) -> Sequence[SparsePauliOp]:
     """What is measured, as Paulis: Z of each qubit, or projectors on states, each a product of (1 +- Z) / 2."""
-    n = ansatz.n_qubits
-    if readout == "z":
+    n = call.ansatz.n_qubits
+    if call.readout == "z":
         each = [SparsePauliOp.from_sparse_list([("Z", [q], 1.0)], n) for q in range(n)]
     else:
         each = []
-        for index in basis_states(readout, n):
+        for index in basis_states(call.readout, n):
             projector = SparsePauliOp("", 1.0)
             # Qiskit's tensor product puts its first factor at the highest qubit.
             for bit in reversed(f"{index:0{n}b}"):
                 projector = projector.tensor(SparsePauliOp(["I", "Z"], [0.5, -0.5 if bit == "1" else 0.5]))
             each.append(projector)
-    return [SparsePauliOp.sum(each).simplify()] if total else each
+    return [SparsePauliOp.sum(each).simplify()] if call.total else each
 
 
-def _from_counts(counts: Iterable[Mapping[int, int]], ansatz: Ansatz, readout: str, total: bool) -> Values:
+def _from_counts(counts: Iterable[Mapping[int, int]], call: Call) -> Values:
     """From how often each outcome came, qubit 0 the most significant bit of its number, for circuits of any width."""
-    n = ansatz.n_qubits
-    found = []
+    n, found = call.ansatz.n_qubits, []
     for each in counts:
         # Python's integers: an outcome may have more bits than torch's.
-        if readout == "z":
+        if call.readout == "z":
             weight_MQ = torch.tensor([[1 - 2 * (outcome >> n - 1 - q & 1) for q in range(n)] for outcome in each])
         else:
-            weight_MQ = torch.tensor([[outcome == state for state in basis_states(readout, n)] for outcome in each])
-        weight_MC = (weight_MQ.sum(1, keepdim=True) if total else weight_MQ).double()
+            weight_MQ = torch.tensor([[outcome == state for state in basis_states(call.readout, n)] for outcome in each])
+        weight_MC = (weight_MQ.sum(1, keepdim=True) if call.total else weight_MQ).double()
         count_1M = torch.tensor([list(each.values())], dtype=torch.float64)
         found.append(counted(count_1M, weight_MC, int(count_1M.sum())))
     return tuple(torch.cat(parts).numpy() for parts in zip(*found, strict=True))

@@ -34,7 +34,6 @@ class Exact(Backend):
     """
 
     method: str = "auto"
-
     measures = False
 
     def __post_init__(self) -> None:
@@ -63,7 +62,7 @@ class Sampled(Backend):
 
     @abc.abstractmethod
     def probabilities(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor) -> Tensor:
-        """The probability of each outcome, ``(B, S)``."""
+        """Of each outcome, ``(B, S)``."""
 
     def parts(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor) -> tuple[Tensor, ...]:
         return gate_angles_BLRQ.split(max(1, NUMBERS_AT_ONCE // self.numbers**ansatz.n_qubits))
@@ -88,11 +87,10 @@ class Shots(Sampled):
     They are of all 2**Q outcomes, so qubits are correlated as a device's are."""
 
     shots: int = 1024
-
     numbers = 2
 
     def __post_init__(self) -> None:
-        base.refuse([base.bad_shots(self.shots)])
+        base.refuse([base.bad_integer("shots", self.shots, 1)])
         object.__setattr__(self, "shots", int(self.shots))
 
     def probabilities(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor) -> Tensor:
@@ -118,11 +116,10 @@ class Depolarizing(Sampled):
     two_qubit: float = 0.01
     readout_error: float = 0.0
     shots: int | None = None
-
     numbers = 4
 
     def __post_init__(self) -> None:
-        base.refuse([*base.bad_rates(self), base.bad_shots(self.shots, optional=True)])
+        base.refuse([*base.bad_rates(self), base.bad_integer("shots", self.shots, 1, "; None is exact", optional=True)])
 
     @property
     def differentiates(self) -> bool:

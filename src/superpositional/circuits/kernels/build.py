@@ -36,8 +36,7 @@ FLAGS = (
     *("-fno-math-errno", "-fno-trapping-math"),
 )
 NAMES = {torch.float32: "float32", torch.float64: "float64"}
-# Of attention.h: coefficients of more frequencies than these are torch's.
-MOST = 64
+MOST = 64  # of attention.h: coefficients of more frequencies than these are torch's
 
 
 POINTER, INDEX, INT, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double
@@ -95,6 +94,8 @@ DECLARED: dict[str, tuple] = {
 }
 RETURNED = {"displacement": DOUBLE, "term_before": INDEX, "term_after": INDEX}
 PLAIN = (Tensor, torch.nn.Parameter)
+ON, OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
+_why: list[str] = []  # the last call of ``make`` built none
 
 
 def serves(*tensors: Tensor) -> bool:
@@ -125,12 +126,6 @@ def library() -> ctypes.CDLL | None:
 def told() -> str:
     """Return what computes, for records and tables: the kernels' compiler, or why it is torch's code."""
     return _built()[1]
-
-
-ON, OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
-UNBUILT = "torch's (kernels are not built: superpositional kernels)"
-# Why the last call of ``make`` built none.
-_why: list[str] = []
 
 
 def make(say: Callable[[str], None]) -> str:
@@ -173,21 +168,24 @@ def _built() -> tuple[ctypes.CDLL | None, str]:
     if _is_off():
         return None, "torch's (SUPERPOSITIONAL_KERNELS=off)"
     if (found := _existing()) is not None:
-        version = getattr(found, "compiler", None)
-        if version is None:
+        if (version := getattr(found, "compiler", None)) is None:
             return found, "C++"
         version.restype = ctypes.c_char_p
         return found, f"C++ ({version().decode()})"
     if not _why:
-        logging.getLogger("superpositional").warning(
-            "superpositional: torch's code computes; `superpositional kernels` builds faster C++ kernels, once per machine"
-        )
-    return None, _why[0] if _why else UNBUILT
+        hint = "torch's code computes; `superpositional kernels` builds faster C++ kernels, once per machine"
+        logging.getLogger("superpositional").warning(f"superpositional: {hint}")
+    return None, _why[0] if _why else "torch's (kernels are not built: superpositional kernels)"
 
 
 def _name() -> str:
     sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp"))
-    named = [*(path.read_text() for path in sources), *FLAGS, _processor()]
+    # What -march=native depends on; a home may be shared by machines.
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    told = {line.split(":", 1)[0].strip(): line for line in lines if line.startswith(("model name", "flags", "Features"))}
+    processor = "|".join([platform.machine(), platform.processor(), *told.values()])
+    named = [*(path.read_text() for path in sources), *FLAGS, processor]
     return f"{hashlib.sha256('|'.join(named).encode()).hexdigest()[:16]}.so"
 
 
@@ -242,11 +240,3 @@ def _compile(compiler: list[str], folder: int, name: str) -> None:
         with open(new, "wb") as file:
             file.write(made.read_bytes())
         os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-
-
-def _processor() -> str:
-    # What -march=native depends on; a home may be shared by machines.
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    told = {line.split(":", 1)[0].strip(): line for line in lines if line.startswith(("model name", "flags", "Features"))}
-    return "|".join([platform.machine(), platform.processor(), *told.values()])
