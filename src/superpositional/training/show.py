@@ -1,7 +1,7 @@
 """What does the circuit of a config look like, and what can it do?
 
 ``superpositional circuit [overrides]``: the circuit that a run with these overrides would have, before any run. Prints its
-gates, counts, spectrum and curves, what shots and noise make of them and what a device would cost, and writes them with
+gates, counts and spectrum, what shots and noise make of them and what a device would cost, and writes them with
 pictures and OpenQASM 3 to a folder.
 """
 
