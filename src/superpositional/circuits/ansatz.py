@@ -166,7 +166,5 @@ class Ansatz:
 
     def draw(self, output: str = "text", inputs: str = "scalar") -> "str | Figure":
         """The circuit as text, or with ``output="mpl"`` as a matplotlib figure (both drawn by Qiskit)."""
-        if output not in ("text", "mpl"):
-            raise ValueError(f"output must be text or mpl, got {output!r}")
         circuit = self.to_qiskit(inputs)
-        return str(circuit.draw("text", fold=120)) if output == "text" else circuit.draw("mpl", style="bw")
+        return str(circuit.draw("text", fold=120)) if output == "text" else circuit.draw(output, style="bw")

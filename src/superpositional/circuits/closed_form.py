@@ -44,11 +44,8 @@ def closed_form(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str
 
 
 def _after_cnots(ansatz: Ansatz, before: list[Tensor]) -> list[Tensor]:
-    """<Z> of each qubit after the last CNOTs, from those of independent qubits before.
-
-    A CNOT makes its target the parity of both, and the <Z> of a parity of independent qubits is the product of theirs; a
-    qubit that comes in twice drops out.
-    """
+    """<Z> of each qubit after the last CNOTs, from those of independent qubits before: a CNOT makes its target the parity
+    of both, whose <Z> is the product of theirs; a qubit that comes in twice drops out."""
     after = list(before)
     parities = [{q} for q in range(ansatz.n_qubits)]
     for control, target in ansatz.cnots:

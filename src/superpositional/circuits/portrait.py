@@ -18,9 +18,6 @@ from superpositional.circuits.backends.base import Backend
 from superpositional.circuits.backends.exact import evaluate
 from superpositional.circuits.backends.gradients import estimate
 
-# A perturbation of the optimizer: blocks of weights to the modulation of each.
-Modulation = Callable[[list[list[Tensor]], tuple[int, ...]], list[Tensor]]
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -69,16 +66,15 @@ def text(ansatz: Ansatz, readout: str, angles_LRQ: Tensor, known: Mapping[str, A
     return "\n".join(lines) + "\n"
 
 
-def in_words(found: Mapping[str, Any]) -> list[str]:
+def in_words(known: Mapping[str, Any]) -> list[str]:
     """The facts of a circuit as sentences."""
-    reach, device = found["expressibility"], found["transpiled"]
+    reach, device = known["expressibility"], known["transpiled"]
     if "missing" in reach:
         told = f"expressibility: missing, for {reach['missing']}"
     else:
-        told = (
-            f"expressibility at random angles: {reach['nats']:.4f} ± {reach['standard_error']:.4f} nats (lower reaches "
-            f"more; Haar-random states show {reach['haar']:.4f} at {reach['pairs']} pairs and {reach['bins']} bins)"
-        )
+        haar = f"{reach['haar']:.4f} at {reach['pairs']} pairs and {reach['bins']} bins"
+        found = f"{reach['nats']:.4f} ± {reach['standard_error']:.4f} nats"
+        told = f"expressibility at random angles: {found} (lower reaches more; Haar-random states show {haar})"
     if "missing" in device:
         return [told, f"transpiled: missing, for {device['missing']}"]
     basis = ", ".join(device["basis"])
@@ -89,8 +85,8 @@ def in_words(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def draw(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Modulation) -> "Figure":
-    """Phi(x) and its spectrum for every set of angles, and the optimizer's modulation."""
+def draw(ansatz: Ansatz, readout: str, angles_CLRQ: Tensor, perturb: Callable[..., list[Tensor]]) -> "Figure":
+    """Phi(x) and its spectrum for every set of angles, and the modulation of a perturbation of the optimizer."""
     import matplotlib.pyplot as plt
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 2.8), layout="constrained")

@@ -20,8 +20,7 @@ from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.kernels import build
 from superpositional.circuits.readouts import is_amplitude
 
-# Of series.h: scores that share a sum in single precision.
-BLOCK = 2048
+BLOCK = 2048  # of series.h: scores that share a sum in single precision
 
 
 def doubled_frequencies(ansatz: Ansatz, readout: str) -> range:

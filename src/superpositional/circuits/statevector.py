@@ -92,10 +92,8 @@ def unitaries(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
 def require_memory(
     ansatz: Ansatz, circuits: int, dtype: torch.dtype, device: torch.device | None = None, *, gradients: bool = False
 ) -> None:
-    """Raise a MemoryError, before anything is allocated, where the statevectors of so many circuits do not fit.
-
-    ``dtype`` is that of the angles; ``device`` None is the host; with ``gradients`` autograd keeps every gate's input.
-    """
+    """Raise a MemoryError, before anything is allocated, where the statevectors of so many circuits do not fit; ``dtype``
+    is that of the angles, ``device`` None the host, and with ``gradients`` autograd keeps every gate's input."""
     # A gate has its input and its output at once, and a copy between.
     each = (3 + (ansatz.n_qubits * ansatz.depth if gradients else 0)) * 2 * dtype.itemsize
     need = circuits * each * 2**ansatz.n_qubits

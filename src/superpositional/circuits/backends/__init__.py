@@ -10,15 +10,8 @@ from superpositional.circuits.backends.gradients import estimate
 from superpositional.circuits.backends.primitives import IBM, Primitive
 from superpositional.circuits.backends.simulated import Depolarizing, Exact, Shots
 
-BACKENDS: dict[str, type[Backend]] = {
-    "exact": Exact,
-    "shots": Shots,
-    "depolarizing": Depolarizing,
-    "aer": Aer,
-    "noisy": Noisy,
-    "ibm": IBM,
-    "primitive": Primitive,
-}
+KINDS = (Exact, Shots, Depolarizing, Aer, Noisy, IBM, Primitive)
+BACKENDS: dict[str, type[Backend]] = {kind.__name__.lower(): kind for kind in KINDS}
 
 # Plain values, so that checkpoints whose hyper-parameters hold them load with weights_only.
 add_safe_globals([Ansatz, *BACKENDS.values()])

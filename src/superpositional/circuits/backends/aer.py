@@ -59,16 +59,20 @@ class Call(NamedTuple):
     seed: int | None
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class JobBackend(Backend):
     """One job for a call, equal circuits once, and another attempt where a job fails.
 
-    ``retries``: how often a failed job is sent again; ``backoff``: the seconds before that, doubled each time.
-    ``takes_seeds``: whether its shots follow from a seed; ``estimates``: whether it gives expectation values, not counts.
+    Args:
+        retries, backoff: a failed job is sent again so often, after so many seconds, doubled each time.
+
+    Attributes:
+        takes_seeds: whether its shots follow from a seed.
+        estimates: whether it gives expectation values, not counts.
     """
 
-    shots: int | None
-    retries: int
-    backoff: float
+    retries: int = 3
+    backoff: float = 1.0
     takes_seeds = True
     estimates = False
 
@@ -142,12 +146,10 @@ class Aer(JobBackend):
 
     Args:
         shots: how often each circuit is measured; None is exact (Aer's EstimatorV2 at precision 0).
-        method: Aer's: ``"statevector"``, ``"density_matrix"``, which holds noise exactly, ``"matrix_product_state"``, for
-            many qubits of little entanglement, ...
+        method: Aer's: ``"statevector"``, ``"density_matrix"``, which has exact values of noisy circuits,
+            ``"matrix_product_state"``, for many qubits of little entanglement, ...
         device: ``"CPU"`` or ``"GPU"`` (an Aer built for it: the package qiskit-aer-gpu).
-        one_qubit, two_qubit, readout_error: the noise, as ``Depolarizing`` has it. Exact values of noisy circuits take
-            ``method="density_matrix"``.
-        retries, backoff: of failed jobs (``JobBackend``).
+        one_qubit, two_qubit, readout_error: the noise, as ``Depolarizing`` has it.
     """
 
     shots: int | None = None
@@ -156,8 +158,6 @@ class Aer(JobBackend):
     one_qubit: float = 0.0
     two_qubit: float = 0.0
     readout_error: float = 0.0
-    retries: int = 3
-    backoff: float = 1.0
 
     def __post_init__(self) -> None:
         mistakes = [*base.bad_rates(self), *self.mistakes(exact=True)]
@@ -197,12 +197,12 @@ class Noisy(JobBackend):
     """A whole device imitated by Aer: its gates, coupling map, durations' and calibrations' noise.
 
     Args:
-        device: ``"generic"``, Qiskit's made-up ``GenericBackendV2``, its qubits in a line and its calibrations drawn from
-            ``calibration``; or one of qiskit-ibm-runtime's snapshots of real ones, as ``FakeManilaV2``.
+        device: ``"generic"``, Qiskit's made-up ``GenericBackendV2``, its qubits in a line; or one of qiskit-ibm-runtime's
+            snapshots of real ones, as ``FakeManilaV2``.
         n_qubits: of the generic device; None is as many as the circuit has.
-        calibration: where the generic device's noise is drawn from, a seed of its own.
+        calibration: the seed of the generic device's noise.
         level: Qiskit's ``optimization_level`` of the transpilation, 0 to 3.
-        shots, retries, backoff: as for ``Aer``.
+        shots: how often each circuit is measured.
     """
 
     device: str = GENERIC
@@ -210,8 +210,6 @@ class Noisy(JobBackend):
     calibration: int = 0
     level: int = 1
     shots: int = 1024
-    retries: int = 3
-    backoff: float = 1.0
 
     def __post_init__(self) -> None:
         mistakes = [
@@ -241,14 +239,11 @@ class Noisy(JobBackend):
 
 @lru_cache(maxsize=8)
 def snapshot(name: str) -> "BackendV2":
-    """One of qiskit-ibm-runtime's fake devices: a real one's gates, coupling map and calibrations of some day."""
     return getattr(importlib.import_module(f"{RUNTIME}.fake_provider"), name)()
 
 
 def bad_snapshot(key: str, name: Any) -> str | None:
     """What is wrong with the name of a fake device."""
-    if not isinstance(name, str):
-        return f"{key} must be the name of a device, got {name!r}; try {GENERIC} or FakeManilaV2"
     if importlib.util.find_spec(RUNTIME) is None:
         other = f"device={GENERIC}" if key == "device" else "backend=noisy"
         return f"{key}={name} comes with qiskit-ibm-runtime, which is not installed: {INSTALL}; or choose {other}"
@@ -267,8 +262,7 @@ class Device:
         basis: names of its gates, as Qiskit has them; the default is that of IBM's devices up to 2023.
         coupling: between which qubits two-qubit gates can be: ``"line"``, neighbours, as many qubits as the circuit has;
             ``"ring"``, the same and the ends; ``"full"``, all.
-        level: Qiskit's ``optimization_level``, 0 to 3. 1 is the lowest that looks for a layout, and the higher ones trade
-            depth for gates that errors come from: on a line they make the paper's ring deeper.
+        level: Qiskit's ``optimization_level``, 0 to 3; 1 is the lowest that looks for a layout.
     """
 
     basis: Sequence[str] = BASIS
@@ -290,8 +284,8 @@ class Device:
 
 
 class OnDevice(NamedTuple):
-    """Of the circuit on a device, before the measurement: ``depth``, gates on its longest path, and ``two_qubit_gates``.
-    ``seconds``: of one execution, measurement included, by the device's own durations; None where it states none."""
+    """Counts of the circuit on a device, before the measurement, and ``seconds`` of one execution, measurement included, by
+    the device's own durations; None where it states none."""
 
     depth: int
     two_qubit_gates: int

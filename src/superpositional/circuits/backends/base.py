@@ -67,10 +67,8 @@ class Backend(abc.ABC):
         if readout not in READOUTS:
             return f"readout must be one of {', '.join(READOUTS)}, got {readout!r}"
         if self.measures and is_amplitude(readout):
-            return (
-                f"readout={readout} cannot be measured, so backend={self.name} cannot give it; choose readout=probability "
-                "or z, or backend=exact"
-            )
+            what = f"readout={readout} cannot be measured, so backend={self.name} cannot give it"
+            return f"{what}; choose readout=probability or z, or backend=exact"
         return None
 
     def plain(self) -> dict[str, Any]:
@@ -82,10 +80,8 @@ class Backend(abc.ABC):
         try:
             self.plain()
         except TypeError:
-            return (
-                f"backend={self.name} must hold plain values here, got {self!r}; write a device among its options as "
-                "{'target_class': 'qiskit_aer.AerSimulator', 'options': {}}"
-            )
+            cure = "write a device among its options as {'target_class': 'qiskit_aer.AerSimulator', 'options': {}}"
+            return f"backend={self.name} must hold plain values here, got {self!r}; {cure}"
         return None
 
     def __eq__(self, other: object) -> bool:
@@ -158,7 +154,5 @@ def backend_from(value: "Mapping[str, Any] | Backend") -> Backend:
         return value
     if isinstance(value, Mapping) and (made := backends.BACKENDS.get(value.get("backend"))) is not None:
         return made(**{key: each for key, each in value.items() if key != "backend"})
-    raise ValueError(
-        f"backend must be one of superpositional.circuits.backends ({', '.join(backends.BACKENDS)}), got {value!r}; in a "
-        "config, choose backend=..."
-    )
+    known = f"superpositional.circuits.backends ({', '.join(backends.BACKENDS)})"
+    raise ValueError(f"backend must be one of {known}, got {value!r}; in a config, choose backend=...")

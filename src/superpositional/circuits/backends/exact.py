@@ -55,10 +55,8 @@ def refusal(ansatz: Ansatz, readout: str, method: str, *, scalar: bool = True) -
     if method not in EXACT:
         return f"method must be one of {', '.join(EXACT)}, got {method!r}"
     if method == "closed_form" and not has_closed_form(ansatz):
-        return (
-            f"backend.method=closed_form serves depth=1 or entanglement=none, got depth={ansatz.depth} and "
-            f"entanglement={ansatz.entanglement}; choose statevector"
-        )
+        got = f"depth={ansatz.depth} and entanglement={ansatz.entanglement}"
+        return f"backend.method=closed_form serves depth=1 or entanglement=none, got {got}; choose statevector"
     if method == "closed_form" and readout != "z":
         return f"backend.method=closed_form gives readout=z, got readout={readout}; choose statevector"
     if method == "fourier" and not scalar and ansatz.n_qubits > 1:

@@ -34,8 +34,7 @@ def estimate(
     """psi_k, or with ``total`` their sum, of the circuit for each input: ``(..., C)``, with standard errors.
 
     The mean is differentiable in inputs and angles: by autograd where the backend allows it, any number of times, and
-    elsewhere once, by the parameter-shift rule. A circuit with an angle that is not finite has no value: mean and error are
-    NaN, whatever a device would make of it.
+    elsewhere once, by the parameter-shift rule. Of a circuit with an angle that is not finite, mean and error are NaN.
 
     Args:
         backend, ansatz: where the circuits run, and which.

@@ -31,7 +31,6 @@ class Primitive(JobBackend):
     """Whatever offers Qiskit's ``BaseSamplerV2`` or ``BaseEstimatorV2``: one YAML file plugs it in.
 
     Circuits go to it as they are written, in h, rx, ry, rz and cx; an estimator gets the precision 1 / sqrt(shots).
-    Mitigation of errors is its own, by its options.
 
     Args:
         target_class: as ``qiskit.primitives.StatevectorSampler``. Of other packages than Qiskit's only those that
@@ -39,15 +38,13 @@ class Primitive(JobBackend):
         options: what its constructor gets. A device among it is written ``{target_class: qiskit_aer.AerSimulator, options:
             {}}``, a class of ``qiskit.providers.BackendV2`` and what its constructor gets.
         seed_option: the argument of its constructor that takes a seed; None if it takes none, as a real device.
-        shots, retries, backoff: as for ``Aer``.
+        shots: how often each circuit is measured.
     """
 
     target_class: str = "qiskit.primitives.StatevectorSampler"
     options: Mapping[str, Any] = field(default_factory=dict)
     shots: int = 1024
     seed_option: str | None = "seed"
-    retries: int = 3
-    backoff: float = 1.0
     simulated = False  # as far as anybody here knows
 
     def __post_init__(self) -> None:
@@ -90,7 +87,7 @@ class IBM(JobBackend):
     """A processor of IBM Quantum.
 
     The account is the one that ``QiskitRuntimeService.save_account`` has saved, or that the variables QISKIT_IBM_TOKEN and
-    QISKIT_IBM_INSTANCE give; no key ever stands in a config.
+    QISKIT_IBM_INSTANCE give.
 
     Args:
         device: its name, as ``ibm_brisbane``; None is the least busy one that is wide enough.
@@ -100,7 +97,6 @@ class IBM(JobBackend):
             Standard errors are those that it states; an estimator's, in local mode, are some 30 % below the scatter seen.
         shots: how often each circuit is measured; an estimator gets the precision 1 / sqrt(shots).
         level: Qiskit's ``optimization_level`` of the transpilation, 0 to 3.
-        retries, backoff: as for ``Aer``.
     """
 
     device: str | None = None
@@ -109,8 +105,7 @@ class IBM(JobBackend):
     options: Mapping[str, Any] = field(default_factory=dict)
     shots: int = 1024
     level: int = 1
-    retries: int = 3
-    backoff: float = 10.0
+    backoff: float = field(default=10.0, kw_only=True)
 
     def __post_init__(self) -> None:
         mistakes = [*self.mistakes(), base.bad_level(self.level)]

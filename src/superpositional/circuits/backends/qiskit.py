@@ -97,8 +97,10 @@ def aer_counts(call: Call, options: Mapping[str, Any], device: BackendV2 | None 
     """
     circuit, parameters = template(call.ansatz, measured=True)
     options = _threaded(options)
-    simulator = AerSimulator(**options) if device is None else AerSimulator.from_backend(device, **options)
-    if device is not None:
+    if device is None:
+        simulator = AerSimulator(**options)
+    else:
+        simulator = AerSimulator.from_backend(device, **options)
         circuit = _passes(device, level).run(circuit)
     binds = _binds(parameters, call.values_UP)
     # Aer's seeds have 32 bits.

@@ -28,9 +28,8 @@ class Exact(Backend):
 
     Args:
         method: ``"auto"``, the fastest: the closed form of the optimizer's registers where there is one, the series of
-            attention's Phi. ``"statevector"``: torch's state of each circuit, of each score. ``"qiskit"``, ``"aer"``: these
-            packages' states, differentiated by the parameter-shift rule. ``"closed_form"`` is the optimizer's alone,
-            ``"fourier"`` a series of one input. All agree to 1e-12 in float64.
+            attention's Phi. ``"statevector"``: torch's state of each circuit. ``"qiskit"``, ``"aer"``: these packages'
+            states. ``"closed_form"`` is the optimizer's alone, ``"fourier"`` a series of one input.
     """
 
     method: str = "auto"
