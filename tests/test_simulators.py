@@ -206,7 +206,7 @@ def test_every_readout_of_every_circuit_is_the_oracle_s(n_qubits: int, depth: in
     for entanglement, reupload in itertools.product(ENTANGLEMENTS, (True, False)):
         ansatz = Ansatz(n_qubits=n_qubits, depth=depth, entanglement=entanglement, reupload=reupload)
         if HELD[simulator].serves(ansatz):
-            # 1e-12 is what simulators.py promises. About 80 gates of a few eps each, at angles of up to 14, come to 1e-13.
+            # 1e-12 is what ``exact`` promises. About 80 gates of a few eps each, at angles of up to 14, come to 1e-13.
             assert_conforms(simulator, ansatz)
             ran += 1
     # Without CNOTs every one of them can.
