@@ -301,11 +301,6 @@ def test_the_figure_has_a_label_for_every_qubit() -> None:
     pyplot.close(figure)
 
 
-def test_a_drawing_is_text_or_mpl() -> None:
-    with pytest.raises(ValueError, match=re.escape("output must be text or mpl, got 'latex'")):
-        Ansatz().draw("latex")
-
-
 # Its import --------------------------------------------------------------------------------------------------------
 
 

@@ -556,7 +556,7 @@ def test_a_circuit_wider_than_the_device_is_refused() -> None:
         message = f"n_qubits=6 is more than backend={backend.name}'s device has, 5; choose a wider one"
         assert backend.refusal(Ansatz(6), "z") == message
     wide = "readout=probability takes 2**n_qubits Paulis of an estimator, got n_qubits=11 > 10"
-    assert Primitive(ESTIMATOR).refusal(Ansatz(11), "probability") == wide
+    assert Primitive(ESTIMATOR).refusal(Ansatz(11), "probability") == f"{wide}; choose readout=z, or a sampler"
     assert Aer().refusal(Ansatz(11), "probability") == f"{wide}; choose readout=z, or give shots"
     assert Primitive().refusal(Ansatz(11), "probability") is None
 

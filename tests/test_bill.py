@@ -11,8 +11,8 @@ from superpositional.attention import QuantumAttention
 from superpositional.attention.nodes import run_together
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits.backends import Aer, Noisy, Shots, estimate
+from superpositional.circuits.backends.aer import OnDevice, on_device
 from superpositional.circuits.backends.exact import evaluate
-from superpositional.circuits.backends.transpiled import OnDevice, on_device
 from superpositional.circuits.measures import random_angles
 from superpositional.optim.circuit_perturbation import CircuitPerturbation
 from superpositional.optim.optimizer import SuperpositionalAdamW

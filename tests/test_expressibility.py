@@ -8,7 +8,7 @@ from scipy import integrate, stats
 from torch import Tensor
 
 from superpositional.circuits import Ansatz
-from superpositional.circuits.expressibility import (
+from superpositional.circuits.measures import (
     BINS,
     PAIRS,
     Expressibility,
@@ -161,7 +161,7 @@ def test_deeper_circuits_with_cnots_reach_more_than_shallow_ones_without() -> No
 
 
 def test_wide_and_deep_circuits_are_drawn_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    from superpositional.circuits import expressibility as module
+    from superpositional.circuits import measures as module
 
     sizes = []
     state = module.state

@@ -16,8 +16,8 @@ from torch import Tensor
 from superpositional import SuperpositionalAdamW
 from superpositional.attention import QuantumAttention, core
 from superpositional.attention.core import attention_reference, quantum_attention
-from superpositional.circuits import Ansatz, compiled
-from superpositional.circuits.backends import Exact
+from superpositional.circuits import Ansatz
+from superpositional.circuits.backends import Exact, exact
 from superpositional.circuits.kernels import build
 from superpositional.circuits.readouts import READOUTS
 from superpositional.circuits.series import series
@@ -144,7 +144,7 @@ ANSATZES = [
 def test_coefficients_and_the_angles_gradients_are_the_statevectors(ansatz: Ansatz, readout: str) -> None:
     angles = random(3, *ansatz.angles_shape, scale=3.0).requires_grad_()
     found = []
-    for function in (compiled.coefficients, compiled.coefficients_reference):
+    for function in (exact.coefficients, exact.coefficients_reference):
         value = function(ansatz, readout, angles)
         found.append([value, *torch.autograd.grad(value, angles, random(*value.shape, seed=1))])
     for one, other in zip(*found, strict=True):
@@ -152,14 +152,14 @@ def test_coefficients_and_the_angles_gradients_are_the_statevectors(ansatz: Ansa
     # Worked out in double, and rounded once.
     single = angles.detach().float()
     assert torch.equal(
-        compiled.coefficients(ansatz, readout, single), compiled.coefficients(ansatz, readout, single.double()).float()
+        exact.coefficients(ansatz, readout, single), exact.coefficients(ansatz, readout, single.double()).float()
     )
 
 
 def test_coefficients_can_be_differentiated_twice() -> None:
     ansatz = Ansatz(n_qubits=2, depth=1)
     angles = random(2, *ansatz.angles_shape).requires_grad_()
-    assert torch.autograd.gradgradcheck(lambda each: compiled.coefficients(ansatz, "z", each), angles)
+    assert torch.autograd.gradgradcheck(lambda each: exact.coefficients(ansatz, "z", each), angles)
 
 
 @pytest.mark.parametrize("ansatz", [*ANSATZES, Ansatz(depth=1), Ansatz(n_qubits=3, depth=1, entanglement="ring")], ids=str)
@@ -538,7 +538,7 @@ class Cache:
 
     def load(self) -> tuple[bool, str]:
         """What a new process would do."""
-        for each in (build._built, build._functions):
+        for each in (build._built, build.kernel):
             each.cache_clear()
         build._why.clear()
         said = build.make(lambda text: None)
@@ -549,7 +549,7 @@ class Cache:
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cache]:
     yield Cache(tmp_path, monkeypatch)
     monkeypatch.undo()
-    for each in (build._built, build._functions):
+    for each in (build._built, build.kernel):
         each.cache_clear()
     build._why.clear()
 
@@ -773,7 +773,7 @@ def test_shapes_that_do_not_fit_are_left_to_torchs_code() -> None:
     with pytest.raises(RuntimeError):
         quantum_attention(q, k, k, random(2, 2, 3), 0, scale_in=1.0, kept_BHNM=kept)
     with pytest.raises((RuntimeError, ValueError, IndexError)):
-        compiled.coefficients(Ansatz(), "amplitude", random(1, 1, 1, 1))
+        exact.coefficients(Ansatz(), "amplitude", random(1, 1, 1, 1))
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])

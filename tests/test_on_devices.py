@@ -25,8 +25,8 @@ from superpositional.attention.nodes import run_together
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits.backends import BACKENDS, Aer, Backend, BackendError, Depolarizing, Exact, Shots, estimate
 from superpositional.circuits.backends.exact import evaluate
-from superpositional.circuits.fitting import phi_error, shares, weight_error
 from superpositional.circuits.measures import random_angles
+from superpositional.circuits.series import phi_error, shares
 from superpositional.records import read_curves
 from superpositional.tasks.classification import net as nets
 
@@ -119,22 +119,6 @@ def test_the_slope_to_the_score_goes_through_the_series_unbiased() -> None:
     assert ((found.mean(0) - exact).abs() < 4 * (found.var(0) / seeds).sqrt()).all()
     # And it is no small thing: the slope is known worse than Phi is.
     assert found.std(0).min() > 0.05
-
-
-def test_errors_of_attention_weights_are_those_of_repeated_measurements() -> None:
-    seeds, module = 600, attention(backend=Shots(4000))
-    raw = 3 * torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    weights, predicted = [], []
-    for seed in range(seeds):
-        module.shot_seed = seed
-        with torch.no_grad():
-            coefficients = module.coefficients()
-        phi = series.series_reference(module.ansatz, "z", coefficients[:, None, None], raw)
-        weights.append((raw / 2 + phi).softmax(-1))
-        predicted.append(weight_error(module.ansatz, "z", module.node_error_AK, raw, weights[-1]).square())
-    found, stated = torch.stack(weights).var(0), torch.stack(predicted).mean(0)
-    # First order in errors of Phi of some 0.03: the second is 3 % of it, on the sampling error of 600 variances.
-    assert ((found / stated - 1).abs() < 4 * (2 / (seeds - 1)) ** 0.5 + 0.06).all()
 
 
 # Attention -------------------------------------------------------------------------------------------------------

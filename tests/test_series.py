@@ -298,5 +298,5 @@ def test_fit_and_series_together_are_the_circuit_at_every_score(degree: tuple[in
     coefficients_Q2J = fit(ansatz, readout, statevector(ansatz, node_K[:, None], angles, readout).mT)
     first = doubled_frequencies(ansatz, readout)[0]
     found = series(coefficients_Q2J, x.expand(n_qubits, -1), first)
-    # The promise of simulators.py.
+    # The promise of ``evaluate``.
     torch.testing.assert_close(found, statevector(ansatz, x.mT, angles, readout).mT, rtol=0, atol=1e-12)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from superpositional.circuits import compiled, series
+from superpositional.circuits import series
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.backends import Backend, Exact, estimate
+from superpositional.circuits.backends.exact import coefficients, coefficients_reference
 
 if TYPE_CHECKING:
     from superpositional.attention.module import QuantumAttention
@@ -48,9 +49,9 @@ def fitted(
     """
     if isinstance(backend, Exact):
         if backend.differentiates and nodes is None:
-            return Fitted(compiled.coefficients(ansatz, readout, angles_ALRQ), None)
+            return Fitted(coefficients(ansatz, readout, angles_ALRQ), None)
         method = "statevector" if backend.differentiates else backend.method
-        return Fitted(compiled.coefficients_reference(ansatz, readout, angles_ALRQ, method, nodes), None)
+        return Fitted(coefficients_reference(ansatz, readout, angles_ALRQ, method, nodes), None)
     node_K = series.nodes(ansatz, readout, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device, count=nodes)
     found = estimate(backend, ansatz, node_K[:, None], angles_ALRQ[:, None], readout, total=True, seed=seed)
     return Fitted(series.fit(ansatz, readout, found.mean_BC.squeeze(-1)), found.error_BC.squeeze(-1))

@@ -1,12 +1,7 @@
-"""What does the quantum half of the method compute, and how can it be trusted?
+"""The ansatz, and all that runs or measures it.
 
-A circuit is data (``ansatz``); several simulators run it behind one signature (``simulators``), exact ones to 1e-12 of each
-other; a circuit of one scalar is a short Fourier series (``series``). Read by perturbation and attention.
-
-    ansatz ◄─ readouts ◄─ statevector, closed_form ◄─ series ◄─ qiskit_backend ◄─ simulators ◄─ measures
-           ◄─ expressibility, transpiled ◄─ kept, facts ◄─ portrait
-
-Importing this package is light: torch and Qiskit come with the modules that use them.
+A circuit is data (``ansatz``); ``backends`` run it behind one signature; a circuit of one scalar is a short Fourier series
+(``series``). Importing this package is light: torch and Qiskit come with the modules that use them.
 """
 
 import sys

@@ -1,8 +1,7 @@
-"""What is the circuit?
+"""The circuit as data: every simulator walks over the same gates, and Qiskit gets them too.
 
 Pamuk et al. 2025, eq. (5): ``C(x) = U_ent prod_i Rz(phi_i) Ry(theta_i) H_i |0...0>``, a Hadamard on each qubit, then layers
-of rotations with learned angles and CNOTs between neighbours. Here it is data: every simulator walks over the same gates,
-and Qiskit gets them too. Read by all of ``circuits``, by attention, by the optimizer's perturbation and by the record.
+of rotations with learned angles and CNOTs between neighbours.
 """
 
 import numbers
@@ -20,14 +19,16 @@ ENTANGLEMENTS = ("linear", "ring", "none")
 
 
 class Gate(NamedTuple):
-    """A gate: ``h``, ``rx``, ``ry``, ``rz`` on one qubit, or ``cx`` on (control, target)."""
+    """A gate: ``h``, ``rx``, ``ry``, ``rz`` on one qubit, or ``cx`` on (control, target).
+
+    ``angle`` is where a rotation's stands in the circuit's angles, (layer, rotation, qubit); with ``encodes`` the input is
+    added to it.
+    """
 
     name: str
     qubits: tuple[int, ...]
     angle: tuple[int, int, int] | None = None
-    """Where a rotation's angle stands in the circuit's angles: (layer, rotation, qubit)."""
     encodes: bool = False
-    """Whether the input is added to the angle."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,6 @@ class Ansatz:
 
     Angles have shape ``angles_shape = (depth, len(rotations), n_qubits)``; gates are ``R(a) = exp(-i a P / 2)``. Qubit 0 is
     the most significant bit of a basis state's index (Qiskit counts from the other side).
-
-    Raises:
-        ValueError: naming every argument that is out of range, with its cure.
-
-    Example:
-        >>> ansatz = Ansatz(n_qubits=4, depth=2)
-        >>> ansatz.num_parameters, ansatz.degree
-        (16, 8)
     """
 
     n_qubits: int = 4
@@ -80,13 +73,11 @@ class Ansatz:
         if mistakes:
             raise ValueError("\n".join(mistakes))
         # From YAML and checkpoints it comes as a list, which could not be hashed; NumPy's integers could not be written.
-        object.__setattr__(self, "rotations", tuple(rotations))
-        object.__setattr__(self, "n_qubits", int(self.n_qubits))
-        object.__setattr__(self, "depth", int(self.depth))
+        for name, kind in (("rotations", tuple), ("n_qubits", int), ("depth", int)):
+            object.__setattr__(self, name, kind(getattr(self, name)))
 
     @property
     def angles_shape(self) -> tuple[int, int, int]:
-        """``(depth, len(rotations), n_qubits)``."""
         return self.depth, len(self.rotations), self.n_qubits
 
     @property
@@ -96,8 +87,7 @@ class Ansatz:
 
     @property
     def degree(self) -> int:
-        """D, how many gates the input enters. As functions of one scalar input, amplitudes have the D+1 frequencies
-        -D/2 ... D/2 and probabilities the 2D+1 frequencies -D ... D (Schuld, Sweke, Meyer 2021, arXiv 2008.08605)."""
+        """D, how many gates the input enters (``series``)."""
         # Counted gate by gate it would take as long as a small attention, at each of its calls.
         return self.n_qubits * self.rotations.count("ry") * (self.depth if self.reupload else 1)
 
@@ -108,22 +98,18 @@ class Ansatz:
         line = [(q, q + 1) for q in range(n - 1)]
         return {"linear": line, "ring": line + [(n - 1, 0)] * (n > 2), "none": []}[self.entanglement]
 
-    def encodes(self, layer: int, rotation: int) -> bool:
-        """Whether the input is added to this rotation's angle."""
-        return self.rotations[rotation] == "ry" and (self.reupload or layer == 0)
-
     def gates(self) -> Iterator[Gate]:
         """Every gate, in the order of time."""
         qubits = range(self.n_qubits)
         yield from (Gate("h", (q,)) for q in qubits)
         for layer in range(self.depth):
             for index, name in enumerate(self.rotations):
-                yield from (Gate(name, (q,), (layer, index, q), self.encodes(layer, index)) for q in qubits)
+                encodes = name == "ry" and (self.reupload or layer == 0)
+                yield from (Gate(name, (q,), (layer, index, q), encodes) for q in qubits)
             yield from (Gate("cx", pair) for pair in self.cnots)
 
     def statistics(self) -> dict[str, int]:
-        """Counts of the circuit as it is written, before any transpiler: ``n_qubits``, ``layers``, ``gate_depth`` (gates on
-        the longest path), ``gates``, ``one_qubit_gates``, ``two_qubit_gates``, ``parameters``, ``encoding_gates``."""
+        """Counts of the circuit as it is written, before any transpiler; ``gate_depth``: gates on the longest path."""
         reached = [0] * self.n_qubits
         kinds: Counter[int] = Counter()
         for gate in self.gates():
@@ -149,12 +135,8 @@ class Ansatz:
     def to_qiskit(self, inputs: str = "scalar") -> "QuantumCircuit":
         """The circuit in Qiskit, with free parameters ``theta[i]`` (row-major over ``angles_shape``) and the input.
 
-        Args:
-            inputs: ``"scalar"``, one ``x`` for all qubits, as in attention; ``"register"``, an ``x[q]`` for each, as in the
-                optimizer.
-
-        Note:
-            Qiskit's qubit 0 is the least significant bit of a basis state's index, ours the most significant.
+        ``inputs``: ``"scalar"``, one ``x`` for all qubits, as in attention; ``"register"``, an ``x[q]`` for each, as in the
+        optimizer. Qiskit's qubit 0 is the least significant bit of a basis state's index, ours the most significant.
         """
         from qiskit import QuantumCircuit
         from qiskit.circuit import Parameter, ParameterVector
@@ -164,13 +146,12 @@ class Ansatz:
         theta = ParameterVector("theta", self.num_parameters)
         x = [Parameter("x")] * self.n_qubits if inputs == "scalar" else ParameterVector("x", self.n_qubits)
         circuit = QuantumCircuit(self.n_qubits, name="superpositional")
-        _, n_rotations, n_qubits = self.angles_shape
+        angles = iter(theta)
         for gate in self.gates():
             if gate.angle is None:
                 getattr(circuit, gate.name)(*gate.qubits)
             else:
-                layer, rotation, q = gate.angle
-                angle = theta[(layer * n_rotations + rotation) * n_qubits + q]
+                (q,), angle = gate.qubits, next(angles)
                 getattr(circuit, gate.name)(angle + x[q] if gate.encodes else angle, q)
         return circuit
 
@@ -185,7 +166,5 @@ class Ansatz:
 
     def draw(self, output: str = "text", inputs: str = "scalar") -> "str | Figure":
         """The circuit as text, or with ``output="mpl"`` as a matplotlib figure (both drawn by Qiskit)."""
-        if output not in ("text", "mpl"):
-            raise ValueError(f"output must be text or mpl, got {output!r}")
         circuit = self.to_qiskit(inputs)
-        return str(circuit.draw("text", fold=120)) if output == "text" else circuit.draw("mpl", style="bw")
+        return str(circuit.draw("text", fold=120)) if output == "text" else circuit.draw(output, style="bw")

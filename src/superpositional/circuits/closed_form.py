@@ -1,9 +1,8 @@
-"""What does the circuit give where no state has to be simulated?
+"""<Z> of each qubit where no state has to be simulated; the cost is linear in the qubits.
 
-At depth 1, or without CNOTs at any depth, the qubits never interact before they are read: each is a Bloch vector and a pair
-of amplitudes of its own, and CNOTs at the end only rename basis states. With ``Ry(x) H |0>``, <Z> = -sin x: eq. (2) of
-Pamuk et al. 2025 is this circuit. After CNOTs in the order (0,1), (1,2), ..., <Z_k> = prod_{j<=k} (-sin x_j). The cost is
-linear in the qubits, so the optimizer's circuit at depth 1 is nearly free. Read by ``simulators``.
+At depth 1, or without CNOTs at any depth, the qubits never interact before they are read: each is a Bloch vector of its
+own. With ``Ry(x) H |0>``, <Z> = -sin x: eq. (2) of Pamuk et al. 2025 is this circuit. After CNOTs in the order (0,1),
+(1,2), ..., <Z_k> = prod_{j<=k} (-sin x_j).
 
 Shapes: L layers, R rotations of a layer, Q qubits; what stands before is batch.
 """
@@ -14,8 +13,7 @@ import torch
 from torch import Tensor
 
 from superpositional.circuits.ansatz import Ansatz
-from superpositional.circuits.readouts import basis_states, is_amplitude
-from superpositional.circuits.statevector import before_cnots, encode, first_layer, unitaries
+from superpositional.circuits.statevector import encode
 
 
 def has_closed_form(ansatz: Ansatz) -> bool:
@@ -23,26 +21,13 @@ def has_closed_form(ansatz: Ansatz) -> bool:
     return ansatz.depth == 1 or not ansatz.cnots
 
 
-def closed_form(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str) -> Tensor:
-    """psi_k, ``(..., Q)``, from single qubits; any readout of an ansatz that ``has_closed_form``."""
-    gate_angles_LRQ = encode(ansatz, inputs, angles_LRQ)
-    if readout == "z":
-        return torch.stack(_after_cnots(ansatz, list(_bloch_z(ansatz, gate_angles_LRQ).unbind(-1))), -1)
-    qubit_Q2 = _amplitudes(ansatz, gate_angles_LRQ)
-    amplitudes = []
-    for index in basis_states(readout, ansatz.n_qubits):
-        bits = f"{before_cnots(ansatz, index):0{ansatz.n_qubits}b}"
-        factors = [qubit_Q2[..., q, int(bit)] for q, bit in enumerate(bits)]
-        amplitudes.append(math.prod(factors[1:], start=factors[0]))
-    amplitude_Q = torch.stack(amplitudes, -1)
-    return amplitude_Q.real if is_amplitude(readout) else amplitude_Q.real.square() + amplitude_Q.imag.square()
+def closed_form(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor, readout: str = "z") -> Tensor:
+    """<Z> of each qubit, ``(..., Q)``, of an ansatz that ``has_closed_form``: the Bloch vector of H|0>, which is (1, 0, 0),
+    turned by each rotation.
 
-
-def _bloch_z(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
-    """<Z> of each qubit before the CNOTs: the Bloch vector of H|0>, which is (1, 0, 0), turned by each rotation.
-
-    Kept apart from the amplitudes because |a|^2 - |b|^2 loses the digits of a small <Z>, and weights are small.
+    Not from amplitudes: |a|^2 - |b|^2 loses the digits of a small <Z>, and weights are small.
     """
+    gate_angles_LRQ = encode(ansatz, inputs, angles_LRQ)
     cos_LRQ, sin_LRQ = gate_angles_LRQ.cos(), gate_angles_LRQ.sin()
     x = torch.ones_like(cos_LRQ[..., 0, 0, :])
     y = z = torch.zeros_like(x)
@@ -55,15 +40,12 @@ def _bloch_z(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
                 z, x = z * cos - x * sin, x * cos + z * sin
             else:
                 x, y = x * cos - y * sin, y * cos + x * sin
-    return z
+    return torch.stack(_after_cnots(ansatz, list(z.unbind(-1))), -1)
 
 
 def _after_cnots(ansatz: Ansatz, before: list[Tensor]) -> list[Tensor]:
-    """<Z> of each qubit after the last CNOTs, from those of independent qubits before.
-
-    A CNOT makes its target the parity of both, and the <Z> of a parity of independent qubits is the product of theirs; a
-    qubit that comes in twice drops out.
-    """
+    """<Z> of each qubit after the last CNOTs, from those of independent qubits before: a CNOT makes its target the parity
+    of both, whose <Z> is the product of theirs; a qubit that comes in twice drops out."""
     after = list(before)
     parities = [{q} for q in range(ansatz.n_qubits)]
     for control, target in ansatz.cnots:
@@ -72,12 +54,3 @@ def _after_cnots(ansatz: Ansatz, before: list[Tensor]) -> list[Tensor]:
         factors = [after[control], after[target]] if independent else [before[q] for q in sorted(parities[target])]
         after[target] = math.prod(factors[1:], start=factors[0])
     return after
-
-
-def _amplitudes(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
-    """Both amplitudes of each qubit before the CNOTs: ``(..., Q, 2)``, complex."""
-    unitary_LQ22 = unitaries(ansatz, gate_angles_LRQ)
-    qubit_Q2 = first_layer(unitary_LQ22)
-    for layer in range(1, ansatz.depth):
-        qubit_Q2 = (unitary_LQ22[..., layer, :, :, :] @ qubit_Q2[..., None]).squeeze(-1)
-    return qubit_Q2

@@ -1,7 +1,7 @@
-"""What is psi_k?
+"""The readouts: which numbers psi_k are.
 
 Eq. (4) of Pamuk et al. 2025 adds up the amplitudes psi_k, k = 1 ... n_qubits, "that the circuit gives for a score", and
-leaves open which numbers those are. The readings, each of them n numbers per circuit:
+leaves open which. The readings:
 
 =============================  ========================================================================================
 ``amplitude``                  Re psi of basis states 0 ... n-1, qubit 0 the most significant bit (the first reading)
@@ -11,7 +11,7 @@ leaves open which numbers those are. The readings, each of them n numbers per ci
 ``z``                          <Z> of qubit k-1
 =============================  ========================================================================================
 
-Probabilities and ``z`` can be measured on hardware. Read by every simulator.
+Probabilities and ``z`` can be measured on hardware.
 
 Shapes: Q qubits, S = 2**Q basis states; what stands before is batch.
 """
@@ -44,19 +44,16 @@ def basis_states(readout: str, n_qubits: int) -> list[int]:
 def read(state_S: Tensor, readout: str, n_qubits: int) -> Tensor:
     """``(..., S)`` complex amplitudes to ``(..., Q)`` real numbers psi_k."""
     if is_amplitude(readout):
-        return _pick(state_S, basis_states(readout, n_qubits)).real
-    return read_probabilities(_squares(state_S), readout, n_qubits)
+        return _pick(state_S, readout, n_qubits).real
+    # Not abs().square(): the absolute value has no derivative at 0, where many amplitudes are.
+    return read_probabilities(state_S.real.square() + state_S.imag.square(), readout, n_qubits)
 
 
 def read_probabilities(probability_S: Tensor, readout: str, n_qubits: int) -> Tensor:
     """``(..., S)`` probabilities, exact or counted, to ``(..., Q)``; not for amplitudes."""
-    if readout == "z":
-        return _z(probability_S, n_qubits)
-    return _pick(probability_S, basis_states(readout, n_qubits))
-
-
-def _z(probability_S: Tensor, n_qubits: int) -> Tensor:
-    """<Z> of each qubit: how much more probable its 0 is than its 1. Qubit by qubit, each summed out once it is read."""
+    if readout != "z":
+        return _pick(probability_S, readout, n_qubits)
+    # How much more probable each qubit's 0 is than its 1; each is summed out once it is read.
     z = []
     for _ in range(n_qubits):
         zero, one = probability_S.unflatten(-1, (2, -1)).unbind(-2)
@@ -65,11 +62,6 @@ def _z(probability_S: Tensor, n_qubits: int) -> Tensor:
     return torch.stack(z, -1)
 
 
-def _pick(tensor_S: Tensor, indices: list[int]) -> Tensor:
+def _pick(tensor_S: Tensor, readout: str, n_qubits: int) -> Tensor:
     # One by one: a list as an index is a tensor on the host, which a captured CUDA graph does not take.
-    return torch.stack([tensor_S[..., index] for index in indices], -1)
-
-
-def _squares(state_S: Tensor) -> Tensor:
-    # Not abs().square(): the absolute value has no derivative at 0, where many amplitudes are.
-    return state_S.real.square() + state_S.imag.square()
+    return torch.stack([tensor_S[..., index] for index in basis_states(readout, n_qubits)], -1)

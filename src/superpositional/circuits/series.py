@@ -1,14 +1,16 @@
-"""What does the circuit give for EVERY score, without being run for each?
+"""The Fourier series of a circuit of one scalar: Phi of every score from a few executions.
 
-A circuit of one scalar x is a short Fourier series in it (Schuld, Sweke, Meyer, Phys. Rev. A 103, 032430, 2021): every gate
-that x enters contributes e^{+-ix/2}, so with D of them (``Ansatz.degree``) the real part of an amplitude is::
+Every gate that x enters contributes e^{+-ix/2} (Schuld, Sweke, Meyer, Phys. Rev. A 103, 032430, 2021), so with D of them
+(``Ansatz.degree``) the real part of an amplitude is::
 
     f(x) = sum_j alpha_j cos(w_j x) + beta_j sin(w_j x),    w = D/2, D/2 - 1, ... >= 0
 
 and a probability or <Z> the same with w = 0, 1, ..., D. So D+1 (or 2D+1) evaluations at equispaced nodes give it exactly,
-for a batch of any size. Odd D has half-integer frequencies: f(x + 2 pi) = -f(x). Read by ``simulators`` and attention.
+for a batch of any size. Odd D has half-integer frequencies: f(x + 2 pi) = -f(x). The fit is linear, so where nodes are
+measured their standard errors, which are independent, give that of Phi at every score.
 
-Shapes: K nodes, J frequencies, H series (one per head), T scores; 2 holds (alpha, beta); what stands before is batch.
+Shapes: K nodes, J frequencies, H series (one per head), T scores; A sets of angles; 2 holds (alpha, beta); what stands
+before is batch.
 """
 
 import torch
@@ -18,8 +20,7 @@ from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.kernels import build
 from superpositional.circuits.readouts import is_amplitude
 
-# Of series.h: scores that share a sum in single precision.
-BLOCK = 2048
+BLOCK = 2048  # of series.h: scores that share a sum in single precision
 
 
 def doubled_frequencies(ansatz: Ansatz, readout: str) -> range:
@@ -42,11 +43,7 @@ def fit(ansatz: Ansatz, readout: str, samples_K: Tensor) -> Tensor:
     """Coefficients ``(..., 2, J)`` from the values at ``nodes``, ``(..., K)``: a discrete Fourier transform.
 
     The 2J - 1 or 2J functions are orthogonal over K >= ``node_count`` nodes, half-integer frequencies included, because the
-    sum of two of them stays below K. With more nodes than coefficients it is the least-squares fit, and with as noisy
-    values at each it averages: of K nodes the variance is 1 / K.
-
-    Raises:
-        ValueError: values at too few nodes.
+    sum of two of them stays below K. With more nodes than coefficients it is the least-squares fit, and averages noise.
     """
     count, least = samples_K.shape[-1], node_count(ansatz, readout)
     if count < least:
@@ -71,17 +68,26 @@ def series_reference(ansatz: Ansatz, readout: str, coefficients_2J: Tensor, x: T
 def series(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
     """The series of each row, fast: values ``(H, T)``.
 
-    Horner's rule in e^{ix} instead of a cosine and a sine per frequency, with a derivative that is again such a series, so
-    that nothing but ``x`` and the coefficients is kept for it; on the CPU in one pass each way (``kernels``).
-    Differentiable any number of times in both, in reverse mode (torch's compiler takes no function with a forward-mode rule
-    of its own).
-
-    Args:
-        coefficients_H2J: ``(H, 2, J)``.
-        x_HT: ``(H, T)``, in the same dtype.
-        first: 2w of the lowest frequency, 0 or 1 (``doubled_frequencies``); the others follow in steps of 2.
+    Horner's rule in e^{ix} instead of a cosine and a sine per frequency, with a derivative that is again such a series; on
+    the CPU in one pass each way (``kernels``). Differentiable any number of times in both, in reverse mode. ``first`` is 2w
+    of the lowest frequency, 0 or 1 (``doubled_frequencies``); the others follow in steps of 2.
     """
     return _Series.apply(coefficients_H2J, x_HT, first)
+
+
+def shares(ansatz: Ansatz, readout: str, count: int, x: Tensor) -> Tensor:
+    """What each of ``count`` nodes adds to Phi, ``(..., K)`` for ``x`` of shape ``(...)``."""
+    one_KK = torch.eye(count, dtype=x.dtype, device=x.device)
+    return series_reference(ansatz, readout, fit(ansatz, readout, one_KK), x[..., None])
+
+
+def phi_error(ansatz: Ansatz, readout: str, error_AK: Tensor, x_AT: Tensor) -> Tensor:
+    """Standard error of the fitted Phi at each score, ``(A, T)``, from those at the nodes, ``(A, K)``.
+
+    At a node it is the node's own only if there are no more nodes than coefficients: with more, the others help.
+    """
+    share_ATK = shares(ansatz, readout, error_AK.shape[-1], x_AT)
+    return (share_ATK * error_AK[:, None]).square().sum(-1).sqrt()
 
 
 class _Series(torch.autograd.Function):
@@ -92,7 +98,12 @@ class _Series(torch.autograd.Function):
     @staticmethod
     def forward(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
         if _kernels_serve(coefficients_H2J, x_HT):
-            return _by_kernel(coefficients_H2J.contiguous(), x_HT.contiguous(), first)
+            out_HT = torch.empty(x_HT.shape, dtype=x_HT.dtype, device=x_HT.device)
+            given = coefficients_H2J.contiguous(), x_HT.contiguous()
+            pointers = (each.data_ptr() for each in (*given, out_HT))
+            forward = build.kernel("series_forward", x_HT.dtype)
+            forward(*pointers, *x_HT.shape, coefficients_H2J.shape[-1], first, torch.get_num_threads())
+            return out_HT
         cos_HT, sin_HT = x_HT.cos(), x_HT.sin()
         alpha_JH1, beta_JH1 = coefficients_H2J.permute(1, 2, 0).unsqueeze(-1).unbind(0)
         # The real part of sum_j (alpha_j - i beta_j) e^{i w_j x}: Horner's rule in u + iv, highest frequency first.
@@ -120,8 +131,7 @@ class _Series(torch.autograd.Function):
         first, count = ctx.first, coefficients_H2J.shape[-1]
         # Not where the derivative is to be differentiated again (create_graph).
         if not torch.is_grad_enabled() and _kernels_serve(coefficients_H2J, x_HT, grad_HT):
-            given = (each.contiguous() for each in (coefficients_H2J, x_HT, grad_HT))
-            return *_both_by_kernel(*given, first, wants_x), None
+            return *_both_by_kernel(coefficients_H2J, x_HT, grad_HT, first, wants_x), None
         return (
             _Projection.apply(grad_HT, x_HT, first, count) if wants_coefficients else None,
             grad_HT * _Series.apply(_derivative(coefficients_H2J, first), x_HT, first) if wants_x else None,
@@ -168,34 +178,24 @@ class _Projection(torch.autograd.Function):
 
 
 def _kernels_serve(coefficients_H2J: Tensor, *others_HT: Tensor) -> bool:
-    first = others_HT[0]
-    fits = (
-        coefficients_H2J.shape == (len(first), 2, coefficients_H2J.shape[-1]) and coefficients_H2J.shape[-1] <= build.MOST
-    )
-    fits = fits and first.dim() == 2 and first.numel() > 0 and all(each.shape == first.shape for each in others_HT)
+    first, count = others_HT[0], coefficients_H2J.shape[-1]
+    fits = first.dim() == 2 and first.numel() > 0 and all(each.shape == first.shape for each in others_HT)
+    fits = fits and coefficients_H2J.shape == (len(first), 2, count) and count <= build.MOST
     return fits and build.serves(coefficients_H2J, *others_HT)
-
-
-def _by_kernel(coefficients_H2J: Tensor, x_HT: Tensor, first: int) -> Tensor:
-    out_HT = torch.empty_like(x_HT)
-    pointers = (each.data_ptr() for each in (coefficients_H2J, x_HT, out_HT))
-    forward = build.kernel("series_forward", x_HT.dtype)
-    forward(*pointers, *x_HT.shape, coefficients_H2J.shape[-1], first, torch.get_num_threads())
-    return out_HT
 
 
 def _both_by_kernel(
     coefficients_H2J: Tensor, x_HT: Tensor, grad_HT: Tensor, first: int, wants_x: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients to the coefficients and to x, in one pass."""
+    given = [each.contiguous() for each in (coefficients_H2J, x_HT, grad_HT)]
     (series, length), count = x_HT.shape, coefficients_H2J.shape[-1]
-    x_grad_HT = torch.empty_like(x_HT) if wants_x else None
-    sums_H2J = torch.zeros_like(coefficients_H2J, dtype=torch.float64)
+    x_grad_HT = torch.empty_like(given[1]) if wants_x else None
+    sums_H2J = torch.zeros_like(given[0], dtype=torch.float64)
     partial = x_HT.new_empty(series, -(-length // BLOCK), 2 * count, dtype=torch.float64)
-    pointers = (each.data_ptr() for each in (coefficients_H2J, x_HT, grad_HT))
-    written = (x_grad_HT.data_ptr() if wants_x else None, sums_H2J.data_ptr(), partial.data_ptr())
+    pointers = (None if each is None else each.data_ptr() for each in (*given, x_grad_HT, sums_H2J, partial))
     backward = build.kernel("series_backward", x_HT.dtype)
-    backward(*pointers, *written, series, length, count, first, torch.get_num_threads())
+    backward(*pointers, series, length, count, first, torch.get_num_threads())
     return sums_H2J.to(coefficients_H2J.dtype), x_grad_HT
 
 

@@ -1,15 +1,11 @@
-"""What state does the circuit make?
-
-A batched, differentiable statevector simulator in plain torch: float32 and float64, CPU and GPU, any number of qubits that
-memory holds. Each rotation layer is one 2x2 matrix per qubit, each CNOT layer one permutation of the amplitudes. Read by
-``simulators``, ``series`` and attention.
+"""A batched, differentiable statevector simulator in torch: float32 and float64, CPU and GPU, any number of qubits that
+memory holds. Each rotation layer is one 2x2 matrix per qubit, each CNOT layer one permutation of the amplitudes.
 
 Shapes: L layers, R rotations of a layer, Q qubits, S = 2**Q; what stands before is batch.
 """
 
 import math
 from decimal import Decimal
-from typing import TypeVar
 
 import psutil
 import torch
@@ -18,17 +14,10 @@ from torch import Tensor
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.readouts import read
 
-Index = TypeVar("Index", int, Tensor)
-
 
 def encode(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> Tensor:
-    """The angles that the gates really get: ``(..., L, R, Q)``.
-
-    Args:
-        ansatz: the circuit.
-        inputs: ``(..., Q)``, an input per qubit, or ``(..., 1)``, one for all.
-        angles_LRQ: ``(..., *ansatz.angles_shape)``; batch dimensions broadcast against those of ``inputs``.
-    """
+    """The angles that the gates really get, ``(..., L, R, Q)``, with inputs ``(..., Q)``, one per qubit, or
+    ``(..., 1)``, one for all; batch dimensions broadcast."""
     check_shapes(ansatz, inputs, angles_LRQ)
     # Put together on the device: a captured CUDA graph takes nothing from the host.
     layer_L = torch.arange(ansatz.depth, device=inputs.device)
@@ -40,7 +29,7 @@ def encode(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> Tensor:
 
 
 def check_shapes(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> None:
-    """Raises ValueError where inputs or angles have not the shape or dtype that ``encode`` takes."""
+    """Raise a ValueError where inputs or angles have not the shape or dtype that ``encode`` takes."""
     for name, tensor in (("inputs", inputs), ("angles", angles_LRQ)):
         if tensor.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"{name} must be float32 or float64, got {tensor.dtype}; half precision cannot hold an angle")
@@ -52,19 +41,17 @@ def check_shapes(ansatz: Ansatz, inputs: Tensor, angles_LRQ: Tensor) -> None:
 
 
 def state(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
-    """Amplitudes ``(..., S)``, complex, of the circuit whose gates have these angles (``encode``).
-
-    Raises:
-        MemoryError: before anything is allocated, with what the simulation needs and what there is.
-    """
-    wants_gradients = gate_angles_LRQ.requires_grad and torch.is_grad_enabled()
-    circuits = math.prod(gate_angles_LRQ.shape[:-3])
-    require_memory(ansatz, circuits, gate_angles_LRQ.dtype, gate_angles_LRQ.device, gradients=wants_gradients)
-    n = ansatz.n_qubits
+    """Amplitudes ``(..., S)``, complex, of the circuit whose gates have these angles (``encode``)."""
+    n, circuits = ansatz.n_qubits, math.prod(gate_angles_LRQ.shape[:-3])
+    gradients = gate_angles_LRQ.requires_grad and torch.is_grad_enabled()
+    require_memory(ansatz, circuits, gate_angles_LRQ.dtype, gate_angles_LRQ.device, gradients=gradients)
     unitary_LQ22 = unitaries(ansatz, gate_angles_LRQ)
-    source_S = source(ansatz, gate_angles_LRQ.device)
-    # Up to the first CNOTs the state is a product of single qubits.
-    qubit_Q2 = first_layer(unitary_LQ22)
+    # Of one layer's CNOTs: amplitude i after them is amplitude source[i] before.
+    source_S = torch.arange(2**n, device=gate_angles_LRQ.device)
+    for control, target in reversed(ansatz.cnots):
+        source_S = source_S ^ (((source_S >> (n - 1 - control)) & 1) << (n - 1 - target))
+    # Up to the first CNOTs the state is a product of single qubits, each rotated from H|0> = (1, 1) / sqrt(2).
+    qubit_Q2 = unitary_LQ22[..., 0, :, :, :].sum(-1) / math.sqrt(2)
     state_S = qubit_Q2[..., 0, :]
     for q in range(1, n):
         state_S = (state_S[..., :, None] * qubit_Q2[..., q, None, :]).flatten(-2)
@@ -102,39 +89,11 @@ def unitaries(ansatz: Ansatz, gate_angles_LRQ: Tensor) -> Tensor:
     return product
 
 
-def first_layer(unitary_LQ22: Tensor) -> Tensor:
-    """Both amplitudes of each qubit after the first rotations, ``(..., Q, 2)``: H|0> = (1, 1) / sqrt(2), rotated."""
-    return unitary_LQ22[..., 0, :, :, :].sum(-1) / math.sqrt(2)
-
-
-def source(ansatz: Ansatz, device: torch.device) -> Tensor:
-    """One layer's CNOTs as a permutation: amplitude i after them is amplitude ``source[i]`` before."""
-    return before_cnots(ansatz, torch.arange(2**ansatz.n_qubits, device=device))
-
-
-def before_cnots(ansatz: Ansatz, index: Index) -> Index:
-    """The basis state, or states, that one layer's CNOTs carry to ``index``."""
-    n = ansatz.n_qubits
-    for control, target in reversed(ansatz.cnots):
-        index = index ^ (((index >> (n - 1 - control)) & 1) << (n - 1 - target))
-    return index
-
-
 def require_memory(
     ansatz: Ansatz, circuits: int, dtype: torch.dtype, device: torch.device | None = None, *, gradients: bool = False
 ) -> None:
-    """See that so many statevectors fit, before anything is allocated.
-
-    Args:
-        ansatz: the circuit.
-        circuits: how many at once.
-        dtype: of the angles, float32 or float64.
-        device: where; None is the host.
-        gradients: whether autograd keeps every gate's input.
-
-    Raises:
-        MemoryError: with what the simulation needs and what is free.
-    """
+    """Raise a MemoryError, before anything is allocated, where the statevectors of so many circuits do not fit; ``dtype``
+    is that of the angles, ``device`` None the host, and with ``gradients`` autograd keeps every gate's input."""
     # A gate has its input and its output at once, and a copy between.
     each = (3 + (ansatz.n_qubits * ansatz.depth if gradients else 0)) * 2 * dtype.itemsize
     need = circuits * each * 2**ansatz.n_qubits
@@ -151,14 +110,10 @@ def require_memory(
     if need > available:
         largest = int(math.log2(max(available / (circuits * each), 1)))
         cure = f"about n_qubits={largest} would fit" if largest else "fewer circuits at once would"
+        plural = "s" * (circuits > 1)
+        # In Decimal: 2 ** 2000 is no float.
+        needs, free = (f"{Decimal(size) / 2**30:.3g}" for size in (need, available))
         raise MemoryError(
-            f"n_qubits={ansatz.n_qubits} needs {_gigabytes(need)} for the statevector{'s' * (circuits > 1)} of {circuits} "
-            f"circuit{'s' * (circuits > 1)} at depth={ansatz.depth}, and {_gigabytes(available)} are free; "
-            f"{cure}"
+            f"n_qubits={ansatz.n_qubits} needs {needs} GiB for the statevector{plural} of {circuits} circuit{plural} at "
+            f"depth={ansatz.depth}, and {free} GiB are free; {cure}"
         )
-
-
-def _gigabytes(count: float) -> str:
-    amount = Decimal(count) / 2**30
-    # 2 ** 2000 is no float.
-    return f"{float(amount):.3g} GiB" if amount < 1e300 else f"{amount:.3g} GiB"

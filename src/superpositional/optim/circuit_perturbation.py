@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from superpositional.circuits import Ansatz, compiled
+from superpositional.circuits import Ansatz
 from superpositional.circuits.backends import Backend, Exact, backend_from, estimate
-from superpositional.circuits.backends.exact import evaluate, refusal
+from superpositional.circuits.backends.exact import QUBITS, compiled, compiles, evaluate, refusal
 from superpositional.circuits.closed_form import has_closed_form
 from superpositional.circuits.kernels import build
 from superpositional.circuits.measures import entanglement, random_angles
@@ -175,7 +175,7 @@ class CircuitPerturbation:
         if torch.compiler.is_compiling():
             return None
         # The closed form has as many parities as bits of an integer.
-        fits = compiled.fits(self.ansatz, 64 if self.method == "closed_form" else compiled.QUBITS)
+        fits = compiles(self.ansatz, 64 if self.method == "closed_form" else QUBITS)
         return _compiled(self) if isinstance(self.backend, Exact) and self.backend.method == "auto" and fits else None
 
     @torch.no_grad()
@@ -219,7 +219,7 @@ torch.serialization.add_safe_globals([CircuitPerturbation, Drawn])
 
 @lru_cache(maxsize=16)
 def _compiled(perturbation: CircuitPerturbation) -> build.Circuit:
-    return compiled.circuit(perturbation.ansatz, perturbation.fixed_angles().contiguous())
+    return compiled(perturbation.ansatz, perturbation.fixed_angles().contiguous())
 
 
 def is_circuit(value: Any) -> bool:

@@ -24,8 +24,8 @@ from torch.optim import Optimizer
 
 from superpositional.attention import QuantumAttention
 from superpositional.circuits import series
+from superpositional.circuits.backends.aer import OnDevice
 from superpositional.circuits.backends.gradients import circuits_of_gradient
-from superpositional.circuits.backends.transpiled import OnDevice
 from superpositional.circuits.readouts import is_amplitude
 from superpositional.optim.circuit_perturbation import CircuitPerturbation, is_circuit, perturbation_from
 from superpositional.optim.scope import leading, scoped
@@ -183,7 +183,7 @@ def bill(
             leaves the naive way out.
         batches: of an epoch; None where the data do not say.
         shots: of each execution.
-        device: what the circuit is on the device (``circuits.transpiled.on_device``).
+        device: what the circuit is on the device (``circuits.backends.aer.on_device``).
         where: the device in words.
         accumulate: batches of a step; an epoch's last step may have fewer.
     """
@@ -256,7 +256,7 @@ def _measurable(readout: str) -> str:
 def of_config(config: Mapping[str, Any]) -> Bill:
     """The bill of a checked config: on its backend's own device, or on Qiskit's generic one where it names none."""
     from superpositional.circuits.backends import Noisy
-    from superpositional.circuits.backends.transpiled import on_device
+    from superpositional.circuits.backends.aer import on_device
     from superpositional.seeds import drawing_from
     from superpositional.training import config as configs
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from superpositional.attention import QuantumAttention
 from superpositional.attention.inputs import wide
-from superpositional.circuits import compiled, series
+from superpositional.circuits import series
 from superpositional.circuits.backends import Exact
+from superpositional.circuits.backends.exact import coefficients, compiles
 from superpositional.optim.circuit_perturbation import CircuitPerturbation
 
 
@@ -28,11 +29,11 @@ def of_attention(modules: Mapping[str, QuantumAttention]) -> Iterator[tuple[str,
     """
     exact: dict[str, Tensor] = {}
     for name, module in modules.items():
-        if module.measured_coefficients is None or not compiled.fits(module.ansatz):
+        if module.measured_coefficients is None or not compiles(module.ansatz):
             continue
         angles_ALRQ = module.angles.detach().double().requires_grad_()
         with torch.enable_grad():
-            coefficients_A2J = compiled.coefficients(module.ansatz, module.readout, angles_ALRQ)
+            coefficients_A2J = coefficients(module.ansatz, module.readout, angles_ALRQ)
             if module.measured_gradient is not None:
                 above_A2J = module.measured_gradient.double()
                 (exact[name],) = torch.autograd.grad(coefficients_A2J, angles_ALRQ, above_A2J)

@@ -16,11 +16,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
 from superpositional.attention import QuantumAttention
-from superpositional.circuits import Ansatz, facts, portrait, series
+from superpositional.circuits import Ansatz, measures, portrait, series
 from superpositional.circuits.backends import Exact
-from superpositional.circuits.backends.transpiled import BASIS, Device
-from superpositional.circuits.expressibility import PAIRS
-from superpositional.circuits.measures import entanglement
+from superpositional.circuits.backends.aer import BASIS, Device
+from superpositional.circuits.measures import PAIRS, entanglement
 from superpositional.optim.circuit_perturbation import CircuitPerturbation, is_circuit, perturbation_from
 from superpositional.optim.scope import leading, scoped
 from superpositional.optim.term import in_blocks
@@ -51,12 +50,12 @@ class CircuitStatistics(Callback):
     variance of Phi's gradient at random angles (a barren plateau's sign), and how the summary's figures were found, or why
     one is missing; and of an attention whose Phi no circuit gives, what does.
 
-    What does not change in training is found out once per machine (``circuits.facts``), with dice of its own.
+    What does not change in training is found out once per machine (``circuits.measures.facts``), with dice of its own.
 
     Args:
         every_n_steps: how often, and at the last step; a measured one costs some milliseconds.
         pairs: of states, for the expressibility.
-        basis, coupling, level: what to transpile for (``circuits.transpiled.Device``).
+        basis, coupling, level: what to transpile for (``circuits.backends.aer.Device``).
     """
 
     def __init__(
@@ -92,7 +91,7 @@ class CircuitStatistics(Callback):
                     "ansatz": module.ansatz.plain(),
                     "readout": module.readout,
                     "nodes": series.node_count(*key),
-                    **facts.slopes(*key),
+                    **measures.slopes(*key),
                     **self._facts(trainer, module.ansatz),
                 }
             self.places[name] = described[key] | module.notes()
@@ -113,7 +112,7 @@ class CircuitStatistics(Callback):
     def _facts(self, trainer: Trainer, ansatz: Ansatz) -> dict[str, Any]:
         if not trainer.is_global_zero:
             return {}  # who keeps no record needs none
-        return facts.facts(ansatz, pairs=self.pairs, device=self.device)
+        return measures.facts(ansatz, pairs=self.pairs, device=self.device)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # The step that this batch is part of, also if it only accumulates gradients towards it.
@@ -195,7 +194,7 @@ class CircuitStatistics(Callback):
         """Empty where there is no circuit."""
         last = {name: float(values[-1]) for name, (_, values) in curves.items() if name.startswith("circuit/")}
         counts = {
-            name: Ansatz(**place["ansatz"]).statistics() | facts.figures(place) for name, place in self.places.items()
+            name: Ansatz(**place["ansatz"]).statistics() | measures.figures(place) for name, place in self.places.items()
         }
         if len({tuple(each.values()) for each in counts.values()}) == 1:
             counts = {"": next(iter(counts.values()))}

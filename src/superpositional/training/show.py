@@ -1,7 +1,7 @@
 """What does the circuit of a config look like, and what can it do?
 
 ``superpositional circuit [overrides]``: the circuit that a run with these overrides would have, before any run. Prints its
-gates, counts, spectrum and curves, what shots and noise make of them and what a device would cost, and writes them with
+gates, counts and spectrum, what shots and noise make of them and what a device would cost, and writes them with
 pictures and OpenQASM 3 to a folder.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from superpositional.circuits import Ansatz
-    from superpositional.circuits.backend_portrait import Curve
+    from superpositional.circuits.portrait import Curve
 
 # A device of more qubits is not imitated unasked.
 IMITATED = 8
@@ -62,9 +62,8 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
     import matplotlib
     import matplotlib.pyplot as plt
 
-    from superpositional.circuits import facts, portrait
-    from superpositional.circuits.backend_portrait import draw
-    from superpositional.circuits.backends.transpiled import Device
+    from superpositional.circuits import measures, portrait
+    from superpositional.circuits.backends.aer import Device
     from superpositional.circuits.measures import random_angles
     from superpositional.circuits.readouts import READOUTS
     from superpositional.optim.circuit_perturbation import CircuitPerturbation
@@ -94,8 +93,8 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
     # As a run would have it, whose callback says so.
     asked = dict(config["callbacks"].get("circuit") or {})
     device = Device(**{name: asked[name] for name in ("basis", "coupling", "level") if name in asked})
-    known = facts.facts(ansatz, device=device, **{name: asked[name] for name in ("pairs",) if name in asked})
-    text = f"{where}\n\n{portrait.text(ansatz, readout, angles_CLRQ, perturbation, known)}"
+    known = measures.facts(ansatz, device=device, **{name: asked[name] for name in ("pairs",) if name in asked})
+    text = f"{where}\n\n{portrait.text(ansatz, readout, angles_CLRQ[0], known)}"
     costs = bill.of_config(config)
     curves, said = measured(config, ansatz, readout, angles_CLRQ[0])
     text += "\n" + "\n".join(["Measured, and what that costs:", *said, *costs.text()]) + "\n"
@@ -105,7 +104,7 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
         portrait.save(ansatz.draw("mpl"), out / "circuit.png", out / "circuit.svg")
         portrait.save(portrait.draw(ansatz, readout, angles_CLRQ, perturbation), out / "curves.png", out / "curves.svg")
         figure, ax = plt.subplots(figsize=(5, 3), layout="constrained")
-        draw(ax, curves)
+        portrait.draw_measured(ax, curves)
         portrait.save(figure, out / "measured.png", out / "measured.svg")
         (out / "bill.json").write_text(json.dumps(costs.plain(), indent=1) + "\n")
         (out / "circuit.txt").write_text(text)
@@ -120,7 +119,7 @@ def measured(
     config: Mapping[str, Any], ansatz: "Ansatz", readout: str, angles_LRQ: "Tensor"
 ) -> tuple[dict[str, "Curve"], list[str]]:
     """Phi's curve exactly, with shots, and on the config's backend or else an imitated device; and what there is to say."""
-    from superpositional.circuits.backend_portrait import response, rms
+    from superpositional.circuits import portrait
     from superpositional.circuits.backends import Exact, Noisy, Shots
     from superpositional.circuits.readouts import is_amplitude
     from superpositional.seeds import stream
@@ -142,10 +141,10 @@ def measured(
     curves = {}
     for each in chosen:
         name = each.name if not each.stochastic else f"{each.name}, {each.shots:,} shots"
-        curves[name] = curve = response(each, ansatz, readout, angles_LRQ, seed=seed, nodes=nodes)
+        curves[name] = curve = portrait.measured(each, ansatz, readout, angles_LRQ, seed=seed, nodes=nodes)
         if each != Exact():
-            off = rms(curve.phi_T - curves["exact"].phi_T)
-            expected = f"; its standard error says {rms(curve.error_T):.3g}" if each.stochastic else ""
+            off = portrait.rms(curve.phi_T - curves["exact"].phi_T)
+            expected = f"; its standard error says {portrait.rms(curve.error_T):.3g}" if each.stochastic else ""
             said.append(f"Phi by backend={name}: off by {off:.3g} over a turn (root mean square){expected}")
-    said.append(f"Phi itself is {rms(curves['exact'].phi_T):.3g} over a turn, first set of angles.")
+    said.append(f"Phi itself is {portrait.rms(curves['exact'].phi_T):.3g} over a turn, first set of angles.")
     return curves, said

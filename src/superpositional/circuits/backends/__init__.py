@@ -1,37 +1,22 @@
-"""What would a real device do to it?
-
-Where circuits run, behind one signature: exactly, with shots, with noise, on Aer, on an imitated device, on IBM's, on any
-V2 primitive of Qiskit. Gradients where autograd cannot go (``gradients``), and what errors at the nodes do to Phi and to
-attention (``fitting``). Read by perturbation and attention.
-
-    base ◄─ depolarizing ◄─ simulated ◄─ devices ◄─ primitives ◄─ gradients ◄─ fitting
-
-Importing this package brings torch, and Qiskit only with the devices that use it.
-"""
+"""Where circuits run, behind one signature: exactly, with shots, with noise, on Aer, on an imitated device, on IBM's, on
+any V2 primitive of Qiskit. Importing it brings torch, and Qiskit only with the devices that use it."""
 
 from torch.serialization import add_safe_globals
 
 from superpositional.circuits.ansatz import Ansatz
 from superpositional.circuits.backends.aer import Aer, Noisy
-from superpositional.circuits.backends.base import Backend, BackendError, Capabilities, Estimate, backend_from
+from superpositional.circuits.backends.base import Backend, BackendError, Estimate, backend_from
 from superpositional.circuits.backends.gradients import estimate
 from superpositional.circuits.backends.primitives import IBM, Primitive
 from superpositional.circuits.backends.simulated import Depolarizing, Exact, Shots
 
-BACKENDS: dict[str, type[Backend]] = {
-    "exact": Exact,
-    "shots": Shots,
-    "depolarizing": Depolarizing,
-    "aer": Aer,
-    "noisy": Noisy,
-    "ibm": IBM,
-    "primitive": Primitive,
-}
+KINDS = (Exact, Shots, Depolarizing, Aer, Noisy, IBM, Primitive)
+BACKENDS: dict[str, type[Backend]] = {kind.__name__.lower(): kind for kind in KINDS}
 
 # Plain values, so that checkpoints whose hyper-parameters hold them load with weights_only.
 add_safe_globals([Ansatz, *BACKENDS.values()])
 
 __all__ = [
-    "BACKENDS", "IBM", "Aer", "Backend", "BackendError", "Capabilities", "Depolarizing", "Estimate", "Exact", "Noisy",
+    "BACKENDS", "IBM", "Aer", "Backend", "BackendError", "Depolarizing", "Estimate", "Exact", "Noisy",
     "Primitive", "Shots", "backend_from", "estimate",
 ]  # fmt: skip

@@ -1,9 +1,7 @@
-"""Where does a circuit run, and how well is its output known there?
+"""The interface of a backend, which runs circuits, and what all backends share.
 
-A backend takes circuits, bound to their angles, and gives the mean of each measured number with its standard error: nothing
-is ever silently exact, or silently not. Which numbers: psi_k, k = 1 ... n, one by one, or their sum Phi (``total``), whose
-error is not that of independent parts, because a shot measures all qubits at once. ``Exact`` is the default everywhere and
-goes the fast ways of ``attention`` and ``perturbation``. Read by both.
+A backend gives the mean of each measured number of a circuit with its standard error: psi_k, k = 1 ... n, or their sum Phi
+(``total``), whose error is not that of independent parts, because a shot measures all qubits at once.
 
 Shapes: B circuits; C = Q numbers of a circuit, or 1 with ``total``; S = 2**Q outcomes; L, R, Q as in
 ``Ansatz.angles_shape``.
@@ -14,7 +12,7 @@ import dataclasses
 import json
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,54 +25,37 @@ METHODS = ("auto", "statevector", "closed_form", "fourier", "qiskit", "aer")
 
 
 class BackendError(RuntimeError):
-    """A backend failed, again and again: a run that meets it ends as ``failed``, its checkpoints kept."""
+    """A backend failed at every attempt: a run that meets it ends as ``failed``, its checkpoints kept."""
 
 
 class Estimate(NamedTuple):
-    """What circuits gave: ``mean_BC`` and the standard error of each, ``error_BC``: 0 where it is exact or all shots
-    agreed, NaN where one shot says nothing of it."""
+    """``mean_BC`` and the standard error of each, ``error_BC``: 0 if exact or if all shots agreed, NaN of one shot."""
 
     mean_BC: Tensor
     error_BC: Tensor
 
 
-class Capabilities(NamedTuple):
-    """What a backend can do, in words; the table in README is made of these."""
-
-    readouts: str
-    shots: str
-    noise: str
-    gradients: str
-    seeds: str
-    runs_on: str
-
-
 class Backend(abc.ABC):
-    """One place for circuits to run; a frozen dataclass of plain values, so that it goes into records and checkpoints."""
+    """One place for circuits to run; a frozen dataclass of plain values, so that it goes into records and checkpoints.
 
-    capabilities: ClassVar[Capabilities]
-    measures: ClassVar[bool] = True
-    """Whether it gives what a measurement can give, and so no amplitudes."""
+    Attributes:
+        measures: whether it gives what a measurement can give, and so no amplitudes.
+        simulated: whether an execution costs no more than time on this machine.
+        differentiates: whether autograd can look into ``run``; elsewhere the parameter-shift rule serves (``gradients``).
+    """
+
+    measures = True
+    simulated = True
+    differentiates = False
 
     @abc.abstractmethod
     def run(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, *, total: bool, seed: int | None) -> Estimate:
-        """The circuits whose gates have these angles, in as few calls as it has. ``seed`` is of the shots; no gradients,
-        but where ``differentiates``."""
-
-    @property
-    def simulated(self) -> bool:
-        """Whether an execution costs no more than time on this machine."""
-        return True
+        """Run the circuits whose gates have these angles, in as few calls as it has; ``seed`` is of the shots."""
 
     @property
     def stochastic(self) -> bool:
         """Whether two calls may differ: it has shots."""
         return getattr(self, "shots", None) is not None
-
-    @property
-    def differentiates(self) -> bool:
-        """Whether autograd can look into ``run``; elsewhere the parameter-shift rule serves (``gradients``)."""
-        return False
 
     @property
     def name(self) -> str:
@@ -86,10 +67,8 @@ class Backend(abc.ABC):
         if readout not in READOUTS:
             return f"readout must be one of {', '.join(READOUTS)}, got {readout!r}"
         if self.measures and is_amplitude(readout):
-            return (
-                f"readout={readout} cannot be measured, so backend={self.name} cannot give it; choose readout=probability "
-                "or z, or backend=exact"
-            )
+            what = f"readout={readout} cannot be measured, so backend={self.name} cannot give it"
+            return f"{what}; choose readout=probability or z, or backend=exact"
         return None
 
     def plain(self) -> dict[str, Any]:
@@ -101,10 +80,8 @@ class Backend(abc.ABC):
         try:
             self.plain()
         except TypeError:
-            return (
-                f"backend={self.name} must hold plain values here, got {self!r}; write a device among its options as "
-                "{'target_class': 'qiskit_aer.AerSimulator', 'options': {}}"
-            )
+            cure = "write a device among its options as {'target_class': 'qiskit_aer.AerSimulator', 'options': {}}"
+            return f"backend={self.name} must hold plain values here, got {self!r}; {cure}"
         return None
 
     def __eq__(self, other: object) -> bool:
@@ -127,8 +104,7 @@ def weights(readout: str, n_qubits: int, *, total: bool) -> Tensor:
 
 
 def counted(count_BS: Tensor, weight_SC: Tensor, shots: int) -> Estimate:
-    """Mean and standard error of what ``shots`` outcomes, so many of each, count; the variance is the sample's own, with
-    Bessel's correction."""
+    """Mean and standard error of the outcomes of ``shots`` shots; the sample's variance, with Bessel's correction."""
     # Whole numbers: the sum is exact, in whatever order a matrix product takes it for so many rows.
     mean_BC = (count_BS @ weight_SC) / shots
     # Not the mean of squares less the square of the mean, which would lose a small variance.
@@ -138,41 +114,45 @@ def counted(count_BS: Tensor, weight_SC: Tensor, shots: int) -> Estimate:
     return Estimate(mean_BC, error_BC)
 
 
-def bad_shots(shots: Any, *, optional: bool) -> str | None:
-    """What is wrong with a number of shots."""
-    if shots is None and optional:
+# What is wrong with an argument, or None ---------------------------------------------------------------------------
+
+
+def bad_integer(name: str, value: Any, least: int, cure: str = "", *, optional: bool = False) -> str | None:
+    if optional and value is None:
         return None
-    if isinstance(shots, bool) or not isinstance(shots, numbers.Integral) or shots < 1:
-        return f"shots must be an integer >= 1{' or None' * optional}, got {shots!r}" + "; None is exact" * optional
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        return f"{name} must be an integer >= {least}{' or None' * optional}, got {value!r}{cure}"
     return None
 
 
-def bad_rate(name: str, value: Any) -> str | None:
-    """What is wrong with a probability of an error."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value <= 1:
-        return f"{name} must be a probability in [0, 1], got {value!r}; 0 is none"
+def bad_level(level: Any) -> str | None:
+    if isinstance(level, bool) or level not in range(4):
+        return f"level must be 0, 1, 2 or 3, got {level!r}; 1 is the default"
     return None
+
+
+def bad_rates(noise: Any) -> list[str | None]:
+    rates = {name: getattr(noise, name) for name in ("one_qubit", "two_qubit", "readout_error")}
+    return [
+        f"{name} must be a probability in [0, 1], got {value!r}; 0 is none"
+        for name, value in rates.items()
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value <= 1
+    ]
 
 
 def refuse(mistakes: Sequence[str | None]) -> None:
-    """Raises ValueError with all that is wrong, a line each."""
+    """Raise a ValueError with all that is wrong, a line each."""
     if told := [mistake for mistake in mistakes if mistake is not None]:
         raise ValueError("\n".join(told))
 
 
 def backend_from(value: "Mapping[str, Any] | Backend") -> Backend:
-    """The backend that plain values stand for (``Backend.plain``).
-
-    Raises:
-        ValueError: for values that stand for none.
-    """
+    """Return the backend that plain values stand for (``Backend.plain``); a ValueError if they stand for none."""
     from superpositional.circuits import backends
 
     if isinstance(value, Backend):
         return value
     if isinstance(value, Mapping) and (made := backends.BACKENDS.get(value.get("backend"))) is not None:
         return made(**{key: each for key, each in value.items() if key != "backend"})
-    raise ValueError(
-        f"backend must be one of superpositional.circuits.backends ({', '.join(backends.BACKENDS)}), got {value!r}; in a "
-        "config, choose backend=..."
-    )
+    known = f"superpositional.circuits.backends ({', '.join(backends.BACKENDS)})"
+    raise ValueError(f"backend must be one of {known}, got {value!r}; in a config, choose backend=...")

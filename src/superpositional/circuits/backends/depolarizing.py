@@ -1,11 +1,8 @@
-"""What is left of a circuit when every gate depolarises?
+"""The exact state under depolarising noise after every gate, in the Pauli basis.
 
-Exactly, in the Pauli basis: a state of Q qubits is the vector of its 4**Q Pauli expectations, all real. There a rotation
-turns two of a qubit's X, Y, Z into one another; a CNOT renames Pauli strings, up to a sign; and depolarising noise, the
-state replaced by the maximally mixed one with probability p, only scales what it touches by 1 - p (``E(rho) = (1 - p) rho +
-p I / 2**n``, as ``qiskit_aer.noise.depolarizing_error``). So a layer is one 4 x 4 matrix per qubit and one permutation with
-weights, batched and differentiable, as ``circuits.statevector``'s is with 2 x 2. What a density matrix would give to 1e-12
-(tests hold it to Aer's). Read by ``simulated``.
+A state of Q qubits is the vector of its 4**Q Pauli expectations, all real. There a rotation turns two of a qubit's X, Y, Z
+into one another; a CNOT renames Pauli strings, up to a sign; and depolarising noise (``E(rho) = (1 - p) rho + p I / 2**n``)
+only scales what it touches by 1 - p. So a layer is one 4 x 4 matrix per qubit and one permutation with weights.
 
 Shapes: L layers, R rotations of a layer, Q qubits; D = 4**Q Pauli strings, qubit 0 the most significant digit out of I, X,
 Y, Z; S = 2**Q outcomes; what stands before is batch.
@@ -31,19 +28,12 @@ def z(
 ) -> Tensor:
     """<Z> of each qubit, ``(..., Q)``, of the circuit whose gates have these angles (``statevector.encode``).
 
-    Args:
-        ansatz: the circuit.
-        gate_angles_LRQ: ``(..., L, R, Q)``, float32 or float64.
-        one_qubit, two_qubit: p after each one-qubit gate, and after each CNOT on both its qubits.
-        readout_error: the probability that a measured bit is the other one.
-
-    Raises:
-        MemoryError: before anything is allocated.
+    ``one_qubit`` and ``two_qubit`` are p after each one-qubit gate, and after each CNOT on both its qubits;
+    ``readout_error`` is the probability that a measured bit is the other one.
     """
-    pauli_D = paulis(ansatz, gate_angles_LRQ, one_qubit=one_qubit, two_qubit=two_qubit)
-    return torch.stack([pauli_D[..., 3 * 4 ** (ansatz.n_qubits - 1 - q)] for q in range(ansatz.n_qubits)], -1) * (
-        1 - 2 * readout_error
-    )
+    pauli_D = _paulis(ansatz, gate_angles_LRQ, one_qubit, two_qubit)
+    z_Q = torch.stack([pauli_D[..., 3 * 4**place] for place in reversed(range(ansatz.n_qubits))], -1)
+    return z_Q * (1 - 2 * readout_error)
 
 
 def probabilities(
@@ -51,7 +41,7 @@ def probabilities(
 ) -> Tensor:
     """The probability of each outcome, ``(..., S)``, qubit 0 its most significant bit; arguments as for ``z``."""
     n = ansatz.n_qubits
-    pauli_D = paulis(ansatz, gate_angles_LRQ, one_qubit=one_qubit, two_qubit=two_qubit)
+    pauli_D = _paulis(ansatz, gate_angles_LRQ, one_qubit, two_qubit)
     kept = pauli_D.unflatten(-1, (4,) * n)
     for q in range(n):
         # Of a string of I and Z an outcome sees the parity; a bit that flips with probability r keeps 1 - 2r of its Z.
@@ -61,7 +51,7 @@ def probabilities(
     return kept.flatten(-n)
 
 
-def paulis(ansatz: Ansatz, gate_angles_LRQ: Tensor, *, one_qubit: float, two_qubit: float) -> Tensor:
+def _paulis(ansatz: Ansatz, gate_angles_LRQ: Tensor, one_qubit: float, two_qubit: float) -> Tensor:
     """The expectation of every Pauli string at the end, ``(..., D)``."""
     n = ansatz.n_qubits
     _require_memory(ansatz, gate_angles_LRQ)

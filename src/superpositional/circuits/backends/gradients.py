@@ -1,12 +1,11 @@
-"""Gradients of circuits that autograd cannot look into.
+"""Estimates on any backend, with gradients.
 
-By the parameter-shift rule: for ``R(a) = exp(-i a P / 2)`` a probability or <Z> has f'(a) = (f(a + pi/2) - f(a - pi/2)) / 2
-(Mitarai et al. 2018, arXiv 1803.00745; Schuld et al. 2019, arXiv 1811.11184), exact, so with shots unbiased, of variance
-(v(a + pi/2) + v(a - pi/2)) / 4; and an amplitude, in which R is linear, f'(a) = f(a + pi) / 2. A circuit and all its
-shifted ones go to the backend in one call: they are known before anything else of the step is.
+Where autograd cannot look into a backend, by the parameter-shift rule: for ``R(a) = exp(-i a P / 2)`` a probability or <Z>
+has f'(a) = (f(a + pi/2) - f(a - pi/2)) / 2 (Mitarai et al. 2018, arXiv 1803.00745; Schuld et al. 2019, arXiv 1811.11184),
+exact, so with shots unbiased, of variance (v(a + pi/2) + v(a - pi/2)) / 4; and an amplitude, in which R is linear,
+f'(a) = f(a + pi) / 2. A circuit and all its shifted ones go to the backend in one call.
 
-Shapes: B circuits; C numbers of each; P = L * R * Q angles; L, R, Q as in ``Ansatz.angles_shape``; what stands before is
-batch.
+Shapes: B circuits; C numbers of each; P = L * R * Q angles; what stands before is batch.
 """
 
 import math
@@ -35,12 +34,10 @@ def estimate(
     """psi_k, or with ``total`` their sum, of the circuit for each input: ``(..., C)``, with standard errors.
 
     The mean is differentiable in inputs and angles: by autograd where the backend allows it, any number of times, and
-    elsewhere once, by the parameter-shift rule. Then the call that gives the values has run the shifted circuits too.
-    A circuit with an angle that is not finite has no value: mean and error are NaN, whatever a device would make of it.
+    elsewhere once, by the parameter-shift rule. Of a circuit with an angle that is not finite, mean and error are NaN.
 
     Args:
-        backend: where the circuits run.
-        ansatz: the circuit.
+        backend, ansatz: where the circuits run, and which.
         inputs: ``(..., Q)``, an input per qubit (radians), or ``(..., 1)``, one for all.
         angles_LRQ: ``(..., *ansatz.angles_shape)`` in radians; batch dimensions broadcast against those of ``inputs``.
         readout: what psi_k is, one of ``circuits.readouts.READOUTS``.
@@ -49,7 +46,7 @@ def estimate(
 
     Raises:
         ValueError: where the backend cannot do it, naming one that can.
-        BackendError: where a device fails, again and again.
+        BackendError: where a device fails at every attempt.
     """
     if (wrong := backend.refusal(ansatz, readout)) is not None:
         raise ValueError(wrong)
@@ -87,17 +84,15 @@ def with_shifts(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tenso
     return torch.cat([gate_angles_BLRQ, *moved])
 
 
-def _run(
-    backend: Backend, ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, total: bool, seed: int | None
-) -> Estimate:
+def _run(backend: Backend, ansatz: Ansatz, angles_BLRQ: Tensor, readout: str, total: bool, seed: int | None) -> Estimate:
     """``backend.run`` of the circuits whose angles are all finite; the others have no value."""
-    finite_B = gate_angles_BLRQ.detach().flatten(1).isfinite().all(1)
+    finite_B = angles_BLRQ.detach().flatten(1).isfinite().all(1)
     if backend.differentiates or finite_B.all():
-        return backend.run(ansatz, gate_angles_BLRQ, readout, total=total, seed=seed)
+        return backend.run(ansatz, angles_BLRQ, readout, total=total, seed=seed)
     shape = len(finite_B), 1 if total else ansatz.n_qubits
-    found = Estimate(*(gate_angles_BLRQ.new_full(shape, torch.nan) for _ in range(2)))
+    found = Estimate(*(angles_BLRQ.new_full(shape, torch.nan) for _ in range(2)))
     if finite_B.any():
-        known = backend.run(ansatz, gate_angles_BLRQ[finite_B], readout, total=total, seed=seed)
+        known = backend.run(ansatz, angles_BLRQ[finite_B], readout, total=total, seed=seed)
         for all_BC, known_BC in zip(found, known, strict=True):
             all_BC[finite_B] = known_BC
     return found
@@ -105,14 +100,12 @@ def _run(
 
 class _Shifted(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx, gate_angles_BLRQ: Tensor, backend: Backend, ansatz: Ansatz, readout: str, total: bool, seed: int | None
-    ):
-        batch = len(gate_angles_BLRQ)
-        found = _run(backend, ansatz, with_shifts(ansatz, gate_angles_BLRQ.detach(), readout), readout, total, seed)
+    def forward(ctx, angles_BLRQ: Tensor, backend: Backend, ansatz: Ansatz, readout: str, total: bool, seed: int | None):
+        batch = len(angles_BLRQ)
+        found = _run(backend, ansatz, with_shifts(ansatz, angles_BLRQ.detach(), readout), readout, total, seed)
         up_PBC, *down = found.mean_BC[batch:].unflatten(0, (-1, ansatz.num_parameters, batch)).unbind(0)
         ctx.save_for_backward((up_PBC - sum(down)) / 2)
-        ctx.shape = gate_angles_BLRQ.shape
+        ctx.shape = angles_BLRQ.shape
         error_BC = found.error_BC[:batch]
         ctx.mark_non_differentiable(error_BC)
         # A copy: what is saved is no longer held by what is returned.

@@ -1,15 +1,11 @@
-"""How does a circuit get to a real processor?
+"""The backends of real processors, by Qiskit's V2 primitives: a sampler or, with mitigation, an estimator.
 
-By Qiskit's V2 primitives, a sampler or, with mitigation, an estimator. ``Primitive`` takes any; ``IBM`` is Qiskit Runtime
-(the extra ``ibm``), transpiled to the processor. Its local mode, a snapshot of one, runs the same code without an account;
-that is how it is tested.
-
-Shapes: as in ``devices``.
+``Primitive`` takes any; ``IBM`` is Qiskit Runtime (the extra ``ibm``), transpiled to the processor. Its local mode, a
+snapshot of one, runs the same code without an account; that is how it is tested.
 """
 
 import importlib
 import importlib.util
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,19 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from superpositional.circuits.ansatz import Ansatz
-from superpositional.circuits.backends.aer import (
-    INSTALL,
-    RUNTIME,
-    Device,
-    bad_attempts,
-    bad_level,
-    bad_snapshot,
-    does_not_fit,
-    from_counts,
-    snapshot,
-    too_wide,
-)
-from superpositional.circuits.backends.base import Capabilities, bad_shots, refuse
+from superpositional.circuits.backends import base
+from superpositional.circuits.backends.aer import INSTALL, RUNTIME, Call, JobBackend, bad_snapshot, snapshot
 from superpositional.places import ALLOW, trusted
 
 if TYPE_CHECKING:
@@ -42,80 +27,67 @@ PACKAGES = ("qiskit", "qiskit_aer", RUNTIME)
 
 
 @dataclass(frozen=True, eq=False)
-class Primitive(Device):
+class Primitive(JobBackend):
     """Whatever offers Qiskit's ``BaseSamplerV2`` or ``BaseEstimatorV2``: one YAML file plugs it in.
 
     Circuits go to it as they are written, in h, rx, ry, rz and cx; an estimator gets the precision 1 / sqrt(shots).
-    Mitigation of errors is its own, by its options.
 
     Args:
         target_class: as ``qiskit.primitives.StatevectorSampler``. Of other packages than Qiskit's only those that
             SUPERPOSITIONAL_ALLOW names.
         options: what its constructor gets. A device among it is written ``{target_class: qiskit_aer.AerSimulator, options:
             {}}``, a class of ``qiskit.providers.BackendV2`` and what its constructor gets.
-        shots: how often each circuit is measured.
         seed_option: the argument of its constructor that takes a seed; None if it takes none, as a real device.
-        retries, backoff: as for ``Aer``.
-
-    Raises:
-        ValueError: naming every argument that is out of range, with its cure.
+        shots: how often each circuit is measured.
     """
 
     target_class: str = "qiskit.primitives.StatevectorSampler"
     options: Mapping[str, Any] = field(default_factory=dict)
     shots: int = 1024
     seed_option: str | None = "seed"
-    retries: int = 3
-    backoff: float = 1.0
-
-    capabilities = Capabilities(
-        "probability, z", "needed", "its own", "parameter shift", "where it takes one", "any V2 primitive"
-    )
+    simulated = False  # as far as anybody here knows
 
     def __post_init__(self) -> None:
-        mistakes = [bad_shots(self.shots, optional=False), *bad_attempts(self)]
-        if not isinstance(self.options, Mapping):
-            mistakes.append(f"options must be a mapping, got {self.options!r}")
+        mistakes = self.mistakes()
         if self.seed_option is not None and not isinstance(self.seed_option, str):
             mistakes.append(f"seed_option must be the name of an argument or None, got {self.seed_option!r}")
-        devices = [each for each in dict(self.options).values() if _is_device(each)] if not any(mistakes) else []
-        for check, name in ((_primitive, self.target_class), *((_device, each["target_class"]) for each in devices)):
+        options = dict(self.options).values() if not any(mistakes) else ()
+        devices = [(each["target_class"], True) for each in options if _is_device(each)]
+        for name, device in ((self.target_class, False), *devices):
             try:
-                check(name)
+                _class(name, device)
             except ValueError as error:
                 mistakes.append(str(error))
-        refuse(mistakes)
-
-    @property
-    def simulated(self) -> bool:
-        return False  # as far as anybody here knows
+        base.refuse(mistakes)
 
     @property
     def takes_seeds(self) -> bool:
         return self.seed_option is not None
 
-    def refusal(self, ansatz: Ansatz, readout: str) -> str | None:
-        wrong = super().refusal(ansatz, readout)
-        return wrong or (too_wide(ansatz, readout) if _is_estimator(self.target_class) else None)
+    @property
+    def estimates(self) -> bool:
+        from superpositional.circuits.backends.qiskit import BaseEstimatorV2
 
-    def job(self, ansatz, values_UP, readout, *, total, seed):
+        return issubclass(_class(self.target_class), BaseEstimatorV2)
+
+    def job(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
         from superpositional.circuits.backends import qiskit
 
-        made = _primitive(self.target_class)
-        seeds = {self.seed_option: qiskit.dice(made, seed)} if self.takes_seeds else {}
+        made = _class(self.target_class)
+        seeds = {self.seed_option: qiskit.dice(made, call.seed)} if self.takes_seeds else {}
         options = {
-            key: _device(each["target_class"])(**each.get("options", {})) if _is_device(each) else each
+            key: _class(each["target_class"], True)(**each.get("options", {})) if _is_device(each) else each
             for key, each in self.options.items()
         }
-        return by_primitive(made(**options, **seeds), ansatz, values_UP, readout, total=total, shots=self.shots)
+        return qiskit.by_primitive(made(**options, **seeds), call)
 
 
 @dataclass(frozen=True, eq=False)
-class IBM(Device):
+class IBM(JobBackend):
     """A processor of IBM Quantum.
 
     The account is the one that ``QiskitRuntimeService.save_account`` has saved, or that the variables QISKIT_IBM_TOKEN and
-    QISKIT_IBM_INSTANCE give; no key ever stands in a config.
+    QISKIT_IBM_INSTANCE give.
 
     Args:
         device: its name, as ``ibm_brisbane``; None is the least busy one that is wide enough.
@@ -125,10 +97,6 @@ class IBM(Device):
             Standard errors are those that it states; an estimator's, in local mode, are some 30 % below the scatter seen.
         shots: how often each circuit is measured; an estimator gets the precision 1 / sqrt(shots).
         level: Qiskit's ``optimization_level`` of the transpilation, 0 to 3.
-        retries, backoff: a failed job is sent again so often, after so many seconds, doubled each time.
-
-    Raises:
-        ValueError: naming every argument that is out of range, a missing package or a missing account, with its cure.
     """
 
     device: str | None = None
@@ -137,19 +105,12 @@ class IBM(Device):
     options: Mapping[str, Any] = field(default_factory=dict)
     shots: int = 1024
     level: int = 1
-    retries: int = 3
-    backoff: float = 10.0
-
-    capabilities = Capabilities(
-        "probability, z", "needed", "the processor's", "parameter shift", "local mode alone", "IBM's processors"
-    )
+    backoff: float = field(default=10.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        mistakes = [bad_shots(self.shots, optional=False), bad_level(self.level), *bad_attempts(self)]
+        mistakes = [*self.mistakes(), base.bad_level(self.level)]
         if self.primitive not in ("sampler", "estimator"):
             mistakes.append(f"primitive must be sampler or estimator, got {self.primitive!r}")
-        if not isinstance(self.options, Mapping):
-            mistakes.append(f"options must be a mapping, got {self.options!r}")
         if self.device is not None and self.local is not None:
             mistakes.append(f"device and local exclude each other, got {self.device!r} and {self.local!r}; leave one out")
         if importlib.util.find_spec(RUNTIME) is None:
@@ -161,97 +122,45 @@ class IBM(Device):
                 mistakes.append(bad_snapshot("local", self.local))
             elif not any(mistakes):
                 mistakes.append(_bad_account())
-        refuse(mistakes)
+        base.refuse(mistakes)
 
     @property
     def simulated(self) -> bool:
         return self.local is not None
 
+    takes_seeds = simulated
+
     @property
-    def takes_seeds(self) -> bool:
-        return self.local is not None
+    def estimates(self) -> bool:
+        return self.primitive == "estimator"
 
     def target(self, ansatz: Ansatz) -> "BackendV2":
-        if self.local is not None:
-            return snapshot(self.local)
-        return _processor(self.device, ansatz.n_qubits)
+        return _processor(self.device, ansatz.n_qubits) if self.local is None else snapshot(self.local)
 
-    def refusal(self, ansatz: Ansatz, readout: str) -> str | None:
-        wrong = super().refusal(ansatz, readout)
-        if wrong is None and self.primitive == "estimator":
-            wrong = too_wide(ansatz, readout)
-        return wrong or (does_not_fit(self, ansatz) if self.local is not None else None)
-
-    def job(self, ansatz, values_UP, readout, *, total, seed):
+    def job(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
         # The ones of the package's top are to be replaced by these.
         from qiskit_ibm_runtime.executor_estimator import Estimator
         from qiskit_ibm_runtime.executor_sampler import Sampler
 
-        device = self.target(ansatz)
-        options = dict(self.options)
+        from superpositional.circuits.backends.qiskit import by_primitive
+
+        device, options = self.target(call.ansatz), dict(self.options)
         if self.takes_seeds:
             # 32 bits, as Aer's, which runs the local mode.
-            options["simulator"] = {**options.get("simulator", {}), "seed_simulator": seed % 2**32}
-        made = (Sampler if self.primitive == "sampler" else Estimator)(mode=device, options=options)
-        where = {"device": device, "level": self.level}
-        return by_primitive(made, ansatz, values_UP, readout, total=total, shots=self.shots, **where)
-
-
-def by_primitive(
-    primitive: Any,
-    ansatz: Ansatz,
-    values_UP: np.ndarray,
-    readout: str,
-    *,
-    total: bool,
-    shots: int,
-    device: "BackendV2 | None" = None,
-    level: int = 1,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard errors from a V2 sampler's counts or a V2 estimator's values."""
-    from superpositional.circuits.backends import qiskit
-
-    where = {"device": device, "level": level}
-    if isinstance(primitive, qiskit.BaseSamplerV2):
-        counts = qiskit.sampled(primitive, ansatz, values_UP, shots=shots, **where)
-        return from_counts(counts, ansatz, readout, total=total)
-    precision = 1 / math.sqrt(shots)
-    return qiskit.estimated(primitive, ansatz, values_UP, readout, total=total, precision=precision, **where)
-
-
-@lru_cache(maxsize=8)
-def _primitive(name: str) -> type:
-    """The class of a V2 primitive.
-
-    Raises:
-        ValueError: not there, not to be built, or no primitive.
-    """
-    from superpositional.circuits.backends.qiskit import is_primitive
-
-    found = _class(name)
-    if not is_primitive(found):
-        raise ValueError(f"target_class={name} offers neither BaseSamplerV2 nor BaseEstimatorV2 of qiskit.primitives")
-    return found
+            options["simulator"] = {**options.get("simulator", {}), "seed_simulator": call.seed % 2**32}
+        made = (Estimator if self.estimates else Sampler)(mode=device, options=options)
+        return by_primitive(made, call, device, self.level)
 
 
 def _is_device(option: Any) -> bool:
-    """Whether an option's value says how a device is made."""
     return isinstance(option, Mapping) and "target_class" in option
 
 
 @lru_cache(maxsize=8)
-def _device(name: str) -> type:
-    """The class of a device; raises as ``_primitive``."""
-    from qiskit.providers import BackendV2
+def _class(name: str, device: bool = False) -> type:
+    """The class of a V2 primitive, or of a device; a ValueError where it is not there or not to be built."""
+    from superpositional.circuits.backends import qiskit
 
-    found = _class(name)
-    if not (isinstance(found, type) and issubclass(found, BackendV2)):
-        raise ValueError(f"target_class={name} of an option must be a qiskit.providers.BackendV2, a device")
-    return found
-
-
-def _class(name: str) -> Any:
-    """What has that name in a package that may be used."""
     module, _, attribute = str(name).rpartition(".")
     if module.split(".")[0] not in (*PACKAGES, *trusted()):
         raise ValueError(
@@ -261,17 +170,15 @@ def _class(name: str) -> Any:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"target_class={name} cannot be imported; is it on PYTHONPATH? {error}") from None
+    is_class = isinstance(found, type)
+    if device and not (is_class and issubclass(found, qiskit.BackendV2)):
+        raise ValueError(f"target_class={name} of an option must be a qiskit.providers.BackendV2, a device")
+    if not device and not (is_class and issubclass(found, (qiskit.BaseSamplerV2, qiskit.BaseEstimatorV2))):
+        raise ValueError(f"target_class={name} offers neither BaseSamplerV2 nor BaseEstimatorV2 of qiskit.primitives")
     return found
 
 
-def _is_estimator(name: str) -> bool:
-    from superpositional.circuits.backends.qiskit import BaseEstimatorV2
-
-    return issubclass(_primitive(name), BaseEstimatorV2)
-
-
 def _bad_options(primitive: str, options: Mapping[str, Any]) -> str | None:
-    """What the primitive has against its options, in its own words."""
     from qiskit_ibm_runtime.options_models import EstimatorOptions, SamplerOptions
 
     try:

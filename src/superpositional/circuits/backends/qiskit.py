@@ -1,13 +1,12 @@
-"""What do Qiskit and Aer say?
+"""Circuits on Qiskit's simulators and primitives; the only file that imports these.
 
-The same circuits on the simulators the paper used: Qiskit's ``Statevector`` and ``AerSimulator``, exact; counted, with or
-without noise; and on whatever offers Qiskit's V2 primitives. One call runs all the circuits of a batch. The only file that
-imports Qiskit's simulators and primitives. Read by ``simulators`` and by ``backends.devices``.
+One call runs all the circuits of a batch.
 
-Shapes: B circuits, L, R, Q as in ``Ansatz.angles_shape``, P = L * R * Q, S = 2**Q, C observables.
+Shapes: B circuits, U different ones, L, R, Q as in ``Ansatz.angles_shape``, P = L * R * Q, S = 2**Q, C observables.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -26,12 +25,12 @@ from qiskit_aer.primitives import EstimatorV2
 from torch import Tensor
 
 from superpositional.circuits.ansatz import Ansatz
-from superpositional.circuits.backends.transpiled import SEED
+from superpositional.circuits.backends.aer import SEED, Call
+from superpositional.circuits.backends.base import counted
 from superpositional.circuits.readouts import basis_states, read
 from superpositional.circuits.statevector import require_memory
 
-# Counts of each circuit: how often each outcome came, qubit 0 the most significant bit of its number.
-Counts = list[dict[int, int]]
+Values = tuple[np.ndarray, np.ndarray]  # means and standard errors, ``(U, C)``
 
 
 def run_qiskit(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
@@ -40,7 +39,7 @@ def run_qiskit(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor
     circuit, parameters = template(ansatz)
     values_BP = gate_angles_BLRQ.flatten(1).double().numpy(force=True)
     bound = (circuit.assign_parameters(dict(zip(parameters, row, strict=True))) for row in values_BP)
-    return torch.stack([_read(ansatz, Statevector(each).data, readout) for each in bound]).to(gate_angles_BLRQ)
+    return _read(ansatz, (Statevector(each).data for each in bound), readout).to(gate_angles_BLRQ)
 
 
 def run_aer(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
@@ -49,10 +48,10 @@ def run_aer(ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str) -> Tensor:
     circuit, parameters = template(ansatz)
     circuit.save_statevector()
     values_BP = gate_angles_BLRQ.flatten(1).double().numpy(force=True)
-    simulator = AerSimulator(method="statevector", max_parallel_threads=torch.get_num_threads())
+    simulator = AerSimulator(**_threaded({"method": "statevector"}))
     result = simulator.run([circuit], parameter_binds=_binds(parameters, values_BP)).result()
     states = (np.asarray(result.get_statevector(index)) for index in range(len(values_BP)))
-    return torch.stack([_read(ansatz, each, readout) for each in states]).to(gate_angles_BLRQ)
+    return _read(ansatz, states, readout).to(gate_angles_BLRQ)
 
 
 def template(ansatz: Ansatz, *, measured: bool = False) -> tuple[QuantumCircuit, ParameterVector]:
@@ -60,20 +59,15 @@ def template(ansatz: Ansatz, *, measured: bool = False) -> tuple[QuantumCircuit,
 
     ``measured``: into a register ``meas`` whose number has qubit 0 as its most significant bit.
     """
-    parameters = ParameterVector("a", ansatz.num_parameters)
-    n = ansatz.n_qubits
-    circuit = QuantumCircuit(n)
-    strides = np.array(ansatz.angles_shape)
-    for gate in ansatz.gates():
-        angle = [] if gate.angle is None else [parameters[int(np.ravel_multi_index(gate.angle, strides))]]
+    parameters, n = ParameterVector("a", ansatz.num_parameters), ansatz.n_qubits
+    circuit, angles = QuantumCircuit(n), iter(parameters)
+    for gate in ansatz.gates():  # rotations come in the order of their angles
+        angle = [] if gate.angle is None else [next(angles)]
         getattr(circuit, gate.name)(*angle, *gate.qubits)
     if measured:
         circuit.add_register(ClassicalRegister(n, "meas"))
         circuit.measure(range(n), range(n - 1, -1, -1))
     return circuit, parameters
-
-
-# Simulated devices -----------------------------------------------------------------------------------------------
 
 
 def noise_model(one_qubit: float, two_qubit: float, readout_error: float) -> NoiseModel | None:
@@ -89,128 +83,101 @@ def noise_model(one_qubit: float, two_qubit: float, readout_error: float) -> Noi
     return None if model.is_ideal() else model
 
 
+@lru_cache(maxsize=8)
 def generic_device(n_qubits: int, seed: int) -> BackendV2:
     """A made-up device of so many qubits in a line, with Qiskit's usual gates and calibrations drawn from the seed."""
     n_qubits = max(n_qubits, 2)  # Qiskit makes none of one
     return GenericBackendV2(n_qubits, coupling_map=CouplingMap.from_line(n_qubits), noise_info=True, seed=seed)
 
 
-def aer_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """With the threads that this process has: several runs at a time keep to their shares."""
-    return {**options, "max_parallel_threads": torch.get_num_threads()}
-
-
-def aer_counts(
-    ansatz: Ansatz,
-    values_BP: np.ndarray,
-    *,
-    device: BackendV2 | None = None,
-    level: int = 1,
-    options: Mapping[str, Any],
-    shots: int,
-    seed: int,
-) -> Counts:
-    """Counts by ``AerSimulator``; with the noise, gates and coupling map of a device where one is given.
+def aer_counts(call: Call, options: Mapping[str, Any], device: BackendV2 | None = None, level: int = 1) -> Values:
+    """By ``AerSimulator`` with shots; with the noise, gates and coupling map of a device where one is given.
 
     Not by Aer's own SamplerV2, which keeps every single shot: ten times the time at 10,000 of them.
     """
-    circuit, parameters = template(ansatz, measured=True)
+    circuit, parameters = template(call.ansatz, measured=True)
+    options = _threaded(options)
     if device is None:
-        simulator = AerSimulator(**aer_options(options))
+        simulator = AerSimulator(**options)
     else:
-        simulator = AerSimulator.from_backend(device, **aer_options(options))
+        simulator = AerSimulator.from_backend(device, **options)
         circuit = _passes(device, level).run(circuit)
-    binds = _binds(parameters, values_BP)
+    binds = _binds(parameters, call.values_UP)
     # Aer's seeds have 32 bits.
-    result = simulator.run([circuit], parameter_binds=binds, shots=shots, seed_simulator=seed % 2**32).result()
+    seed = call.seed % 2**32
+    result = simulator.run([circuit], parameter_binds=binds, shots=call.shots, seed_simulator=seed).result()
     if not result.success:
         raise RuntimeError(result.status)
-    return [
-        {int(outcome, 16): count for outcome, count in result.data(index)["counts"].items()}
-        for index in range(len(values_BP))
-    ]
+    counts = (result.data(index)["counts"] for index in range(len(call.values_UP)))
+    return _from_counts(({int(outcome, 16): count for outcome, count in each.items()} for each in counts), call)
 
 
-def aer_expectations(
-    ansatz: Ansatz, values_BP: np.ndarray, readout: str, *, total: bool, options: Mapping[str, Any]
-) -> np.ndarray:
-    """Exact expectation values ``(B, C)`` by Aer's ``EstimatorV2``, of any method, with gate noise too."""
-    estimator = EstimatorV2(options={"backend_options": aer_options(options)})
-    return estimated(estimator, ansatz, values_BP, readout, total=total, precision=0.0)[0]
-
-
-# Primitives ------------------------------------------------------------------------------------------------------
-
-
-def is_primitive(kind: Any) -> bool:
-    """Whether a class offers one of Qiskit's V2 primitives."""
-    return isinstance(kind, type) and issubclass(kind, (BaseSamplerV2, BaseEstimatorV2))
+def aer_estimator(options: Mapping[str, Any]) -> EstimatorV2:
+    """Aer's estimator, of any method, with gate noise too; exact without shots."""
+    return EstimatorV2(options={"backend_options": _threaded(options)})
 
 
 def dice(kind: type, seed: int) -> np.random.Generator | int:
-    """What the constructor of a primitive takes for a seed: 32 bits, as a rule.
-
-    Qiskit's own sampler starts an integer's dice anew for each circuit of a job, so that all of them would err alike; a
-    generator goes on.
-    """
+    """What the constructor of a primitive takes for a seed: 32 bits, as a rule; of Qiskit's own sampler a generator, for it
+    starts an integer's dice anew for each circuit of a job, so that all of them would err alike."""
     return np.random.default_rng(seed) if issubclass(kind, StatevectorSampler) else seed % 2**32
 
 
-def sampled(
-    sampler: BaseSamplerV2,
-    ansatz: Ansatz,
-    values_BP: np.ndarray,
-    *,
-    shots: int,
-    device: BackendV2 | None = None,
-    level: int = 1,
-) -> Counts:
-    """Counts from one job of a V2 sampler: one circuit with an array of angles."""
-    circuit, _ = template(ansatz, measured=True)
+def by_primitive(
+    primitive: BaseSamplerV2 | BaseEstimatorV2, call: Call, device: BackendV2 | None = None, level: int = 1
+) -> Values:
+    """By one job of a V2 sampler or estimator: one circuit with an array of angles."""
+    samples = isinstance(primitive, BaseSamplerV2)
+    circuit, _ = template(call.ansatz, measured=samples)
     if device is not None:
         circuit = _passes(device, level).run(circuit)
-    outcomes = sampler.run([(circuit, values_BP)], shots=shots).result()[0].data.meas
-    return [dict(outcomes.get_int_counts(index)) for index in range(len(values_BP))]
-
-
-def estimated(
-    estimator: BaseEstimatorV2,
-    ansatz: Ansatz,
-    values_BP: np.ndarray,
-    readout: str,
-    *,
-    total: bool,
-    precision: float,
-    device: BackendV2 | None = None,
-    level: int = 1,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Expectation values and standard errors, ``(B, C)``, from one job of a V2 estimator."""
-    circuit, _ = template(ansatz)
-    observables_C = observables(ansatz, readout, total=total)
-    if device is not None:
-        circuit = _passes(device, level).run(circuit)
-        observables_C = [each.apply_layout(circuit.layout) for each in observables_C]
-    data = estimator.run([(circuit, observables_C, values_BP[:, None])], precision=precision).result()[0].data
-    shape = len(values_BP), len(observables_C)
-    # Qiskit's own StatevectorEstimator adds noise of the precision asked for and states no error: that precision is it.
-    errors = data.stds if precision == 0 or np.any(data.stds) else np.full_like(data.evs, precision)
+    if samples:
+        outcomes = primitive.run([(circuit, call.values_UP)], shots=call.shots).result()[0].data.meas
+        return _from_counts((outcomes.get_int_counts(index) for index in range(len(call.values_UP))), call)
+    observables_C = [each.apply_layout(circuit.layout) for each in observables(call)]
+    precision = 0.0 if call.shots is None else 1 / math.sqrt(call.shots)
+    data = primitive.run([(circuit, observables_C, call.values_UP[:, None])], precision=precision).result()[0].data
+    shape = len(call.values_UP), len(observables_C)
+    # Aer's states the precision asked for, 0 where it is exact. Qiskit's own StatevectorEstimator adds noise of that
+    # precision and states no error: that precision is it.
+    errors = data.stds if np.any(data.stds) else np.full_like(data.evs, precision)
     return np.broadcast_to(data.evs, shape), np.broadcast_to(errors, shape)
 
 
-def observables(ansatz: Ansatz, readout: str, *, total: bool) -> Sequence[SparsePauliOp]:
+def observables(call: Call) -> Sequence[SparsePauliOp]:
     """What is measured, as Paulis: Z of each qubit, or projectors on states, each a product of (1 +- Z) / 2."""
-    n = ansatz.n_qubits
-    if readout == "z":
+    n = call.ansatz.n_qubits
+    if call.readout == "z":
         each = [SparsePauliOp.from_sparse_list([("Z", [q], 1.0)], n) for q in range(n)]
     else:
         each = []
-        for index in basis_states(readout, n):
+        for index in basis_states(call.readout, n):
             projector = SparsePauliOp("", 1.0)
             # Qiskit's tensor product puts its first factor at the highest qubit.
             for bit in reversed(f"{index:0{n}b}"):
                 projector = projector.tensor(SparsePauliOp(["I", "Z"], [0.5, -0.5 if bit == "1" else 0.5]))
             each.append(projector)
-    return [SparsePauliOp.sum(each).simplify()] if total else each
+    return [SparsePauliOp.sum(each).simplify()] if call.total else each
+
+
+def _from_counts(counts: Iterable[Mapping[int, int]], call: Call) -> Values:
+    """From how often each outcome came, qubit 0 the most significant bit of its number, for circuits of any width."""
+    n, found = call.ansatz.n_qubits, []
+    for each in counts:
+        # Python's integers: an outcome may have more bits than torch's.
+        if call.readout == "z":
+            weight_MQ = torch.tensor([[1 - 2 * (outcome >> n - 1 - q & 1) for q in range(n)] for outcome in each])
+        else:
+            weight_MQ = torch.tensor([[outcome == state for state in basis_states(call.readout, n)] for outcome in each])
+        weight_MC = (weight_MQ.sum(1, keepdim=True) if call.total else weight_MQ).double()
+        count_1M = torch.tensor([list(each.values())], dtype=torch.float64)
+        found.append(counted(count_1M, weight_MC, int(count_1M.sum())))
+    return tuple(torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+
+
+def _threaded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """With the threads that this process has: several runs at a time keep to their shares."""
+    return {**options, "max_parallel_threads": torch.get_num_threads()}
 
 
 @lru_cache(maxsize=8)
@@ -222,8 +189,8 @@ def _binds(parameters: ParameterVector, values_BP: np.ndarray) -> list[dict[Any,
     return [{parameter: list(column) for parameter, column in zip(parameters, values_BP.T, strict=True)}]
 
 
-def _read(ansatz: Ansatz, state_S: np.ndarray, readout: str) -> Tensor:
+def _read(ansatz: Ansatz, states: Iterable[np.ndarray], readout: str) -> Tensor:
     n = ansatz.n_qubits
     # Qiskit's qubit 0 is the least significant bit: turn the axes round.
-    ours_S = np.ascontiguousarray(state_S.reshape([2] * n).T).reshape(-1)
-    return read(torch.from_numpy(ours_S), readout, n)
+    ours = (np.ascontiguousarray(state_S.reshape([2] * n).T).reshape(-1) for state_S in states)
+    return torch.stack([read(torch.from_numpy(state_S), readout, n) for state_S in ours])

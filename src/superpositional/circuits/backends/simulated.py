@@ -1,12 +1,10 @@
-"""What do shots and noise change, where everything else is known?
-
-``Exact`` knows the state. ``Shots`` measures it so many times: counts drawn from the exact probabilities, so that nothing
-but the finite number of shots is different. ``Depolarizing`` has noise after every gate and at the measurement, exactly or
-with shots on top. All in torch, on the device of the angles; counts are drawn on the host.
+"""The backends in torch: ``Exact`` knows the state; ``Shots`` counts outcomes drawn from its exact probabilities, so that
+nothing but the number of shots is different; ``Depolarizing`` has noise after every gate and at the measurement.
 
 Shapes: B circuits; S = 2**Q outcomes; L, R, Q as in ``Ansatz.angles_shape``; C numbers of a circuit.
 """
 
+import abc
 import hashlib
 from dataclasses import dataclass
 
@@ -15,18 +13,8 @@ import torch
 from torch import Tensor
 
 from superpositional.circuits.ansatz import Ansatz
-from superpositional.circuits.backends import depolarizing
-from superpositional.circuits.backends.base import (
-    METHODS,
-    Backend,
-    Capabilities,
-    Estimate,
-    bad_rate,
-    bad_shots,
-    counted,
-    refuse,
-    weights,
-)
+from superpositional.circuits.backends import base, depolarizing
+from superpositional.circuits.backends.base import METHODS, Backend, Estimate
 from superpositional.circuits.readouts import read, read_probabilities
 from superpositional.circuits.statevector import state
 
@@ -40,17 +28,11 @@ class Exact(Backend):
 
     Args:
         method: ``"auto"``, the fastest: the closed form of the optimizer's registers where there is one, the series of
-            attention's Phi. ``"statevector"``: torch's state of each circuit, of each score. ``"qiskit"``, ``"aer"``: these
-            packages' states, differentiated by the parameter-shift rule. ``"closed_form"`` is the optimizer's alone,
-            ``"fourier"`` a series of one input. All agree to 1e-12 in float64.
-
-    Raises:
-        ValueError: an unknown method.
+            attention's Phi. ``"statevector"``: torch's state of each circuit. ``"qiskit"``, ``"aer"``: these packages'
+            states. ``"closed_form"`` is the optimizer's alone, ``"fourier"`` a series of one input.
     """
 
     method: str = "auto"
-
-    capabilities = Capabilities("all", "–", "–", "autograd", "–", "torch: CPU, GPU; Qiskit and Aer: CPU")
     measures = False
 
     def __post_init__(self) -> None:
@@ -71,72 +53,72 @@ class Exact(Backend):
         return _exactly(run(ansatz, gate_angles_BLRQ, readout), total)
 
 
-@dataclass(frozen=True, eq=False)
-class Shots(Backend):
-    """A perfect device, measured ``shots`` times: the only error is that of finite counts, 1 / sqrt(shots).
+class Sampled(Backend):
+    """Counts drawn from exact probabilities: they follow from the seed and a circuit's own angles alone, wherever it stands
+    in a batch. A state has ``numbers`` ** n_qubits numbers."""
 
-    Counts are drawn from the exact probabilities of all 2**Q outcomes, so they are correlated between qubits as a device's
-    are. Those of a circuit follow from the seed and its own angles alone: where it stands in a batch, and what else is in
-    it, changes nothing, and equal circuits of a call have equal counts.
+    numbers: int
 
-    Args:
-        shots: how often each circuit is measured.
+    @abc.abstractmethod
+    def probabilities(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor) -> Tensor:
+        """Of each outcome, ``(B, S)``."""
 
-    Raises:
-        ValueError: with the cure.
-    """
-
-    shots: int = 1024
-
-    capabilities = Capabilities("probability, z", "needed", "–", "parameter shift", "yes", "torch: CPU, GPU")
-
-    def __post_init__(self) -> None:
-        refuse([bad_shots(self.shots, optional=False)])
-        object.__setattr__(self, "shots", int(self.shots))
+    def parts(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor) -> tuple[Tensor, ...]:
+        return gate_angles_BLRQ.split(max(1, NUMBERS_AT_ONCE // self.numbers**ansatz.n_qubits))
 
     def run(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, *, total: bool, seed: int | None) -> Estimate:
-        def probabilities(angles_BLRQ: Tensor) -> Tensor:
-            state_BS = state(ansatz, angles_BLRQ)
-            return state_BS.real.square() + state_BS.imag.square()
-
-        size = 2**ansatz.n_qubits
-        return _measured(ansatz, gate_angles_BLRQ, readout, total, self.shots, seed, probabilities, size)
+        if seed is None:
+            raise ValueError(f"seed must be given with shots={self.shots}, got None")
+        weight_SC = base.weights(readout, ansatz.n_qubits, total=total)
+        # Zeros of one sign: equal angles have equal bytes.
+        wide_BLRQ = gate_angles_BLRQ.detach().double() + 0.0
+        found = []
+        for part in self.parts(ansatz, wide_BLRQ):
+            probability_BS = self.probabilities(ansatz, part).cpu()
+            count_BS = draw(probability_BS, self.shots, seed, part.flatten(1).numpy(force=True))
+            found.append(base.counted(count_BS, weight_SC, self.shots))
+        return Estimate(*(torch.cat(each).to(gate_angles_BLRQ) for each in zip(*found, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
-class Depolarizing(Backend):
+class Shots(Sampled):
+    """A perfect device, each circuit measured ``shots`` times: the only error is that of finite counts, 1 / sqrt(shots).
+    They are of all 2**Q outcomes, so qubits are correlated as a device's are."""
+
+    shots: int = 1024
+    numbers = 2
+
+    def __post_init__(self) -> None:
+        base.refuse([base.bad_integer("shots", self.shots, 1)])
+        object.__setattr__(self, "shots", int(self.shots))
+
+    def probabilities(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor) -> Tensor:
+        state_BS = state(ansatz, gate_angles_BLRQ)
+        return state_BS.real.square() + state_BS.imag.square()
+
+
+@dataclass(frozen=True, eq=False)
+class Depolarizing(Sampled):
     """Depolarising noise after every gate and bits that flip at the measurement; exactly, or with shots.
 
-    After each one-qubit gate, and after each CNOT on both its qubits, the state is replaced by the maximally mixed one with
-    the probability given (``qiskit_aer.noise.depolarizing_error``). Exact in the Pauli basis (``depolarizing``), at
-    4**Q numbers a circuit; ``Aer`` with the same three rates is what it is held to, and takes wider circuits.
+    After each gate the state of its qubits is replaced by the maximally mixed one with a probability
+    (``qiskit_aer.noise.depolarizing_error``). Exact in the Pauli basis (``depolarizing``), at 4**Q numbers a circuit;
+    ``Aer`` with the same three rates takes wider circuits.
 
     Args:
-        one_qubit, two_qubit: p of the gates, 0 to 1.
+        one_qubit, two_qubit: the probability, after one-qubit gates and after CNOTs.
         readout_error: the probability that a measured bit is the other one.
         shots: how often each circuit is measured; None is exact.
-
-    Raises:
-        ValueError: naming every argument that is out of range, with its cure.
     """
 
     one_qubit: float = 0.001
     two_qubit: float = 0.01
     readout_error: float = 0.0
     shots: int | None = None
-
-    capabilities = Capabilities(
-        "probability, z",
-        "optional",
-        "depolarising, readout",
-        "autograd; with shots parameter shift",
-        "yes",
-        "torch: CPU, GPU",
-    )
+    numbers = 4
 
     def __post_init__(self) -> None:
-        rates = [bad_rate(name, getattr(self, name)) for name in ("one_qubit", "two_qubit", "readout_error")]
-        refuse([*rates, bad_shots(self.shots, optional=True)])
+        base.refuse([*base.bad_rates(self), base.bad_integer("shots", self.shots, 1, "; None is exact", optional=True)])
 
     @property
     def differentiates(self) -> bool:
@@ -144,50 +126,26 @@ class Depolarizing(Backend):
 
     @property
     def rates(self) -> dict[str, float]:
-        """The noise, as ``depolarizing`` takes it."""
         return {"one_qubit": self.one_qubit, "two_qubit": self.two_qubit, "readout_error": self.readout_error}
 
+    def probabilities(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor) -> Tensor:
+        return depolarizing.probabilities(ansatz, gate_angles_BLRQ, **self.rates)
+
     def run(self, ansatz: Ansatz, gate_angles_BLRQ: Tensor, readout: str, *, total: bool, seed: int | None) -> Estimate:
-        def probabilities(angles_BLRQ: Tensor) -> Tensor:
-            return depolarizing.probabilities(ansatz, angles_BLRQ, **self.rates)
-
         if self.shots is not None:
-            size = 4**ansatz.n_qubits
-            return _measured(ansatz, gate_angles_BLRQ, readout, total, self.shots, seed, probabilities, size)
-
-        def value(angles_BLRQ: Tensor) -> Tensor:
-            if readout == "z":
-                return depolarizing.z(ansatz, angles_BLRQ, **self.rates)
-            return read_probabilities(probabilities(angles_BLRQ), readout, ansatz.n_qubits)
-
-        if gate_angles_BLRQ.requires_grad and torch.is_grad_enabled():
-            return _exactly(value(gate_angles_BLRQ), total)
-        return _exactly(torch.cat([value(each) for each in _parts(gate_angles_BLRQ, 4**ansatz.n_qubits)]), total)
+            return super().run(ansatz, gate_angles_BLRQ, readout, total=total, seed=seed)
+        keeps = gate_angles_BLRQ.requires_grad and torch.is_grad_enabled()
+        parts = [gate_angles_BLRQ] if keeps else self.parts(ansatz, gate_angles_BLRQ)
+        if readout == "z":
+            found = [depolarizing.z(ansatz, part, **self.rates) for part in parts]
+        else:
+            found = [read_probabilities(self.probabilities(ansatz, part), readout, ansatz.n_qubits) for part in parts]
+        return _exactly(torch.cat(found), total)
 
 
 def _exactly(value_BQ: Tensor, total: bool) -> Estimate:
     value_BC = value_BQ.sum(-1, keepdim=True) if total else value_BQ
     return Estimate(value_BC, torch.zeros_like(value_BC, requires_grad=False))
-
-
-def _parts(gate_angles_BLRQ: Tensor, size: int) -> tuple[Tensor, ...]:
-    return gate_angles_BLRQ.split(max(1, NUMBERS_AT_ONCE // size))
-
-
-def _measured(ansatz, gate_angles_BLRQ, readout, total, shots, seed, probabilities, size) -> Estimate:
-    """Counts of what a simulator says would come out, so many circuits at once that its states stay small."""
-    if seed is None:
-        raise ValueError(f"seed must be given with shots={shots}, got None")
-    weight_SC = weights(readout, ansatz.n_qubits, total=total)
-    # Zeros of one sign: equal angles have equal bytes.
-    wide_BLRQ = gate_angles_BLRQ.detach().double() + 0.0
-    parts = []
-    for part in _parts(wide_BLRQ, size):
-        probability_BS = probabilities(part).cpu()
-        count_BS = draw(probability_BS, shots, seed, part.flatten(1).numpy(force=True))
-        parts.append(counted(count_BS, weight_SC, shots))
-    mean_BC, error_BC = (torch.cat(each).to(gate_angles_BLRQ) for each in zip(*parts, strict=True))
-    return Estimate(mean_BC, error_BC)
 
 
 def draw(probability_BS: Tensor, shots: int, seed: int, identity_BP: np.ndarray) -> Tensor:

@@ -1,9 +1,9 @@
 """Compile and load the C++ kernels.
 
 The sources beside this file become one library in the user's cache (``places.cache``), named by its sources, the flags and
-the processor. Only ``make`` compiles it, which ``superpositional kernels``, ``train`` and ``sweep`` call: some 15 seconds,
-once per machine. Everybody else uses it where it is, and torch's code where it is not. It is loaded by ctypes, takes
-pointers, and shares torch's OpenMP threads. ``SUPERPOSITIONAL_KERNELS=off`` does without, ``CXX`` names the compiler.
+the processor. Only ``make`` compiles it, once per machine; everybody else uses it where it is, and torch's code where it is
+not. It is loaded by ctypes, takes pointers, and shares torch's OpenMP threads. ``SUPERPOSITIONAL_KERNELS=off`` does
+without, ``CXX`` names the compiler.
 
 A library runs code when it is loaded, so it is loaded only if the user owns it and no one else can write it or the folders
 it lies in, from the cache on. They are opened once, checked, and used as opened: nothing can be exchanged in between.
@@ -36,76 +36,71 @@ FLAGS = (
     *("-fno-math-errno", "-fno-trapping-math"),
 )
 NAMES = {torch.float32: "float32", torch.float64: "float64"}
-# Of attention.h: coefficients of more frequencies than these are torch's.
-MOST = 64
+MOST = 64  # of attention.h: coefficients of more frequencies than these are torch's
+
+
+POINTER, INDEX, INT, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double
+Strides = INDEX * 4
+
+
+def _fields(*kinds: tuple[type, str]) -> list[tuple[str, type]]:
+    return [(name, kind) for kind, names in kinds for name in names.split()]
 
 
 class Tile(ctypes.Structure):
     """As in attention.h."""
 
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in ("first_matrix", "matrices", "first_row", "rows", "N", "M", "heads", "sets")),
-        *((name, ctypes.c_int) for name in ("J", "first", "threads")),
-        *((name, ctypes.c_double) for name in ("scale", "scale_in", "keep_scale")),
-    ]
+    _fields_ = _fields(
+        (INDEX, "first_matrix matrices first_row rows N M heads sets"),
+        (INT, "J first threads"),
+        (DOUBLE, "scale scale_in keep_scale"),
+    )
 
 
 class Parameter(ctypes.Structure):
     """As in optimizer.h."""
 
-    _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("theta", "grad", "m", "v", "v_max")),
-        ("count", ctypes.c_int64),
-        *((name, ctypes.c_double) for name in ("bias_correction1", "bias_correction2")),
-    ]
+    _fields_ = _fields((POINTER, "theta grad m v v_max"), (INDEX, "count"), (DOUBLE, "bias_correction1 bias_correction2"))
 
 
 class Group(ctypes.Structure):
     """As in optimizer.h."""
 
-    _fields_ = [
-        *((name, ctypes.c_double) for name in ("lr", "beta1", "beta2", "eps", "weight_decay", "quantum_weight")),
-        *((name, ctypes.c_int) for name in ("maximize", "threads")),
-    ]
+    _fields_ = _fields((DOUBLE, "lr beta1 beta2 eps weight_decay quantum_weight"), (INT, "maximize threads"))
 
 
 class Circuit(ctypes.Structure):
     """As in registers.h."""
 
-    _fields_ = [
-        *((name, ctypes.c_int) for name in ("n_qubits", "depth", "rotations", "entanglement", "reupload")),
-        ("kinds", ctypes.c_int * 16),
-        ("angles", ctypes.c_void_p),
-    ]
+    _fields_ = _fields((INT, "n_qubits depth rotations entanglement reupload"), (INT * 16, "kinds"), (POINTER, "angles"))
 
 
-Strides = ctypes.c_int64 * 4
-POINTER, INDEX, INT, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double
-PARAMETERS, GROUP, CIRCUIT = (ctypes.POINTER(each) for each in (Parameter, Group, Circuit))
+PARAMETERS, GROUP, CIRCUIT, TILE = (ctypes.POINTER(each) for each in (Parameter, Group, Circuit, Tile))
 DECLARED: dict[str, tuple] = {
     "series_forward": (*[POINTER] * 3, *[INDEX] * 2, *[INT] * 3),
     "series_backward": (*[POINTER] * 6, *[INDEX] * 2, *[INT] * 3),
-    "attention_forward": (*[POINTER] * 2, Strides, *[POINTER] * 3, ctypes.POINTER(Tile)),
-    "attention_backward": (*[POINTER] * 2, Strides, *[POINTER] * 4, INDEX, *[POINTER] * 3, ctypes.POINTER(Tile)),
-    "small_forward": (*[POINTER] * 2, Strides, *[POINTER] * 4, INDEX, *[POINTER] * 2, ctypes.POINTER(Tile)),
-    "small_backward": (*[POINTER] * 2, Strides, *[POINTER] * 4, INDEX, *[POINTER] * 7, ctypes.POINTER(Tile)),
-    "attention_sums": (*[POINTER] * 2, *[INDEX] * 2, ctypes.POINTER(Tile)),
+    "attention_forward": (*[POINTER] * 2, Strides, *[POINTER] * 3, TILE),
+    "attention_backward": (*[POINTER] * 2, Strides, *[POINTER] * 4, INDEX, *[POINTER] * 3, TILE),
+    "small_forward": (*[POINTER] * 2, Strides, *[POINTER] * 4, INDEX, *[POINTER] * 2, TILE),
+    "small_backward": (*[POINTER] * 2, Strides, *[POINTER] * 4, INDEX, *[POINTER] * 7, TILE),
+    "attention_sums": (*[POINTER] * 2, *[INDEX] * 2, TILE),
     "adamw": (PARAMETERS, INDEX, GROUP, POINTER, POINTER),
     "displacement": (PARAMETERS, GROUP, INDEX, POINTER, POINTER),
     "term_before": (PARAMETERS, INDEX, CIRCUIT, INT, DOUBLE, POINTER),
     "term_after": (PARAMETERS, INDEX, DOUBLE, POINTER, ctypes.POINTER(DOUBLE)),
     "count_up": (POINTER, INDEX),
     "modulate": (CIRCUIT, POINTER, INDEX, INT),
+    "nodes": (CIRCUIT, POINTER, INDEX, POINTER, INT, POINTER, *[INDEX] * 2, *[POINTER] * 3),  # in float64 alone
 }
-# In float64 alone.
-WIDE = {"nodes": (CIRCUIT, POINTER, INDEX, POINTER, INT, POINTER, *[INDEX] * 2, *[POINTER] * 3)}
-# What returns something.
 RETURNED = {"displacement": DOUBLE, "term_before": INDEX, "term_after": INDEX}
+PLAIN = (Tensor, torch.nn.Parameter)
+ON, OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
+_why: list[str] = []  # the last call of ``make`` built none
 
 
 def serves(*tensors: Tensor) -> bool:
-    """Whether kernels can take these: real tensors on the CPU, of one dtype out of ``NAMES``, whose memory holds their
-    values (torch negates some on reading), in plain eager execution."""
+    """Whether kernels can take these: real tensors on the CPU, of one dtype of ``NAMES``, whose memory holds their values
+    (torch negates some on reading), in plain eager execution."""
     dtype = tensors[0].dtype
     if dtype not in NAMES or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
@@ -115,12 +110,12 @@ def serves(*tensors: Tensor) -> bool:
     return library() is not None
 
 
-PLAIN = (Tensor, torch.nn.Parameter)
-
-
-def kernel(name: str, dtype: torch.dtype) -> ctypes._CFuncPtr:
+@functools.cache
+def kernel(name: str, dtype: torch.dtype) -> "ctypes._CFuncPtr":
     """One of ``DECLARED`` for a dtype; only where ``serves``."""
-    return _functions()[name, dtype]
+    function = getattr(library(), name if name == "nodes" else f"{name}_{NAMES[dtype]}")
+    function.argtypes, function.restype = DECLARED[name], RETURNED.get(name)
+    return function
 
 
 def library() -> ctypes.CDLL | None:
@@ -133,45 +128,18 @@ def told() -> str:
     return _built()[1]
 
 
-@functools.cache
-def _functions() -> dict[tuple[str, torch.dtype], "ctypes._CFuncPtr"]:
-    found = {}
-    for name, arguments in DECLARED.items():
-        for dtype, suffix in NAMES.items():
-            function = getattr(library(), f"{name}_{suffix}")
-            function.argtypes, function.restype = arguments, RETURNED.get(name)
-            found[name, dtype] = function
-    for name, arguments in WIDE.items():
-        function = getattr(library(), name)
-        function.argtypes, function.restype = arguments, None
-        found[name, torch.float64] = function
-    return found
-
-
-ON, OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
-UNBUILT = "torch's (kernels are not built: superpositional kernels)"
-# Why the last call of ``make`` built none.
-_why: list[str] = []
-
-
 def make(say: Callable[[str], None]) -> str:
-    """Compile the kernels if they are not there; ``say`` what takes time. Return ``told``.
-
-    Raises:
-        ValueError: ``SUPERPOSITIONAL_KERNELS`` is neither on nor off.
-    """
+    """Compile the kernels if they are not there; ``say`` what takes time. Return ``told``."""
     if _is_off() or _existing() is not None:
         return told()
-    chosen = os.environ.get("CXX")
-    named = [chosen] if chosen else COMPILERS
-    compiler = [found] if (found := next(filter(None, map(shutil.which, named)), None)) else None
-    # One that another calls, such as ccache g++.
-    if chosen and not compiler and (words := chosen.split()) and shutil.which(words[0]):
-        compiler = words
-    for each in (_built, _functions):
+    # A compiler, or what calls one, such as ccache g++.
+    chosen = os.environ.get("CXX", "").split()
+    named = [chosen] if chosen else [[name] for name in COMPILERS]
+    compiler = next((words for words in named if shutil.which(words[0])), None)
+    for each in (_built, kernel):
         each.cache_clear()
     if compiler is None:
-        _why[:] = [f"torch's (no C++ compiler: {chosen or ', '.join(COMPILERS)})"]
+        _why[:] = [f"torch's (no C++ compiler: {' '.join(chosen) or ', '.join(COMPILERS)})"]
         return told()
     _why.clear()
     say(f"building C++ kernels with {Path(compiler[0]).name}, once per machine, about 15 s")
@@ -200,21 +168,24 @@ def _built() -> tuple[ctypes.CDLL | None, str]:
     if _is_off():
         return None, "torch's (SUPERPOSITIONAL_KERNELS=off)"
     if (found := _existing()) is not None:
-        version = getattr(found, "compiler", None)
-        if version is None:
+        if (version := getattr(found, "compiler", None)) is None:
             return found, "C++"
         version.restype = ctypes.c_char_p
         return found, f"C++ ({version().decode()})"
     if not _why:
-        logging.getLogger("superpositional").warning(
-            "superpositional: torch's code computes; `superpositional kernels` builds faster C++ kernels, once per machine"
-        )
-    return None, _why[0] if _why else UNBUILT
+        hint = "torch's code computes; `superpositional kernels` builds faster C++ kernels, once per machine"
+        logging.getLogger("superpositional").warning(f"superpositional: {hint}")
+    return None, _why[0] if _why else "torch's (kernels are not built: superpositional kernels)"
 
 
 def _name() -> str:
     sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp"))
-    named = [*(path.read_text() for path in sources), *FLAGS, _processor()]
+    # What -march=native depends on; a home may be shared by machines.
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    told = {line.split(":", 1)[0].strip(): line for line in lines if line.startswith(("model name", "flags", "Features"))}
+    processor = "|".join([platform.machine(), platform.processor(), *told.values()])
+    named = [*(path.read_text() for path in sources), *FLAGS, processor]
     return f"{hashlib.sha256('|'.join(named).encode()).hexdigest()[:16]}.so"
 
 
@@ -242,11 +213,7 @@ def _descriptor(opened: ExitStack, target: str | Path, flags: int, within: int |
 
 
 def _folder(opened: ExitStack, path: Path) -> int:
-    """The folder in the cache, open.
-
-    Raises:
-        PermissionError: another user could have put something there.
-    """
+    """The folder in the cache, open; a PermissionError where another user could have put something there."""
     above = _descriptor(opened, path.parent, os.O_DIRECTORY)
     folder = _descriptor(opened, path.name, os.O_DIRECTORY | os.O_NOFOLLOW, above)
     for each in (above, folder):
@@ -259,7 +226,6 @@ def _folder(opened: ExitStack, path: Path) -> int:
 
 
 def _private(descriptor: int) -> bool:
-    """Whether the user owns it and no one else can write it."""
     found = os.fstat(descriptor)
     return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
@@ -271,18 +237,6 @@ def _compile(compiler: list[str], folder: int, name: str) -> None:
         # Any number of processes may make it at once, each under a name of its own.
         temporary = f".{name}.{Path(place).name}"
         new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700, dir_fd=folder)
-        try:
-            with open(new, "wb") as file:
-                file.write(made.read_bytes())
-            os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except OSError:
-            os.unlink(temporary, dir_fd=folder)
-            raise
-
-
-def _processor() -> str:
-    """What ``-march=native`` depends on; a home may be shared by machines."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    told = {line.split(":", 1)[0].strip(): line for line in lines if line.startswith(("model name", "flags", "Features"))}
-    return "|".join([platform.machine(), platform.processor(), *told.values()])
+        with open(new, "wb") as file:
+            file.write(made.read_bytes())
+        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
