@@ -23,10 +23,16 @@ from superpositional.tasks.classification import data
 from superpositional.tasks.classification.data import SyntheticSequences
 from superpositional.tasks.classification.net import SequenceTransformer
 from superpositional.tasks.classification.task import ClassificationTask
-from superpositional.training.callbacks import GradientNorm, PerturbationStatistics, UpdateTracer
+from superpositional.training.callbacks import (
+    Curves,
+    Diverged,
+    GradientNorm,
+    PerturbationStatistics,
+    RecordLogger,
+    UpdateTracer,
+)
 from superpositional.training.config import quieten_lightning
 from superpositional.training.convergence import Convergence
-from superpositional.training.curves import Curves, Diverged, RecordLogger
 
 STEPS_PER_EPOCH = 4
 

@@ -17,8 +17,8 @@ from superpositional.circuits.backends import Exact
 from superpositional.circuits.facts import facts
 from superpositional.optim.circuit_perturbation import CircuitPerturbation
 from superpositional.records import read_curves, read_record
+from superpositional.training.callbacks import RecordLogger
 from superpositional.training.circuit_statistics import CircuitStatistics
-from superpositional.training.curves import RecordLogger
 
 QUANTUM = ["net/attention=quantum"]
 # Curves and summaries that two runs of one config do not share.

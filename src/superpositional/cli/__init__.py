@@ -145,7 +145,7 @@ def _circuit(options: argparse.Namespace) -> None:
     from superpositional.training.train import refuse
 
     try:
-        show.main(options.overrides, options.out, options.readout)
+        show.circuit(options.overrides, options.out, options.readout)
     except ConfigError as error:
         refuse(error)
     except MemoryError as error:
@@ -178,7 +178,7 @@ def _plan(options: argparse.Namespace) -> None:
     from superpositional.evidence import power
     from superpositional.places import ConfigError
     from superpositional.report import figures, style
-    from superpositional.training import probe, show
+    from superpositional.training import show
     from superpositional.training.train import refuse
 
     effects = options.effects or power.EFFECTS
@@ -190,7 +190,7 @@ def _plan(options: argparse.Namespace) -> None:
         found = []
         if options.source is not None:
             found = power.spreads(records.load_sweep(_folder(options.source)), options.claims)
-        traces = probe.probe(show.compose(options.overrides, command="plan", circuit_is_read=False), options.steps)
+        traces = show.trace(show.compose(options.overrides, command="plan", circuit_is_read=False), options.steps)
     except ConfigError as error:
         refuse(error)
     except ValueError as error:
@@ -200,7 +200,7 @@ def _plan(options: argparse.Namespace) -> None:
     needed = power.rows(effects, options.power, options.family, found)
     text = (
         f"The update over {options.steps} steps, traced against AdamW's own step from the same state:\n\n"
-        f"{format.markdown(probe.rows(traces))}\n"
+        f"{format.markdown(show.rows(traces))}\n"
         "It says how much of the update the term is, and bounds neither loss nor accuracy.\n\n"
         f"Seeds, each a pair of runs, for tests at 5 % over the family of claims:\n\n{format.markdown(needed)}"
     )

@@ -38,7 +38,6 @@ from superpositional.sweeps.forecast import Pace
 from superpositional.sweeps.plan import Job
 from superpositional.sweeps.progress import View, in_words, say_dry_run, say_stand_in, say_summary
 from superpositional.sweeps.worker import cores, gpus, takes_gpu
-from superpositional.tracking import run as tracking
 from superpositional.training import config as configs
 
 # Imported once, by the fork server; every run starts with them and with nothing done to them.
@@ -49,7 +48,6 @@ PRELOADED = [
     "superpositional.training.convergence",
     "superpositional.training.throughput",
     "superpositional.training.checkpoints",
-    "superpositional.training.streams",
     "superpositional.optim.placebo",
     "superpositional.tracking.run",
     "superpositional.tracking.contents",
@@ -305,6 +303,8 @@ class LocalLauncher(Launcher):
             )
 
     def run_all(self, waiting: Sequence[Job], folder: Path, view: View) -> None:
+        from superpositional.tracking import run as tracking
+
         running: dict[int, tuple[Any, Job, int]] = {}
         # Asked once: where no server answers, each of the runs would wait for it.
         self.tracked, line = tracking.settle([job.config["logger"] for job in waiting if job.config.get("logger")])

@@ -1,8 +1,4 @@
-"""How fast did a run learn, and how restless was it?
-
-The convergence metrics of claims C1, C2 and C6 (Pamuk et al. 2025), from the curves on disk. Read by train; what it finds
-goes to the record.
-"""
+"""The convergence metrics of claims C1, C2 and C6 (Pamuk et al. 2025), from the curves on disk."""
 
 import math
 import time
@@ -13,8 +9,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from superpositional.training.callbacks import Curve
-from superpositional.training.curves import log
+from superpositional.training.callbacks import Curve, log
 
 
 class Convergence(Callback):
@@ -42,8 +37,7 @@ class Convergence(Callback):
         if target is not None and not math.isfinite(target):
             raise ValueError(f"target must be a finite number, got {target}; the paper's is 0.9, and null is none")
         self.metric, self.target, self.last_k = metric, target, last_k
-        self.seconds_before = 0.0
-        self.started = 0.0
+        self.seconds_before = self.started = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.perf_counter()
