@@ -137,7 +137,7 @@ def _typos(cfg: DictConfig, baseline: DictConfig, places: Callable[[], Sequence[
     for text in cfg.hydra.overrides.task if cfg.hydra.job.config_name == "train" else ():
         path, _, key = text.lstrip("+").partition("=")[0].rpartition(".")
         node = OmegaConf.select(baseline, path) if path else None
-        if not path and "/" not in key and key not in plain:
+        if re.fullmatch(r"\w+", key) and not path and key not in plain:
             mistakes.append(_unknown_key(key, plain, places))
         elif isinstance(node, DictConfig) and "_target_" in node and "${" not in text:
             one = {"_target_": node["_target_"], "_partial_": True, key: None}

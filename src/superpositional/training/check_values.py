@@ -124,8 +124,8 @@ def _ill_typed(target: Callable[..., Any], key: str, value: Any) -> str | None:
     kinds = typing.get_args(annotation) if union else (annotation,)
     words = [word for kind in kinds if typing.get_origin(kind) is typing.Literal for word in typing.get_args(kind)]
     kinds = [each for kind in kinds for each in typing.get_args(kind) or (kind,) if each not in words]
-    ours = configs.inside(target.__module__, ("superpositional",)) and {*kinds} - {bool, type(None)}
-    if ours or not all(kind in (int, float, bool, str, type(None), torch.Tensor) for kind in kinds):
+    ours = configs.inside(target.__module__, ("superpositional",))
+    if not all(kind in (bool, type(None)) or (not ours and kind in (int, float, str, torch.Tensor)) for kind in kinds):
         return None
     if type(value) is float and not math.isfinite(value):
         return "a finite number"
