@@ -60,32 +60,19 @@ class Way(NamedTuple):
 
 @dataclass(frozen=True)
 class Bill:
-    """The price of a step on a device, and of an epoch.
+    """The price of a step on a device, and of an epoch."""
 
-    Attributes:
-        ways: the naive one, where it is known, and ours, of a step.
-        shots: of each execution.
-        device: what the circuit is there, and how long it takes.
-        where: the device in words.
-        steps: of an epoch; None where the data do not say.
-        epoch: the same ways, of an epoch; None where the data do not say.
-        rep_delay, job_overhead: assumed seconds, after each shot and of each job.
-        rep_delay_stated: whether the device states the former, so that it is not assumed.
-        shots_stated: whether the backend has shots, so that they are not assumed.
-        notes: what has to be said.
-    """
-
-    ways: tuple[Way, ...]
-    shots: int
-    device: OnDevice
-    where: str
-    steps: int | None
-    epoch: tuple[Way, ...] | None
-    rep_delay: float = REP_DELAY
-    job_overhead: float = JOB_OVERHEAD
-    rep_delay_stated: bool = False
-    shots_stated: bool = True
-    notes: tuple[str, ...] = ()
+    ways: tuple[Way, ...]  # of a step: the naive one, where it is known, and ours
+    shots: int  # of each execution
+    device: OnDevice  # what the circuit is there, and how long it takes
+    where: str  # the device in words
+    steps: int | None  # of an epoch; None where the data do not say
+    epoch: tuple[Way, ...] | None  # the same ways, of an epoch
+    rep_delay: float = REP_DELAY  # seconds after each shot
+    job_overhead: float = JOB_OVERHEAD  # assumed seconds of each job
+    rep_delay_stated: bool = False  # by the device, so that it is not assumed
+    shots_stated: bool = True  # by the backend, so that they are not assumed
+    notes: tuple[str, ...] = ()  # what has to be said
 
     def seconds(self, way: Way) -> float | None:
         """Return the device's time; None where it states no durations."""

@@ -45,27 +45,24 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
     """
     config = configs.own(cfg)
     chosen = cfg.hydra.runtime.choices.items()
-    choices = [f"{group}={choice}" for group, choice in chosen if choice is not None and not group.startswith("hydra")]
+    choices = (f"{group}={choice}" for group, choice in chosen if choice is not None and not group.startswith("hydra"))
     # What the same choices compose to by themselves: the keys that exist.
     baseline = _baseline(loader, tuple(choices))
     places = functools.cache(lambda: settings(config))  # asked for by mistakes alone
     if typos := _typos(cfg, baseline, places):
         raise ConfigError(typos)
-    unnamed = odd_keys(config)
-    mistakes = [*unnamed, *([] if unnamed else _unknown_keys(config, baseline, places)), *bad_scalars(config)]
-    mistakes += _seed_followers(config)
     # A run cannot do without these keys; it can without W&B.
     removed = [key for key in baseline if key not in config and key not in ("hydra", "logger")]
     lacking = [f"{key} must stay in the config, got ~{key}; leave that out, or set another {key}=..." for key in removed]
-    # What they are not there for, or too large for, could only be told of again and worse.
-    lacking += [*_too_large(config), *unnamed]
-    mistakes += lacking
+    lacking += [*odd_keys(config), *_too_large(config)]
+    mistakes = [*_unknown_keys(config, baseline, places), *bad_scalars(config), *_seed_followers(config), *lacking]
+    # What all else would say of these is the same, and worse.
+    if lacking:
+        raise ConfigError(mistakes)
     try:
         plain = configs.resolved(config)
     except ConfigError as error:
-        raise ConfigError([*mistakes, *([] if lacking else error.mistakes)]) from None
-    if lacking:
-        raise ConfigError(mistakes)
+        raise ConfigError([*mistakes, *error.mistakes]) from None
     try:
         claims.read(plain.get("claims"))
     except claims.ClaimError as error:
@@ -134,7 +131,8 @@ def _groups() -> Iterator[tuple[str, str, str]]:
 def _typos(cfg: DictConfig, baseline: DictConfig, places: Callable[[], Sequence[str]]) -> list[str]:
     """Name the overrides of a run if none has a reader: the rest is as the files have it, and Lightning is not imported."""
     plain, mistakes = OmegaConf.to_container(configs.own(baseline), resolve=False), []
-    for text in cfg.hydra.overrides.task if cfg.hydra.job.config_name == "train" else ():
+    given = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    for text in given if cfg.hydra.job.config_name == "train" else ():
         path, _, key = text.lstrip("+").partition("=")[0].rpartition(".")
         node = OmegaConf.select(baseline, path) if path else None
         if re.fullmatch(r"\w+", key) and not path and key not in plain:
@@ -144,7 +142,7 @@ def _typos(cfg: DictConfig, baseline: DictConfig, places: Callable[[], Sequence[
             mistakes += [
                 each for each in unbound(path, one, supplied(path, plain), places)[0] if " is no argument " in each
             ]
-    return mistakes if len(mistakes) == len(cfg.hydra.overrides.task) else []
+    return mistakes if len(mistakes) == len(given) else []
 
 
 def odd_keys(config: DictConfig) -> list[str]:
@@ -163,9 +161,9 @@ def _unknown_key(key: str, known: Mapping[str, Any], places: Callable[[], Sequen
 
 def _unknown_keys(config: DictConfig, baseline: DictConfig, places: Callable[[], Sequence[str]]) -> Iterator[str]:
     """Name keys of nodes that no constructor reads."""
-    yield from (_unknown_key(key, baseline, places) for key in config if key not in baseline)
+    yield from (_unknown_key(key, baseline, places) for key in config if isinstance(key, str) and key not in baseline)
     for name, node in (config.get("callbacks") or {}).items():
-        if node is not None and (not isinstance(node, DictConfig) or "_target_" not in node):
+        if isinstance(name, str) and node is not None and not (isinstance(node, DictConfig) and "_target_" in node):
             yield f"callbacks.{name} has no _target_, so nothing reads it; {guess('callbacks', name, baseline.callbacks)}"
 
 

@@ -8,11 +8,12 @@ What a backend answers is held to the exact circuit, which every width that is s
 it on a device. Shapes: A sets of angles, K nodes, J frequencies; L, R, Q as in ``Ansatz.angles_shape``.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -83,7 +84,7 @@ class CircuitStatistics(Callback):
         self.attentions = {name: module for name, module in modules if isinstance(module, QuantumAttention)}
         self.controls = {name: module.notes() for name, module in self.attentions.items() if not module.circuits}
         circuits = {name: module for name, module in self.attentions.items() if module.circuits}
-        perturbations = list(_perturbations(trainer))
+        registers = list(_registers(trainer))
         described: dict[Any, dict[str, Any]] = {}
         for name, module in circuits.items():
             # Layers have one circuit as a rule, and describing it takes a while.
@@ -92,7 +93,7 @@ class CircuitStatistics(Callback):
                 size = {"ansatz": module.ansatz.plain(), "readout": module.readout, "nodes": series.node_count(*key)}
                 described[key] = size | facts.slopes(*key) | self._facts(trainer, module.ansatz)
             self.places[name] = described[key] | module.notes()
-        for name, _, perturbation in perturbations:
+        for name, perturbation, *_ in registers:
             known = self._facts(trainer, perturbation.ansatz)
             self.places[name] = perturbation.plain() | {"method": perturbation.method} | known
         # Epochs' ends are not measured: of short epochs they would be most of what is, and most of what it costs.
@@ -102,8 +103,8 @@ class CircuitStatistics(Callback):
             exact = {name: each for name, each in circuits.items() if not each.on_device}
             log(trainer, {0: {f"circuit/{name}/certificate": each.certificate() for name, each in exact.items()}})
         if self.places and trainer.is_global_zero:
-            ansatz = [*circuits.values(), *(perturbation for _, _, perturbation in perturbations)][0].ansatz
-            portrait.write(Path(trainer.default_root_dir), ansatz, "scalar" if circuits else "register")
+            first = [*circuits.values(), *(each.perturbation for each in registers)][0]
+            portrait.write(Path(trainer.default_root_dir), first.ansatz, "scalar" if circuits else "register")
 
     def _facts(self, trainer: Trainer, ansatz: Ansatz) -> dict[str, Any]:
         # Only the process that keeps the record needs them.
@@ -139,8 +140,7 @@ class CircuitStatistics(Callback):
         if not scaled:
             on_device = {name: module for name, module in self.attentions.items() if module.on_device}
             self.row |= {f"circuit/{name}": value for name, value in _attention_errors(on_device)}
-        for index, (name, group, perturbation) in enumerate(_perturbations(trainer)):
-            blocks = _blocks(trainer, group)
+        for index, (name, perturbation, blocks, _) in enumerate(_registers(trainer)):
             self.row[f"circuit/{name}/entanglement"] = perturbation.entanglement(blocks)
             if perturbation.backend.simulated and not isinstance(perturbation.backend, Exact) and blocks:
                 call = trainer.global_step, index
@@ -167,12 +167,10 @@ class CircuitStatistics(Callback):
             if module.on_device:
                 shots += own * (getattr(module.backend, "shots", None) or 0)
                 jobs += module.statistics.get("jobs", 0)
-        for _, group, perturbation in _perturbations(trainer):
-            own = _circuits(group, trainer)
+        for _, perturbation, blocks, own in _registers(trainer):
             executions += own
             if not isinstance(perturbation.backend, Exact):
-                sizes = [sum(view.numel() for view in block) for block in _blocks(trainer, group)]
-                jobs += len(perturbation.widths(sizes))
+                jobs += len(perturbation.widths([sum(view.numel() for view in block) for block in blocks]))
                 shots += own * (getattr(perturbation.backend, "shots", None) or 0)
         told = {name: value for name, value in (("circuit/shots", shots), ("circuit/jobs", jobs)) if value}
         return {"circuit/executions": executions} | told
@@ -202,29 +200,24 @@ class CircuitStatistics(Callback):
         return {name: places for name, places in found.items() if places}
 
 
-def _groups(trainer: Trainer) -> list[dict[str, Any]]:
-    return [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+class _Registers(NamedTuple):
+    """An optimizer's group whose perturbation is a circuit."""
+
+    place: str
+    perturbation: CircuitPerturbation
+    blocks: list[list[Tensor]]  # the group's scalars in scope; those of a block share registers
+    circuits: int  # simulated in the last step
 
 
-def _blocks(trainer: Trainer, group: dict[str, Any]) -> list[list[Tensor]]:
-    """A group's scalars in scope, in the blocks that share registers."""
-    return in_blocks(group, [leading(parameter, count) for parameter, count in scoped(_groups(trainer), group)])
-
-
-def _circuits(group: dict[str, Any], trainer: Trainer) -> int:
-    """How many circuits the last step simulated for a group."""
-    (optimizer,) = (each for each in trainer.optimizers if any(own is group for own in each.param_groups))
-    (index,) = (index for index, own in enumerate(optimizer.param_groups) if own is group)
-    return optimizer.statistics[index].get("circuits", 0)
-
-
-def _perturbations(trainer: Trainer) -> Iterator[tuple[str, dict[str, Any], CircuitPerturbation]]:
-    """The groups whose perturbation is a circuit, each with the name of its place."""
-    for index, group in enumerate(groups := _groups(trainer)):
+def _registers(trainer: Trainer) -> Iterator[_Registers]:
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    told = [getattr(each, "statistics", None) or [{}] * len(each.param_groups) for each in trainer.optimizers]
+    for index, (group, statistics) in enumerate(zip(groups, itertools.chain(*told), strict=True)):
         # Another optimizer may have a group setting of this name.
         if is_circuit(group.get("perturbation")):
             place = "optimizer" if len(groups) == 1 else f"optimizer/group{index}"
-            yield place, group, perturbation_from(group["perturbation"])
+            blocks = in_blocks(group, [leading(parameter, count) for parameter, count in scoped(groups, group)])
+            yield _Registers(place, perturbation_from(group["perturbation"]), blocks, statistics.get("circuits", 0))
 
 
 @torch.no_grad()

@@ -81,9 +81,8 @@ def parse_override(text: Any, loader: ConfigLoader | None = None) -> Override:
     try:
         override = OverridesParser.create().parse_override(str(text))
     except HydraException as error:
-        raise ConfigError(
-            [f"{text!r} is no override: {str(error).splitlines()[0]}; write KEY=VALUE or GROUP=CHOICE"]
-        ) from None
+        told = str(error).splitlines()[0]
+        raise ConfigError([f"{text!r} is no override: {told}; write KEY=VALUE or GROUP=CHOICE"]) from None
     override.config_loader = loader
     if override.is_interval_sweep():
         raise ConfigError([f"{text} has no values to enumerate; write KEY=A,B,C or range(..), or search with {SEARCH}"])
@@ -207,10 +206,8 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 def _variable(name: str, *default: Any) -> Any:
     if not (name.startswith("SUPERPOSITIONAL_") or name == "WANDB_PROJECT"):
-        raise ValueError(
-            f"a config may read environment variables named SUPERPOSITIONAL_... alone, got {name}: records keep what is "
-            "read; write the value itself"
-        )
+        cure = "records keep what is read; write the value itself"
+        raise ValueError(f"a config may read environment variables named SUPERPOSITIONAL_... alone, got {name}: {cure}")
     # Compose files leave variables empty that nobody has set.
     return default[0] if default and not os.environ.get(name) else oc.env(name, *default)
 
@@ -253,23 +250,20 @@ def locate(name: str, role: str = "") -> Callable[..., Any]:
     from hydra.utils import get_object
 
     name = moved({"_target_": str(name)})["_target_"]
-    own = trusted()
+    own, cure = trusted(), f"if you trust it, set {ALLOW}="
     if not inside(name, (*PACKAGES, *own)):
-        raise ConfigError(
-            [f"_target_ {name} is outside {', '.join(PACKAGES)}; if you trust it, set {ALLOW}={name.split('.')[0]}"]
-        )
+        raise ConfigError([f"_target_ {name} is outside {', '.join(PACKAGES)}; {cure}{name.split('.')[0]}"])
     try:
         target = get_object(name)
     # Hydra raises one of several, and an ImportError from inside the module is as much the user's to read.
     except (Exception, SystemExit) as error:
-        raise ConfigError(
-            [f"_target_ {name} cannot be imported; is it on PYTHONPATH? {str(error).splitlines()[-1]}"]
-        ) from None
+        told = str(error).splitlines()[-1]
+        raise ConfigError([f"_target_ {name} cannot be imported; is it on PYTHONPATH? {told}"]) from None
     # By where it is defined, not by the path that leads there: superpositional.records.os.system is not ours.
     home = getattr(target, "__module__", None) or ""
     if role == "logger" and not all(hasattr(target, name) for name in ("open", "close")):
-        cure = "choose logger=wandb or logger=none; records hold every curve anyway"
-        raise ConfigError([f"_target_ {name} is not a tracker as superpositional.tracking.run.WandbTracking is; {cure}"])
+        wanted = "a tracker as superpositional.tracking.run.WandbTracking is; choose logger=wandb or logger=none"
+        raise ConfigError([f"_target_ {name} is not {wanted}; records hold every curve anyway"])
     if inside(home, own) and (isinstance(target, type) or inspect.isfunction(target)):
         return target
     group = "callbacks" if role.startswith("callbacks.") and role.count(".") == 1 else role
@@ -279,9 +273,7 @@ def locate(name: str, role: str = "") -> Callable[..., Any]:
         if ours or (role != "logger" and issubclass(target, get_object(kind))):
             return target
     wanted = "class of superpositional" if role == "logger" else kind.rpartition(".")[2]
-    raise ConfigError(
-        [f"_target_ {name} may not be built here, which takes a {wanted}; if you trust it, set {ALLOW}={home or name}"]
-    )
+    raise ConfigError([f"_target_ {name} may not be built here, which takes a {wanted}; {cure}{home or name}"])
 
 
 def targets(config: Mapping[str, Any], path: str = "") -> set[Callable[..., Any]]:
@@ -331,21 +323,17 @@ class Parts:
 
 def build(config: Mapping[str, Any]) -> Parts:
     """Make the objects of a checked, resolved config, whatever global generators their constructors draw from."""
-    start(config["seed"], "init")
-    task = make("task", config["task"])(
-        net=make("net", config["net"]), optimizer=make("optimizer", config["optimizer"]), seed=config["seed"]
-    )
+    seed = config["seed"]
+    start(seed, "init")
+    task = make("task", config["task"])
+    task = task(net=make("net", config["net"]), optimizer=make("optimizer", config["optimizer"]), seed=seed)
     # Arms whose nets draw other numbers of random values must have the same data.
-    start(config["seed"], "data")
-    return Parts(
-        task=task,
-        data=make("data", config["data"])(seed=config["seed"]),
-        callbacks={
-            name: make(f"callbacks.{name}", node)() for name, node in config["callbacks"].items() if node is not None
-        },
-        tracking=make("logger", config["logger"])() if config.get("logger") else None,
-        trainer=make("trainer", config["trainer"]),
-    )
+    start(seed, "data")
+    data = make("data", config["data"])(seed=seed)
+    chosen = {name: node for name, node in config["callbacks"].items() if node is not None}
+    callbacks = {name: make(f"callbacks.{name}", node)() for name, node in chosen.items()}
+    tracking = make("logger", config["logger"])() if config.get("logger") else None
+    return Parts(task, data, callbacks, tracking, make("trainer", config["trainer"]))
 
 
 def make(path: str, node: Mapping[str, Any]) -> Callable[..., Any]:

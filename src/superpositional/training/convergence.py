@@ -56,7 +56,9 @@ class Convergence(Callback):
             steps, values = curves[self.metric]
             reached = np.flatnonzero(values >= self.target) if self.target is not None else ()
             if len(reached):
-                found["steps_to_target"] = _crossing(steps, values, self.target, int(reached[0]))
+                # On the line from the validation before.
+                around = slice(max(reached[0] - 1, 0), reached[0] + 1)
+                found["steps_to_target"] = float(np.interp(self.target, values[around], steps[around]))
                 if steps_per_epoch is not None:
                     found["epochs_to_target"] = found["steps_to_target"] / steps_per_epoch
                 found["seconds_to_target"] = float(np.interp(found["steps_to_target"], *curves["time/train_seconds"]))
@@ -80,10 +82,3 @@ class Convergence(Callback):
 
     def _seconds(self) -> float:
         return self.seconds_before + (time.perf_counter() - self.started if self.started else 0.0)
-
-
-def _crossing(steps: np.ndarray, values: np.ndarray, target: float, index: int) -> float:
-    """The step at which the line from the validation before ``index`` to it meets the target."""
-    if index == 0:
-        return float(steps[0])
-    return float(np.interp(target, values[index - 1 : index + 1], steps[index - 1 : index + 1]))

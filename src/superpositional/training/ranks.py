@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# By these Lightning knows that the processes are there already.
-MEETING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 # How long the first may take to see by itself that another is gone.
 GRACE_SECONDS = 30.0
 
@@ -35,12 +33,11 @@ def keep_memory() -> None:
         libc.mallopt(*setting)
 
 
-def interrupt_on_sigterm() -> list[int]:
-    """Let SIGTERM end this process's run as Ctrl-C does; return a list that holds the signal once it has come.
+def interrupt_on_sigterm(told: list[int]) -> None:
+    """Let SIGTERM end this process's run as Ctrl-C does, and append the signal to ``told`` once it has come.
 
     Nothing in a thread beside the main one, which alone may set handlers.
     """
-    told: list[int] = []
 
     def interrupt(number: int, _: Any) -> None:
         # Once is enough: another SIGTERM must not disturb the writing of the record.
@@ -50,7 +47,6 @@ def interrupt_on_sigterm() -> list[int]:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, interrupt)
-    return told
 
 
 def leave_sigterm_alone(trainer: Any) -> None:
@@ -76,7 +72,9 @@ def joined(trainer: Any, folder: Path, checkpoint: Path | None, lost: Callable[[
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    meeting = dict(zip(MEETING, ("127.0.0.1", str(port), "0", "0", str(others + 1)), strict=True))
+    # By these Lightning knows that the processes are there already.
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(others + 1)}
+    meeting |= {"NODE_RANK": "0", "LOCAL_RANK": "0"}
     command = [sys.executable, "-m", "superpositional.training.fit", folder, *([checkpoint] if checkpoint else [])]
     environments = [{**os.environ, **meeting, "LOCAL_RANK": str(rank)} for rank in range(1, others + 1)]
     started = [subprocess.Popen(command, env=environment) for environment in environments]
@@ -91,7 +89,7 @@ def joined(trainer: Any, folder: Path, checkpoint: Path | None, lost: Callable[[
                 raise RuntimeError(f"process {process.args} ended with exit code {code}; see what it printed above")
     finally:
         over.set()
-        for name in MEETING:
+        for name in meeting:
             os.environ.pop(name, None)
         _end(started)
         part()

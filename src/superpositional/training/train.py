@@ -67,16 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         overrides = _checked(options)
     except ConfigError as error:
         refuse(error)
-    kept = list(given)
-    for text in options.overrides:
-        kept.remove(text)
-    sys.argv = [sys.argv[0], *kept, *overrides]
+    sys.argv = [sys.argv[0], *(word for word in given if word not in options.overrides), *overrides]
     outcome: list[dict[str, Any]] = []
     told: list[int] = []
 
     def task(cfg: DictConfig) -> None:
-        nonlocal told
-        told = ranks.interrupt_on_sigterm()
+        ranks.interrupt_on_sigterm(told)
         ranks.keep_memory()
         outcome.append(job(cfg))
 
@@ -93,8 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start()
     ended = {record["status"] for record in outcome}
     if "interrupted" in ended:
-        # As a shell reports a signal.
-        sys.exit(128 + (told or [signal.SIGINT])[0])
+        sys.exit(128 + (told or [signal.SIGINT])[0])  # as a shell reports a signal
     if ended - {"done"}:
         sys.exit(1)
 
@@ -143,20 +138,22 @@ def _composed(app: Any, name: str, options: Any) -> list[str]:
 
     loader = app.config_loader
     overrides = configs.lift(options.overrides, loader)
+    if options.shell_completion:
+        return overrides
     _check_files(Path(options.config_dir or configs.directory("conf")), name, overrides, loader)
-    multirun = options.multirun or app.get_mode(config_name=name, overrides=overrides) == RunMode.MULTIRUN
+    mode = RunMode.MULTIRUN if options.multirun else app.get_mode(config_name=name, overrides=overrides)
     if options.help:
         # Hydra shows one config.
         overrides = [text for text in overrides if not configs.parse_override(text).is_sweep_override()]
-    # Of a sweep there is no single config to check; the launcher checks every job's.
-    multirun = multirun and not options.help
-    cfg = loader.load_configuration(name, overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)
+        mode = RunMode.RUN
+    cfg = loader.load_configuration(name, overrides, mode)
     check.check_hydra(cfg)
     if options.resolve:
         configs.compose_job(cfg)
     if options.help or options.hydra_help or options.cfg or options.info:
         return overrides
-    if multirun:
+    if mode == RunMode.MULTIRUN:
+        # Of a sweep there is no single config to check; the launcher checks every job's.
         if cfg.resume is not None or any(text.lstrip("+").startswith("resume=") for text in overrides):
             raise ConfigError(["resume takes up one run; a sweep goes on by being called again"])
     elif cfg.resume is not None:
@@ -202,27 +199,25 @@ def _check_files(root: Path, name: str, overrides: Sequence[str], loader: Config
 def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
     """Return a run's folder that can be resumed: it brings its own config, so nothing else may be set."""
     folder = Path(str(folder))
-    mistakes = []
     if not records.has_checkpoint(folder) or not (folder / "config.yaml").is_file():
-        mistakes.append(f"resume must be a run's folder with {records.CHECKPOINTS[0]} in it, got {str(folder)!r}")
-    elif locks.is_held(folder):
-        mistakes.append(f"resume={folder}: another process is at work there; wait for its end")
-    elif len(overrides) > 1:
-        mistakes.append(f"resume takes up the run's own config; drop all but resume={folder}")
-    else:
-        places.check_yaml(folder / "config.yaml")
-        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-        record = records.left_in(folder)
-        if record is None:
-            mistakes.append(f"resume={folder}: nothing tells by which code that run was made; start it anew")
-        elif record.get("status") == "done":
-            mistakes.append(f"resume={folder}: that run is done; start another to train longer")
-        elif wrong := records.unlike_its_record(folder / "curves.csv", record):
-            mistakes.append(f"resume={folder}: {wrong}; restore it, or start the run anew")
-        elif record["identity"] != identity.identity(config, configs.code(config).version):
-            mistakes.append(f"resume={folder}: the code or its config.yaml has changed since; start the run anew")
-    if mistakes:
-        raise ConfigError(mistakes)
+        raise ConfigError([f"resume must be a run's folder with {records.CHECKPOINTS[0]} in it, got {str(folder)!r}"])
+    if locks.is_held(folder):
+        raise ConfigError([f"resume={folder}: another process is at work there; wait for its end"])
+    if len(overrides) > 1:
+        raise ConfigError([f"resume takes up the run's own config; drop all but resume={folder}"])
+    places.check_yaml(folder / "config.yaml")
+    config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    record = records.left_in(folder)
+    if record is None:
+        wrong = "nothing tells by which code that run was made; start it anew"
+    elif record.get("status") == "done":
+        wrong = "that run is done; start another to train longer"
+    elif wrong := records.unlike_its_record(folder / "curves.csv", record):
+        wrong = f"{wrong}; restore it, or start the run anew"
+    elif record["identity"] != identity.identity(config, configs.code(config).version):
+        wrong = "the code or its config.yaml has changed since; start the run anew"
+    if wrong:
+        raise ConfigError([f"resume={folder}: {wrong}"])
     return folder
 
 
