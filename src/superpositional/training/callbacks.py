@@ -4,6 +4,7 @@ All values go through Lightning's loggers, so the record on disk and W&B hold th
 and are read once per interval. A callback's ``summary`` and ``notes`` go to the record.
 """
 
+import functools
 import itertools
 import math
 import warnings
@@ -79,7 +80,20 @@ class RecordLogger(Logger):
         self.save()
 
 
-class Curves(Callback):
+class Kept(Callback):
+    """A callback whose attributes in ``KEPT`` go through checkpoints; counts kept on a device are read then."""
+
+    KEPT: tuple[str, ...] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        kept = {name: getattr(self, name) for name in self.KEPT}
+        return {name: int(value) if isinstance(value, Tensor) else value for name, value in kept.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        vars(self).update(state_dict)
+
+
+class Curves(Kept):
     """Hands every scalar to the loggers: each step's loss per interval, ``val/`` and ``test/`` metrics after evaluations.
 
     A task logs those two with ``logger=False``: Lightning would put them at one step less than were done.
@@ -90,6 +104,8 @@ class Curves(Callback):
     Raises:
         Diverged: at the end of the interval, or after the evaluation, in which a value was not finite.
     """
+
+    KEPT = ("taken",)
 
     def __init__(self, *, every_n_steps: int = 50) -> None:
         self.every_n_steps = integer("every_n_steps", every_n_steps)
@@ -114,12 +130,6 @@ class Curves(Callback):
             warnings.warn(f"GradScaler left out {self.skipped} of the steps, whose gradients held an inf", stacklevel=2)
         return {} if self.skipped is None else {"skipped_steps": self.skipped}
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"taken": self.taken}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.taken = state_dict["taken"]
-
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # The step this batch is part of, also if it only accumulates gradients towards it.
         self.step = trainer.global_step + 1
@@ -133,12 +143,6 @@ class Curves(Callback):
         if len(self.losses) >= self.every_n_steps or trainer.is_last_batch:
             self._flush(trainer)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._log_evaluation(trainer, "val/")
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._log_evaluation(trainer, "test/")
-
     def on_save_checkpoint(self, trainer: Trainer, *_: Any) -> None:
         # A run that is resumed from there finds its curves whole up to there.
         self._flush(trainer)
@@ -148,10 +152,13 @@ class Curves(Callback):
         if trainer.world_size == 1:
             self._flush(trainer, check=False)
 
-    def _log_evaluation(self, trainer: Trainer, prefix: str) -> None:
+    def _evaluated(self, prefix: str, trainer: Trainer, *_: Any) -> None:
         if not trainer.sanity_checking:
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
             log(trainer, {trainer.global_step: metrics})
+
+    on_validation_end = functools.partialmethod(_evaluated, "val/")
+    on_test_end = functools.partialmethod(_evaluated, "test/")
 
     def _flush(self, trainer: Trainer, *, check: bool = True) -> None:
         if not self.losses:
@@ -206,7 +213,7 @@ class GradientNorm(Callback):
             log(trainer, {step: {"gradient/norm": norm}}, check=False)
 
 
-class PerturbationStatistics(Callback):
+class PerturbationStatistics(Kept):
     """The numbers that ``SuperpositionalAdamW`` keeps in ``statistics``; silent for an optimizer without them.
 
     Logs ``perturbation/{norm,touched,nonzero_gradient,changed}`` per interval and
@@ -311,15 +318,8 @@ class PerturbationStatistics(Callback):
     def notes(self) -> dict[str, Any]:
         return {"touched": self.touched} if self.touched else {}
 
-    def state_dict(self) -> dict[str, Any]:
-        kept = {name: getattr(self, name) for name in self.KEPT}
-        return {name: int(value) if isinstance(value, Tensor) else value for name, value in kept.items()}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        vars(self).update(state_dict)
-
-
-class UpdateTracer(Callback):
+class UpdateTracer(Kept):
     """What AdamW alone would have done at sampled steps (``tracer.Tracer``), for optimizers with Adam's state.
 
     Logs ``tracer/share``, ``tracer/angle`` (degrees), ``tracer/changed`` and ``tracer/touched``; summary: their means
@@ -328,6 +328,8 @@ class UpdateTracer(Callback):
     Args:
         every_n_steps: steps from one sampled step to the next; the first is one.
     """
+
+    KEPT = ("found", "steps")
 
     def __init__(self, *, every_n_steps: int = 50) -> None:
         self.every_n_steps = integer("every_n_steps", every_n_steps)
@@ -355,12 +357,6 @@ class UpdateTracer(Callback):
 
     def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
         return {f"tracer/{name}": float(np.mean(values)) for name, values in self.found.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"found": self.found, "steps": self.steps}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        vars(self).update(state_dict)
 
 
 def _statistics(trainer: Trainer) -> list[dict[str, Any]]:

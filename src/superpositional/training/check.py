@@ -132,16 +132,16 @@ def _typos(cfg: DictConfig, baseline: DictConfig, places: Callable[[], Sequence[
     """Name the overrides of a run if none has a reader: the rest is as the files have it, and Lightning is not imported."""
     plain, mistakes = OmegaConf.to_container(configs.own(baseline), resolve=False), []
     given = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    nodes = dict(configs.nodes(plain))
     for text in given if cfg.hydra.job.config_name == "train" else ():
         path, _, key = text.lstrip("+").partition("=")[0].rpartition(".")
-        node = OmegaConf.select(baseline, path) if path else None
+        target = nodes.get(path, {}).get("_target_")
         if re.fullmatch(r"\w+", key) and not path and key not in plain:
             mistakes.append(_unknown_key(key, plain, places))
-        elif isinstance(node, DictConfig) and "_target_" in node and "${" not in text:
-            one = {"_target_": node["_target_"], "_partial_": True, key: None}
-            mistakes += [
-                each for each in unbound(path, one, supplied(path, plain), places)[0] if " is no argument " in each
-            ]
+        elif target is not None and "${" not in text:
+            one = {"_target_": target, "_partial_": True, key: None}
+            found, _, _ = unbound(path, one, supplied(path, plain), places)
+            mistakes += [each for each in found if " is no argument " in each]
     return mistakes if len(mistakes) == len(given) else []
 
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from superpositional.records import CHECKPOINTS
 from superpositional.seeds import start
-from superpositional.training.callbacks import integer
+from superpositional.training.callbacks import Kept, integer
 
 # Epochs, and batches of each, whose hashes a record keeps: enough to tell whether two arms saw the same.
 EPOCHS, BATCHES = 2, 2
@@ -117,11 +117,13 @@ def remove(folder: Path, *, but_the_last: bool = False) -> None:
         place.rmdir()
 
 
-class Streams(Callback):
+class Streams(Kept):
     """Starts the global generators at points of the run's streams, and hashes the first batches.
 
     Notes: ``batches``, ``{"epoch/batch": SHA-256 of the batch's tensors}``.
     """
+
+    KEPT = ("batches",)
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -189,12 +191,6 @@ class Streams(Callback):
 
     def notes(self) -> dict[str, Any]:
         return {"batches": self.batches} if self.batches else {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"batches": self.batches}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.batches = state_dict["batches"]
 
 
 def _bytes(value: Any) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -30,10 +30,10 @@ from superpositional.circuits.measures import entanglement
 from superpositional.optim.circuit_perturbation import CircuitPerturbation, is_circuit, perturbation_from
 from superpositional.optim.scope import leading, scoped
 from superpositional.optim.term import in_blocks
-from superpositional.training.callbacks import Curve, integer, log, meets_scaled_gradients
+from superpositional.training.callbacks import Curve, Kept, integer, log, meets_scaled_gradients
 
 
-class CircuitStatistics(Callback):
+class CircuitStatistics(Kept):
     """Numbers of every circuit, under ``circuit/<place>/``, where a place is a module's name or ``optimizer``.
 
     At the start, for attention ``certificate``: how far its Fourier series is from direct simulation on random scores. Per
@@ -60,6 +60,8 @@ class CircuitStatistics(Callback):
         pairs: of states, for the expressibility.
         basis, coupling, level: what to transpile for (``circuits.transpiled.Device``).
     """
+
+    KEPT = ("places", "controls")
 
     def __init__(
         self,
@@ -174,12 +176,6 @@ class CircuitStatistics(Callback):
                 shots += own * (getattr(perturbation.backend, "shots", None) or 0)
         told = {name: value for name, value in (("circuit/shots", shots), ("circuit/jobs", jobs)) if value}
         return {"circuit/executions": executions} | told
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"places": self.places, "controls": self.controls}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.places, self.controls = state_dict["places"], state_dict.get("controls", {})
 
     def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
         last = {name: float(values[-1]) for name, (_, values) in curves.items() if name.startswith("circuit/")}

@@ -10,19 +10,29 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import AdamW
 
+from superpositional.circuits import Ansatz, facts, portrait
+from superpositional.circuits.backend_portrait import Curve, draw, response, rms
+from superpositional.circuits.backends import Exact, Noisy, Shots
+from superpositional.circuits.backends.transpiled import Device
+from superpositional.circuits.measures import random_angles
+from superpositional.circuits.readouts import READOUTS, is_amplitude
+from superpositional.optim.circuit_perturbation import CircuitPerturbation
+from superpositional.optim.tracer import Tracer
 from superpositional.places import ConfigError
+from superpositional.seeds import drawing_from, generator, stream
+from superpositional.training import bill
 from superpositional.training import config as configs
+from superpositional.training.check import check
 from superpositional.training.fit import undisturbed
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from superpositional.circuits import Ansatz
-    from superpositional.circuits.backend_portrait import Curve
 
 # A device of more qubits is not imitated unasked.
 IMITATED = 8
@@ -40,8 +50,6 @@ def compose(overrides: Sequence[str], *, command: str = "circuit", circuit_is_re
     Raises:
         ConfigError: every mistake, as ``train`` has them.
     """
-    from superpositional.training.check import check
-
     mistakes = []
     for text in overrides:
         override = configs.parse_override(text)
@@ -62,18 +70,6 @@ def compose(overrides: Sequence[str], *, command: str = "circuit", circuit_is_re
 
 def circuit(overrides: Sequence[str], out: Path, readout: str | None = None) -> None:
     """Print the portrait and the bill; write them, the circuit's drawing, its curves and OpenQASM 3 to ``out``."""
-    import matplotlib
-    import matplotlib.pyplot as plt
-
-    from superpositional.circuits import facts, portrait
-    from superpositional.circuits.backend_portrait import draw
-    from superpositional.circuits.backends.transpiled import Device
-    from superpositional.circuits.measures import random_angles
-    from superpositional.circuits.readouts import READOUTS
-    from superpositional.optim.circuit_perturbation import CircuitPerturbation
-    from superpositional.seeds import drawing_from, generator
-    from superpositional.training import bill
-
     if readout not in (None, *READOUTS):
         raise ConfigError([f"--readout must be one of {', '.join(READOUTS)}, got {readout!r}"])
     config = compose(overrides)
@@ -121,14 +117,9 @@ def circuit(overrides: Sequence[str], out: Path, readout: str | None = None) -> 
 
 
 def measured(
-    config: Mapping[str, Any], ansatz: "Ansatz", readout: str, angles_LRQ: "Tensor"
-) -> tuple[dict[str, "Curve"], list[str]]:
+    config: Mapping[str, Any], ansatz: Ansatz, readout: str, angles_LRQ: Tensor
+) -> tuple[dict[str, Curve], list[str]]:
     """Return Phi's curve exactly, with shots, and on the config's backend or an imitated device; and sentences on it."""
-    from superpositional.circuits.backend_portrait import response, rms
-    from superpositional.circuits.backends import Exact, Noisy, Shots
-    from superpositional.circuits.readouts import is_amplitude
-    from superpositional.seeds import stream
-
     said = []
     if is_amplitude(readout):
         said, readout = [f"readout={readout} cannot be measured; the curves in measured.png are readout=z's."], "z"
@@ -181,10 +172,7 @@ def rows(traces: Mapping[str, Sequence[Any]]) -> list[tuple[str, ...]]:
 
 
 def _traced(config: Mapping[str, Any], steps: int) -> list[Any]:
-    import torch
     from lightning.pytorch.callbacks import LambdaCallback
-
-    from superpositional.optim.tracer import Tracer
 
     torch.set_num_threads(config["threads"])
     parts = configs.build(config)
@@ -214,8 +202,6 @@ def _traced(config: Mapping[str, Any], steps: int) -> list[Any]:
 
 def _placebo(node: Mapping[str, Any]) -> dict[str, Any]:
     """The placebo with the optimizer's own settings, as far as AdamW has them."""
-    from torch.optim import AdamW
-
     known = [name for name in inspect.signature(AdamW).parameters if name != "params"]
     # Adam decays nothing where it does not say so, AdamW does.
     decay = {"weight_decay": 0.0} if node["_target_"].endswith(".Adam") else {}

@@ -1,5 +1,6 @@
 """Callbacks that time batches: ``Stopwatch`` for trials of a few batches (``forecast``), ``Throughput`` for whole runs."""
 
+import functools
 import resource
 import sys
 import time
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from superpositional.training.callbacks import integer, log
+from superpositional.training.callbacks import Kept, integer, log
 
 
 class Stopwatch(Callback):
@@ -24,7 +25,8 @@ class Stopwatch(Callback):
         self.took: dict[str, list[float]] = {}
         self.batches: dict[str, int | None] = {}
 
-    def _start(self, kind: str, loaders: Any) -> None:
+    def _start(self, kind: str, name: str, trainer: Trainer, *_: Any) -> None:
+        loaders = getattr(trainer, name)
         try:
             self.batches[kind] = sum(len(loader) for loader in (loaders if isinstance(loaders, list) else [loaders]))
         except TypeError:  # an iterable dataset has no length
@@ -32,30 +34,19 @@ class Stopwatch(Callback):
         self.took.setdefault(kind, [])
         self.since = time.perf_counter()
 
-    def _end(self, kind: str) -> None:
+    def _end(self, kind: str, *_: Any) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
         self.took[kind].append(now - self.since)
         self.since = now
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start("train", trainer.train_dataloader)
-
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start("val", trainer.val_dataloaders)
-
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start("test", trainer.test_dataloaders)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self._end("train")
-
-    def on_validation_batch_end(self, *_: Any) -> None:
-        self._end("val")
-
-    def on_test_batch_end(self, *_: Any) -> None:
-        self._end("test")
+    on_train_epoch_start = functools.partialmethod(_start, "train", "train_dataloader")
+    on_validation_epoch_start = functools.partialmethod(_start, "val", "val_dataloaders")
+    on_test_epoch_start = functools.partialmethod(_start, "test", "test_dataloaders")
+    on_train_batch_end = functools.partialmethod(_end, "train")
+    on_validation_batch_end = functools.partialmethod(_end, "val")
+    on_test_batch_end = functools.partialmethod(_end, "test")
 
     def notes(self) -> dict[str, Any]:
         found = {
@@ -66,7 +57,7 @@ class Stopwatch(Callback):
         return {"stopwatch": found}
 
 
-class Throughput(Callback):
+class Throughput(Kept):
     """Steps, rows and tokens per second of training, validation and checkpoints left out, and the memory it takes.
 
     Logs ``throughput/{steps,rows,tokens}_per_second`` over each interval and ``memory/peak_bytes`` (of the device, or of
@@ -76,6 +67,8 @@ class Throughput(Callback):
     Args:
         every_n_steps: batches of an interval.
     """
+
+    KEPT = ("total",)
 
     def __init__(self, *, every_n_steps: int = 10) -> None:
         self.every_n_steps = integer("every_n_steps", every_n_steps)
@@ -114,12 +107,6 @@ class Throughput(Callback):
         """Empty for a run too short for a second interval."""
         counts = {name: value for name, value in self.total.items() if name != "seconds" and value}
         return {f"throughput/{name}_per_second": value / self.total["seconds"] for name, value in counts.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"total": self.total}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.total = state_dict["total"]
 
     def _restart(self, trainer: Trainer) -> None:
         self.batches, self.rows, self.tokens = 0, 0, torch.zeros((), dtype=torch.int64, device=trainer.strategy.root_device)
