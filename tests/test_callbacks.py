@@ -541,7 +541,7 @@ def test_a_loss_that_diverged_has_no_variance(last):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"last_k": 0}, "last_k must be >= 1, got 0; 3 evens out the last epochs"),
+        ({"last_k": 0}, "last_k must be an integer >= 1, got 0; 3 evens out the last epochs"),
         ({"target": math.nan}, "target must be a finite number, got nan; the paper's is 0.9"),
         ({"target": math.inf}, "target must be a finite number, got inf"),
     ],

@@ -143,10 +143,6 @@ class Curves(Kept):
         if len(self.losses) >= self.every_n_steps or trainer.is_last_batch:
             self._flush(trainer)
 
-    def on_save_checkpoint(self, trainer: Trainer, *_: Any) -> None:
-        # A run that is resumed from there finds its curves whole up to there.
-        self._flush(trainer)
-
     def on_exception(self, trainer: Trainer, *_: Any) -> None:
         # What the other processes measured cannot be asked for any more.
         if trainer.world_size == 1:
@@ -160,7 +156,7 @@ class Curves(Kept):
     on_validation_end = functools.partialmethod(_evaluated, "val/")
     on_test_end = functools.partialmethod(_evaluated, "test/")
 
-    def _flush(self, trainer: Trainer, *, check: bool = True) -> None:
+    def _flush(self, trainer: Trainer, *_: Any, check: bool = True) -> None:
         if not self.losses:
             return
         # Of several processes the mean: each has its part of the batch.
@@ -174,6 +170,8 @@ class Curves(Kept):
         self.losses = []
         rows[step]["train/lr"] = float(self.lr)
         log(trainer, rows, check=check)
+
+    on_save_checkpoint = _flush  # a run that is resumed from there finds its curves whole up to there
 
 
 def scaler_of(trainer: Trainer) -> Any:

@@ -79,12 +79,11 @@ class ResumePoint(Checkpoint):
         if due and trainer.global_step > self.saved_at and not trainer.is_last_batch:
             self._save(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._save(trainer)
-
-    def _save(self, trainer: Trainer) -> None:
+    def _save(self, trainer: Trainer, *_: Any) -> None:
         self.saved_at = trainer.global_step
         trainer.save_checkpoint(Path(trainer.default_root_dir) / CHECKPOINTS[0])
+
+    on_train_epoch_end = _save
 
 
 def newest(folder: Path) -> tuple[tuple[Path, int] | None, list[Path]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from superpositional.training.callbacks import Curve, log
+from superpositional.training.callbacks import Curve, integer, log
 
 
 class Convergence(Callback):
@@ -32,11 +32,10 @@ class Convergence(Callback):
     """
 
     def __init__(self, *, metric: str = "val/accuracy", target: float | None = 0.9, last_k: int = 3) -> None:
-        if last_k < 1:
-            raise ValueError(f"last_k must be >= 1, got {last_k}; 3 evens out the last epochs")
         if target is not None and not math.isfinite(target):
             raise ValueError(f"target must be a finite number, got {target}; the paper's is 0.9, and null is none")
-        self.metric, self.target, self.last_k = metric, target, last_k
+        self.metric, self.target = metric, target
+        self.last_k = integer("last_k", last_k, cure="3 evens out the last epochs")
         self.seconds_before = self.started = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

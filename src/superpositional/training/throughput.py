@@ -75,13 +75,6 @@ class Throughput(Kept):
         self.total: dict[str, float] = {}
         self.first = True
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # A run that is resumed within an epoch has no start of it.
-        self._restart(trainer)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._restart(trainer)
-
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any) -> None:
         if hasattr(batch, "attends_BN"):
             self.rows, self.tokens = self.rows + len(batch.attends_BN), self.tokens + batch.attends_BN.sum()
@@ -99,18 +92,18 @@ class Throughput(Kept):
         if hasattr(self, "since"):
             self.since += time.perf_counter() - self.paused
 
-    def on_save_checkpoint(self, trainer: Trainer, *_: Any) -> None:
-        # What the interval has so far is left out: how long the writing takes, nobody says.
-        self._restart(trainer)
-
     def summary(self, curves: Mapping[str, Any], steps_per_epoch: int | None) -> dict[str, float]:
         """Empty for a run too short for a second interval."""
         counts = {name: value for name, value in self.total.items() if name != "seconds" and value}
         return {f"throughput/{name}_per_second": value / self.total["seconds"] for name, value in counts.items()}
 
-    def _restart(self, trainer: Trainer) -> None:
+    def _restart(self, trainer: Trainer, *_: Any) -> None:
         self.batches, self.rows, self.tokens = 0, 0, torch.zeros((), dtype=torch.int64, device=trainer.strategy.root_device)
         self.since, self.steps = time.perf_counter(), trainer.global_step
+
+    # A run that is resumed within an epoch has no start of it. How long a checkpoint takes, nobody says: what the interval
+    # has so far is left out.
+    on_train_start = on_train_epoch_start = on_save_checkpoint = _restart
 
     def _close(self, trainer: Trainer) -> None:
         tokens = int(self.tokens)  # waits for the device
