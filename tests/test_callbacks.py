@@ -23,10 +23,16 @@ from superpositional.tasks.classification import data
 from superpositional.tasks.classification.data import SyntheticSequences
 from superpositional.tasks.classification.net import SequenceTransformer
 from superpositional.tasks.classification.task import ClassificationTask
-from superpositional.training.callbacks import GradientNorm, PerturbationStatistics, UpdateTracer
+from superpositional.training.callbacks import (
+    Curves,
+    Diverged,
+    GradientNorm,
+    PerturbationStatistics,
+    RecordLogger,
+    UpdateTracer,
+)
 from superpositional.training.config import quieten_lightning
 from superpositional.training.convergence import Convergence
-from superpositional.training.curves import Curves, Diverged, RecordLogger
 
 STEPS_PER_EPOCH = 4
 
@@ -535,7 +541,7 @@ def test_a_loss_that_diverged_has_no_variance(last):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"last_k": 0}, "last_k must be >= 1, got 0; 3 evens out the last epochs"),
+        ({"last_k": 0}, "last_k must be an integer >= 1, got 0; 3 evens out the last epochs"),
         ({"target": math.nan}, "target must be a finite number, got nan; the paper's is 0.9"),
         ({"target": math.inf}, "target must be a finite number, got inf"),
     ],

@@ -17,8 +17,8 @@ from superpositional.circuits.backends import Exact
 from superpositional.circuits.measures import facts
 from superpositional.optim.circuit_perturbation import CircuitPerturbation
 from superpositional.records import read_curves, read_record
+from superpositional.training.callbacks import RecordLogger
 from superpositional.training.circuit_statistics import CircuitStatistics
-from superpositional.training.curves import RecordLogger
 
 QUANTUM = ["net/attention=quantum"]
 # Curves and summaries that two runs of one config do not share.
@@ -108,12 +108,12 @@ def test_a_circuit_in_the_optimizer_is_counted_beside_a_control_without_one(door
 
 
 def test_what_stands_in_a_circuits_place_is_kept_in_checkpoints_and_older_ones_are_read() -> None:
-    statistics, other = CircuitStatistics(), CircuitStatistics()
+    statistics, other, older = CircuitStatistics(), CircuitStatistics(), CircuitStatistics()
     statistics.controls = {"net.attention": {"term": "NoTerm"}}
     other.load_state_dict(statistics.state_dict())
     assert other.notes() == {"attention": {"net.attention": {"term": "NoTerm"}}}
-    other.load_state_dict({"places": {}})
-    assert other.notes() == {}
+    older.load_state_dict({"places": {}})
+    assert older.notes() == {}
 
 
 def test_a_run_with_the_circuit_optimizer_records_its_registers(door, workplace) -> None:

@@ -16,7 +16,7 @@ from superpositional.evidence.verdicts import ALPHA, LEAST_PAIRS
 from superpositional.records import claims
 from superpositional.records.claims import ClaimError
 from superpositional.records.published import publish
-from superpositional.training import probe, show
+from superpositional.training import show
 
 STEPS = 20
 SCALARS = 81_092  # of the default net
@@ -218,7 +218,7 @@ def test_a_sweep_that_kept_no_claims_is_planned_by_those_of_every_arm() -> None:
 
 
 def probed(*overrides: str, steps: int = STEPS) -> dict:
-    return probe.probe(show.compose(["logger=none", *overrides], command="plan", circuit_is_read=False), steps)
+    return show.trace(show.compose(["logger=none", *overrides], command="plan", circuit_is_read=False), steps)
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def test_the_literal_scope_touches_four_scalars_and_the_placebo_changes_one_once
 
 
 def test_the_probes_table_holds_means_over_the_steps(literal) -> None:
-    heads, arm, placebo = probe.rows(literal)
+    heads, arm, placebo = show.rows(literal)
     assert heads == ("", "share of the update", "largest", "angle (degrees)", "scalars touched", "changed a step", "of")
     shares = [trace.share for trace in literal["arm"]]
     assert arm[:3] == ("arm", f"{np.mean(shares):.3g}", f"{max(shares):.3g}")
@@ -267,7 +267,7 @@ def test_adam_has_no_term_and_its_placebo_decays_no_more_than_it(literal) -> Non
 
 def test_a_weightless_term_is_told_as_a_share_of_nothing() -> None:
     found = probed("optimizer.lr=0.0", "optimizer.quantum_weight=0", steps=2)
-    assert list(probe.rows(found)[1][1:4]) == ["–"] * 3
+    assert list(show.rows(found)[1][1:4]) == ["–"] * 3
 
 
 # Through the door ----------------------------------------------------------------------------------------------------

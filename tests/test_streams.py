@@ -12,8 +12,8 @@ from lightning.pytorch import Callback
 
 from superpositional.records import read_curves, read_record
 from superpositional.training import config as configs
+from superpositional.training.checkpoints import _bytes
 from superpositional.training.run import run
-from superpositional.training.streams import _bytes
 
 # As Lightning's own documentation writes them: nothing is seeded, splits and workers are left to torch.
 OWN = '''

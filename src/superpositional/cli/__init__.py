@@ -122,7 +122,7 @@ def _bench(options: argparse.Namespace) -> None:
 def _circuit(options: argparse.Namespace) -> None:
     from superpositional.training import show
 
-    show.main(options.overrides, options.out, options.readout)
+    show.circuit(options.overrides, options.out, options.readout)
 
 
 def _sweep(options: argparse.Namespace) -> None:
@@ -147,7 +147,7 @@ def _sweep(options: argparse.Namespace) -> None:
 def _plan(options: argparse.Namespace) -> None:
     from superpositional import records
     from superpositional.evidence import power
-    from superpositional.training import probe, show
+    from superpositional.training import show
 
     effects = options.effects or power.EFFECTS
     wrong = power.check(effects, options.power, options.family)
@@ -157,11 +157,11 @@ def _plan(options: argparse.Namespace) -> None:
     found = []
     if options.source is not None:
         found = power.spreads(records.load_sweep(_folder(options.source)), options.claims)
-    traces = probe.probe(show.compose(options.overrides, command="plan", circuit_is_read=False), options.steps)
+    traces = show.trace(show.compose(options.overrides, command="plan", circuit_is_read=False), options.steps)
     needed = power.rows(effects, options.power, options.family, found)
     text = (
         f"The update over {options.steps} steps, traced against AdamW's own step from the same state:\n\n"
-        f"{format.markdown(probe.rows(traces))}\n"
+        f"{format.markdown(show.rows(traces))}\n"
         "It says how much of the update the term is, and bounds neither loss nor accuracy.\n\n"
         f"Seeds, each a pair of runs, for tests at 5 % over the family of claims:\n\n{format.markdown(needed)}"
     )

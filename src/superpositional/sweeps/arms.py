@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from superpositional import records
 from superpositional.places import ConfigError
 from superpositional.sweeps import search
-from superpositional.training import check_hydra
+from superpositional.training import check
 from superpositional.training import config as configs
 
 # What else lies in a sweep's folder; file systems hold 255 bytes, and what is set aside has longer names.
@@ -68,7 +68,7 @@ class ArmsSweeper(Sweeper):
             if not self.ours:
                 # Hydra's other launchers compose each job themselves, by Hydra's stricter words.
                 for overrides in {job[-2]: job for job in jobs}.values():
-                    check_hydra.compose_job(self.loader, self.config, overrides)
+                    check.compose_job(self.loader, self.config, overrides)
                 jobs = [configs.lift(overrides, self.loader) for overrides in jobs]
         except ConfigError as error:
             refuse(error)

@@ -34,7 +34,6 @@ from superpositional.sweeps import progress, worker
 from superpositional.sweeps.plan import Job
 from superpositional.sweeps.progress import Pace, View, in_words
 from superpositional.sweeps.worker import cores, gpus, takes_gpu
-from superpositional.tracking import run as tracking
 from superpositional.training import config as configs
 
 # What the fork server imports, once.
@@ -48,7 +47,6 @@ PRELOADED = [
     "superpositional.training.convergence",
     "superpositional.training.throughput",
     "superpositional.training.checkpoints",
-    "superpositional.training.streams",
     "superpositional.optim.optimizer",
     "superpositional.optim.placebo",
     "superpositional.tracking.run",
@@ -278,6 +276,8 @@ class LocalLauncher(Launcher):
             )
 
     def run_all(self, waiting: Sequence[Job], folder: Path, view: View) -> None:
+        from superpositional.tracking import run as tracking
+
         running: dict[int, tuple[Any, Job, int]] = {}
         # Asked once: where no server answers, each of the runs would wait for it.
         tracked, line = tracking.settle([job.config["logger"] for job in waiting if job.config.get("logger")])

@@ -18,7 +18,7 @@ from superpositional import records
 from superpositional.places import ConfigError
 from superpositional.records import claims, identity, locks
 from superpositional.sweeps import search
-from superpositional.training import check, check_hydra
+from superpositional.training import check
 from superpositional.training import config as configs
 
 SUBMITTED = "slurm/tasks.json"  # in a sweep's folder: the array's name and the index of each run that was sent to Slurm
@@ -146,7 +146,7 @@ def plan(loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Seque
             continue
         try:
             if arm not in composed:
-                cfg = composed[arm] = check_hydra.compose_job(loader, config, overrides)
+                cfg = composed[arm] = check.compose_job(loader, config, overrides)
                 try:
                     check.check(cfg, loader)
                 except ConfigError as error:

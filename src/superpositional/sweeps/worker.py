@@ -72,7 +72,7 @@ def close(job: Job, process: BaseProcess, *, stopped: bool = False) -> dict[str,
 def _live(job: Job, environment: dict[str, str], resume: bool) -> None:
     """A worker's whole life: one run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ranks.interrupt_on_sigterm()
+    ranks.interrupt_on_sigterm([])
     ranks.keep_memory()
     # Slurm's notice before the end goes to every process of the job; the task answers it, by a SIGTERM to this one.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)

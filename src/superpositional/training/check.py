@@ -1,9 +1,7 @@
-"""Can what was asked for be done?
+"""Name every mistake of a composed config at once, before anything long starts.
 
-``check`` names every mistake of a composed config at once, before anything long starts: keys that nobody reads, values that
-their reader refuses, settings that would have no effect. The constructors are the schema: it binds a node's keys to its
-target's signature, and then calls the constructors on the meta device, which costs nothing and hears all they have to say.
-Read by train and sweep.
+The constructors are the schema (``check_values``). Here are the keys, settings that would have no effect, and Hydra's own
+node, in which a file that somebody else wrote must start no plugin, command or logging of its choice.
 """
 
 import contextlib
@@ -11,49 +9,27 @@ import copy
 import dataclasses
 import functools
 import inspect
-import math
 import re
-import types
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import psutil
 from hydra.core.config_loader import ConfigLoader
-from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from superpositional.circuits import Ansatz
-from superpositional.circuits.backends import Exact
 from superpositional.places import ConfigError
 from superpositional.records import claims
 from superpositional.training import config as configs
-from superpositional.training import trainers
-from superpositional.training.hints import groups, guess
-from superpositional.training.hints import places as places_of
+from superpositional.training.check_values import at, guess, refused, supplied, unbound
 
+# Where records are looked for in the folder of a sweep.
+SUBDIR = "${arm}/seed-${seed}"
 MOST_THREADS = 1024
-# Of instantiate's keys, those that would change what a node's own ones mean.
-HYDRAS = ("_args_", "_convert_", "_recursive_")
-# What the run itself hands to the object of each group.
-SUPPLIED = {
-    "data": ("seed",),
-    "task": ("net", "optimizer", "seed"),
-    "net": (),
-    "optimizer": ("params",),
-    "trainer": (
-        "logger",
-        "callbacks",
-        "plugins",
-        "default_root_dir",
-        "enable_progress_bar",
-        "enable_model_summary",
-        "enable_checkpointing",
-        "num_sanity_val_steps",
-    ),
-    "logger": (),
-}
+# Settings that no constructor takes: integers with their least value and the cure, texts with their pattern.
+INTEGERS = {"seed": (0, "0 is a seed"), "threads": (1, "1 keeps runs reproducible")}
+TEXTS = {"sweep": r"[\w.-]*\w", "arm": r"[\w.,=+-]*\w|None", "question": r"(?s).*"}
 
 
 def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = False) -> None:
@@ -65,50 +41,50 @@ def check(cfg: DictConfig, loader: ConfigLoader, *, circuit_is_read: bool = Fals
         circuit_is_read: somebody reads the circuit whatever else is chosen.
 
     Raises:
-        configs.ConfigError: every mistake, each with the key, the value and the cure.
+        ConfigError: every mistake, each with the key, the value and the cure.
     """
     config = configs.own(cfg)
-    choices = [
-        f"{group}={choice}"
-        for group, choice in cfg.hydra.runtime.choices.items()
-        if choice is not None and not group.startswith("hydra")
-    ]
+    chosen = cfg.hydra.runtime.choices.items()
+    choices = (f"{group}={choice}" for group, choice in chosen if choice is not None and not group.startswith("hydra"))
     # What the same choices compose to by themselves: the keys that exist.
     baseline = _baseline(loader, tuple(choices))
-    places = functools.cache(lambda: places_of(config))  # asked for by mistakes alone
-    unnamed = configs.odd_keys(config)
-    mistakes = [*unnamed, *([] if unnamed else _unknown_keys(config, baseline, places)), *bad_scalars(config)]
-    mistakes += _seed_followers(config)
-    # What they are not there for, or too large for, could only be told of again and worse.
-    lacking = [*_removed(config, baseline), *too_large(config), *unnamed]
-    mistakes += lacking
+    places = functools.cache(lambda: settings(config))  # asked for by mistakes alone
+    if typos := _typos(cfg, baseline, places):
+        raise ConfigError(typos)
+    # A run cannot do without these keys; it can without W&B.
+    removed = [key for key in baseline if key not in config and key not in ("hydra", "logger")]
+    lacking = [f"{key} must stay in the config, got ~{key}; leave that out, or set another {key}=..." for key in removed]
+    lacking += [*odd_keys(config), *_too_large(config)]
+    mistakes = [*_unknown_keys(config, baseline, places), *bad_scalars(config), *_seed_followers(config), *lacking]
+    # What all else would say of these is the same, and worse.
+    if lacking:
+        raise ConfigError(mistakes)
     try:
         plain = configs.resolved(config)
     except ConfigError as error:
-        raise ConfigError([*mistakes, *([] if lacking else error.mistakes)]) from None
-    if lacking:
-        raise ConfigError(mistakes)
-    mistakes += _bad_claims(plain.get("claims"))
+        raise ConfigError([*mistakes, *error.mistakes]) from None
+    try:
+        claims.read(plain.get("claims"))
+    except claims.ClaimError as error:
+        mistakes += str(error).splitlines()
     unread = {} if circuit_is_read else _unread_circuit(cfg, plain, baseline)
     known = copy.deepcopy(plain)
     broken = set()
     for path, node in configs.nodes(plain):
         if "_target_" in node:
-            found, unknown, is_broken = _unbound(path, node, supplied(path, plain), places)
-            # The circuit stands again wherever it is read; it is spoken of once.
+            found, unknown, is_broken = unbound(path, node, supplied(path, plain), places)
+            # The circuit stands again wherever it is read; it is named once.
             mistakes += found if path == "circuit" or node != plain.get("circuit") else []
             broken |= {path} if is_broken else set()
             # The rest of the node can still be told.
             for key in unknown:
-                del _at(known, path)[key]
-    for group in ("data", "task", "net", "circuit", "backend", "optimizer", "trainer"):
-        if not isinstance(plain.get(group), dict) or "_target_" not in plain[group]:
-            mistakes.append(f"{group} needs a _target_, got {plain.get(group)!r}; choose {group}=...")
+                del at(known, path)[key]
+    for group in ("data", "task", "net", "circuit", "backend", "optimizer", "trainer", "logger"):
+        node, cure = plain.get(group), "logger=wandb or logger=none" if group == "logger" else f"{group}=..."
+        if (node or group != "logger") and not (isinstance(node, dict) and "_target_" in node):
+            mistakes.append(f"{group} needs a _target_, got {node!r}; choose {cure}")
             broken.add(group)
-    if plain.get("logger") and "_target_" not in plain["logger"]:
-        mistakes.append(f"logger needs a _target_, got {plain['logger']!r}; choose logger=wandb or logger=none")
-        broken.add("logger")
-    mistakes += _refused(known, {path.split(".")[0] if not path.startswith("callbacks.") else path for path in broken})
+    mistakes += refused(known, {path.split(".")[0] if not path.startswith("callbacks.") else path for path in broken})
     if mistakes or unread:
         raise ConfigError([*unread, *mistakes], unread=unread)
 
@@ -118,25 +94,82 @@ def _baseline(loader: ConfigLoader, choices: tuple[str, ...]) -> DictConfig:
     return loader.load_configuration("train", list(choices), RunMode.RUN)
 
 
+# Keys --------------------------------------------------------------------------------------------------------------
+
+
+def settings(config: DictConfig) -> list[str]:
+    """Return every setting that could be meant, by its full name: constructors' arguments, and groups."""
+    found = [group for group, _, _ in _groups()]
+    for path, node in configs.nodes(OmegaConf.to_container(config, resolve=False)):
+        with contextlib.suppress(ConfigError):  # reported elsewhere
+            if "_target_" in node:
+                found += [f"{path}.{name}" for name in inspect.signature(configs.locate(node["_target_"], path)).parameters]
+    # Of a circuit perturbation also where the sine is chosen: somebody who asks for its angles has it in mind.
+    if "optimizer.perturbation.angles" not in found:
+        found.append("optimizer=circuit optimizer.perturbation.angles")
+    # And what the other choices of each group take: "optimizer=superpositional optimizer.quantum_weight".
+    for group, option, text in _groups():
+        # A choice that builds on another of its group takes what that one takes: one of them will do.
+        if not re.search(r"^  - (?!_self_)\w+( |$)", text, re.MULTILINE):
+            place = group.replace("/", ".")
+            for target in re.findall(r"^_target_: (\S+)", text, re.MULTILINE):
+                names = inspect.signature(configs.locate(target, place)).parameters
+                found += [f"{group}={option} {place}.{name}" for name in names]
+    return list(dict.fromkeys(found))
+
+
+def _groups() -> Iterator[tuple[str, str, str]]:
+    """Every group of ours but the circuit's own and Hydra's, each of its choices, ``net/attention``, ``quantum``, and what
+    stands in it."""
+    conf = configs.directory("conf")
+    for file in sorted(conf.rglob("*.yaml")):
+        group = file.parent.relative_to(conf).as_posix()
+        if group != "." and group.split("/")[0] not in ("circuit", "claims", "hydra"):
+            yield group, file.stem, file.read_text()
+
+
+def _typos(cfg: DictConfig, baseline: DictConfig, places: Callable[[], Sequence[str]]) -> list[str]:
+    """Name the overrides of a run if none has a reader: the rest is as the files have it, and Lightning is not imported."""
+    plain, mistakes = OmegaConf.to_container(configs.own(baseline), resolve=False), []
+    given = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    nodes = dict(configs.nodes(plain))
+    for text in given if cfg.hydra.job.config_name == "train" else ():
+        path, _, key = text.lstrip("+").partition("=")[0].rpartition(".")
+        target = nodes.get(path, {}).get("_target_")
+        if re.fullmatch(r"\w+", key) and not path and key not in plain:
+            mistakes.append(_unknown_key(key, plain, places))
+        elif target is not None and "${" not in text:
+            one = {"_target_": target, "_partial_": True, key: None}
+            found, _, _ = unbound(path, one, supplied(path, plain), places)
+            mistakes += [each for each in found if " is no argument " in each]
+    return mistakes if len(mistakes) == len(given) else []
+
+
+def odd_keys(config: DictConfig) -> list[str]:
+    """Name the keys of a config that are not texts: YAML reads 1, true and null as values, and nothing is named by them."""
+    return [
+        f"{f'{path}.{key}'.lstrip('.')} must have a text as its key, got {key!r}; put it in quotes"
+        for path, node in configs.nodes(OmegaConf.to_container(config, resolve=False))
+        for key in node
+        if not isinstance(key, str) and path != "claims"  # reported with the claims
+    ]
+
+
+def _unknown_key(key: str, known: Mapping[str, Any], places: Callable[[], Sequence[str]]) -> str:
+    return f"{key} is no setting; {guess('', key, [name for name in known if name != 'hydra'], places)}"
+
+
 def _unknown_keys(config: DictConfig, baseline: DictConfig, places: Callable[[], Sequence[str]]) -> Iterator[str]:
-    """Keys of nodes that no constructor reads."""
-    known = [key for key in baseline if key != "hydra"]
-    yield from (f"{key} is no setting; {guess('', key, known, places)}" for key in config if key not in known)
+    """Name keys of nodes that no constructor reads."""
+    yield from (_unknown_key(key, baseline, places) for key in config if isinstance(key, str) and key not in baseline)
     for name, node in (config.get("callbacks") or {}).items():
-        if node is not None and (not isinstance(node, DictConfig) or "_target_" not in node):
+        if isinstance(name, str) and node is not None and not (isinstance(node, DictConfig) and "_target_" in node):
             yield f"callbacks.{name} has no _target_, so nothing reads it; {guess('callbacks', name, baseline.callbacks)}"
 
 
-def _removed(config: DictConfig, baseline: DictConfig) -> Iterator[str]:
-    """Keys that a run cannot do without; it can without W&B."""
-    for key in baseline:
-        if key not in config and key not in ("hydra", "logger"):
-            yield f"{key} must stay in the config, got ~{key}; leave that out, or set another {key}=..."
-
-
 def _unread_circuit(cfg: DictConfig, plain: Mapping[str, Any], baseline: DictConfig) -> dict[str, tuple[str, Any]]:
-    """Circuit settings that were asked for, on the command line or in a file, and that nothing built would read: what is to
-    be said, with the setting and its value."""
+    """Name circuit settings that were asked for, on the command line or in a file, and that nothing built would read, each
+    with the setting and its value."""
     rest = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("circuit", "hydra")]))
     given = {text.lstrip("+~").split("=", 1)[0] for text in cfg.hydra.overrides.task}
     circuit, usual = plain.get("circuit"), OmegaConf.to_container(baseline, resolve=False).get("circuit")
@@ -147,232 +180,127 @@ def _unread_circuit(cfg: DictConfig, plain: Mapping[str, Any], baseline: DictCon
         key, value = f"circuit.{field.name}", circuit.get(field.name)
         # The whole circuit is read by whoever builds it; a single number of it by whoever needs no more.
         ways = ("${circuit}", f"${{{key}}}")
-        asked = key in given or value != usual.get(field.name)
-        if asked and not any(way in rest for way in ways):
-            readers = [f"{group}={option}" for group, option, text in groups() if any(way in text for way in ways)]
-            text = f"{key}={value} has no effect: nothing chosen reads it; {' or '.join(readers)} would"
-            unread[text] = key, value
+        if (key in given or value != usual.get(field.name)) and not any(way in rest for way in ways):
+            readers = [f"{group}={option}" for group, option, text in _groups() if any(way in text for way in ways)]
+            unread[f"{key}={value} has no effect: nothing chosen reads it; {' or '.join(readers)} would"] = key, value
     backend = plain.get("backend") or {}
-    exact = backend.get("_target_") == f"{Exact.__module__.rpartition('.')[0]}.{Exact.__name__}"
+    exact = backend.get("_target_") == "superpositional.circuits.backends.Exact"
     if not (exact and backend.get("method", "auto") == "auto") and "${backend}" not in rest:
-        chosen = cfg.hydra.runtime.choices.get("backend")
-        readers = "net/attention=quantum or optimizer=circuit would"
-        text = f"backend={chosen} has no effect: nothing chosen runs a circuit; {readers}"
-        unread[text] = "backend", backend
+        text = f"backend={cfg.hydra.runtime.choices.get('backend')} has no effect: nothing chosen runs a circuit"
+        unread[f"{text}; net/attention=quantum or optimizer=circuit would"] = "backend", backend
     return unread
 
 
-def _seed_followers(config: DictConfig) -> Iterator[str]:
-    """Settings that follow the run's seed: every seed would be an arm of its own, and none a pair."""
+# Values ------------------------------------------------------------------------------------------------------------
+
+
+def _listed(config: DictConfig) -> Iterator[tuple[str, Any, list[Any]]]:
+    """Every setting of a config, unresolved: its full name, its value, and the value, or a list's, as a list."""
     for path, node in configs.nodes(OmegaConf.to_container(config, resolve=False)):
         for key, value in node.items():
-            texts = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
-            if any("${seed}" in text for text in texts):
-                name = f"{path}.{key}" if path else key
-                yield f"{name} must not follow the run's seed, got {value}; remove it: data, task, circuit have it anyway"
+            yield f"{path}.{key}".lstrip("."), value, value if isinstance(value, list) else [value]
 
 
-def _bad_claims(named: Any) -> list[str]:
-    """What is wrong with the claims, whatever the arms are."""
-    try:
-        claims.read(named)
-    except claims.ClaimError as error:
-        return str(error).splitlines()
-    return []
+def _seed_followers(config: DictConfig) -> Iterator[str]:
+    """Name settings that follow the run's seed: every seed would be an arm of its own, and none a pair."""
+    for name, value, each in _listed(config):
+        if any(isinstance(text, str) and "${seed}" in text for text in each):
+            yield f"{name} must not follow the run's seed, got {value}; remove it: data, task, circuit have it anyway"
+
+
+def _too_large(config: DictConfig) -> Iterator[str]:
+    """Name integers that torch cannot hold. A seed is hashed, however long."""
+    for name, value, each in _listed(config):
+        if any(type(number) is int and abs(number) >= 2**63 for number in each) and name.rpartition(".")[2] != "seed":
+            yield f"{name} must be an integer of 64 bits, got {value}; give a smaller one"
 
 
 def bad_scalars(config: DictConfig) -> Iterator[str]:
-    """What is wrong with the settings that no constructor takes."""
-    for key, least, cure in (("seed", 0, "0 is a seed"), ("threads", 1, "1 keeps runs reproducible")):
+    """Name what is wrong with the settings that no constructor takes."""
+    for key, (least, cure) in INTEGERS.items():
         value = config.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if type(value) is not int or value < least:
             yield f"{key} must be an integer >= {least}, got {value!r}; {cure}"
         elif key == "threads" and value > MOST_THREADS:
             yield f"threads must be at most {MOST_THREADS}, got {value}; {cure}"
-    for key, pattern in (("sweep", r"[\w.-]*\w"), ("arm", r"[\w.,=+-]*\w|None"), ("question", r"(?s).*")):
+    for key, pattern in TEXTS.items():
         value = config.get(key)
         if not (value is None and key != "sweep") and not (isinstance(value, str) and re.fullmatch(pattern, value)):
             yield f"{key} must be a plain text, got {value!r}; sweep and arm name folders"
 
 
-def too_large(config: DictConfig) -> Iterator[str]:
-    """Integers that torch cannot hold. A seed is hashed, however long."""
-    for path, node in configs.nodes(OmegaConf.to_container(config, resolve=False)):
-        for key, value in node.items():
-            numbers = [each for each in (value if isinstance(value, list) else [value]) if type(each) is int]
-            if any(abs(each) >= 2**63 for each in numbers) and key != "seed":
-                yield f"{f'{path}.{key}'.lstrip('.')} must be an integer of 64 bits, got {value}; give a smaller one"
+# Hydra's own node ---------------------------------------------------------------------------------------------------
 
 
-def supplied(path: str, plain: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the run hands to the object of a group, or an object of a class that says so to one of its parts."""
-    if path in SUPPLIED:
-        return SUPPLIED[path]
-    whole, _, part = path.rpartition(".")
-    with contextlib.suppress(ConfigError, KeyError, TypeError):  # spoken of elsewhere, or no node of its own
-        return getattr(configs.locate(_at(plain, whole)["_target_"], whole), "SUPPLIES", {}).get(part, ())
-    return ()
+def compose_job(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Compose a run of a sweep, whose overrides may change nothing of Hydra's: not by a group's package either.
 
-
-def _unbound(
-    path: str, node: Mapping[str, Any], supplied: Sequence[str], places: Callable[[], Sequence[str]]
-) -> tuple[list[str], list[str], bool]:
-    """Hold the keys of one node to the signature of its target: mistakes, keys to leave out, whether it can be called."""
-    try:
-        target = configs.locate(node["_target_"], path)
-    except ConfigError as error:
-        return [f"{path}: {mistake}" for mistake in error.mistakes], [], True
-    keys = [key for key in node if key not in ("_target_", "_partial_")]
-    whose = path.rpartition(".")[0] or "the run"
-    parameters = dict(inspect.signature(target).parameters)
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    named = [name for name, parameter in parameters.items() if parameter.kind not in variadic]
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    free = [name for name in named if name not in supplied]
-    mistakes, unknown = [], []
-    if not isinstance(node.get("_partial_", True), bool):
-        mistakes.append(f"{path}._partial_ must be true or false, got {node['_partial_']!r}")
-        unknown.append("_partial_")
-    for key in keys:
-        if key in HYDRAS:
-            mistakes.append(f"{path}.{key} is not a setting, got {node[key]!r}; write arguments by their names")
-            unknown.append(key)
-        elif key in supplied:
-            own = " itself" if whose == "the run" else ", from its own settings"
-            mistakes.append(f"{path}.{key} is set by {whose}{own}; remove it")
-            unknown.append(key)
-        elif key not in named and not takes_any:
-            mistakes.append(f"{path}.{key} is no argument of {target.__name__}; {guess(path, key, free, places)}")
-            unknown.append(key)
-        elif (wanted := _ill_typed(target, key, node[key])) is not None:
-            mistakes.append(f"{path}.{key} must be {wanted}, got {node[key]!r}")
-            unknown.append(key)
-    broken = [
-        f"{path}: {node['_target_']} must take {name}, which {whose} hands it; it takes {', '.join(named) or 'nothing'}"
-        for name in supplied
-        if name not in named and not takes_any
-    ]
-    missing = [name for name in free if parameters[name].default is inspect.Parameter.empty and name not in keys]
-    # A partial node awaits the rest from whoever calls it; for the run's own groups that is known.
-    if missing and (path in SUPPLIED or not node.get("_partial_")):
-        broken.append(f"{path} lacks {', '.join(missing)}, which {target.__name__} needs")
-    return [*mistakes, *broken], unknown, bool(broken)
-
-
-def _ill_typed(target: Callable[..., Any], key: str, value: Any) -> str | None:
-    """What a constructor's annotation wants instead, where it is plain; of ours, of a switch: the others they check."""
-    import torch
-
-    try:
-        annotation = typing.get_type_hints(target.__init__ if isinstance(target, type) else target).get(key)
-    except (NameError, TypeError):  # written for type checkers alone
-        return None
-    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    kinds = typing.get_args(annotation) if union else (annotation,)
-    words = [word for kind in kinds if typing.get_origin(kind) is typing.Literal for word in typing.get_args(kind)]
-    kinds = [each for kind in kinds for each in typing.get_args(kind) or (kind,) if each not in words]
-    if not all(kind in (int, float, bool, str, type(None), torch.Tensor) for kind in kinds):
-        return None
-    if configs.inside(target.__module__, ("superpositional",)) and {*kinds} - {bool, type(None)}:
-        return None
-    if type(value) is float and not math.isfinite(value):
-        return "a finite number"
-    fits = type(value) in kinds or (type(value) is int and float in kinds) or value in words
-    named = ["null" if kind is type(None) else kind.__name__ for kind in kinds]
-    return None if fits else " or ".join([*named, *map(repr, words)])
-
-
-def _bad_data(path: str, reader: Any, data: Any) -> list[str]:
-    """What a part of the run that reads the data has against them."""
-    wrong = reader.bad_data(data) if data is not None and hasattr(reader, "bad_data") else None
-    return [] if wrong is None else [f"{path}: {wrong}"]
-
-
-def _is_width(value: Any) -> bool:
-    return type(value) is int and value >= 1
-
-
-def _at(config: Any, path: str) -> Any:
-    """The node at a path as ``_nodes`` writes it."""
-    for key in re.findall(r"[^.\[\]]+", path):
-        config = config[int(key)] if isinstance(config, list) else config[key]
-    return config
-
-
-def _refused(plain: dict[str, Any], broken: set[str]) -> list[str]:
-    """What the constructors say, on the meta device: all their checks and none of their work.
-
-    Groups in ``broken`` cannot be called at all and have been spoken of.
+    Raises:
+        ConfigError: every mistake in its node of Hydra's.
     """
-    import torch
+    cfg = loader.load_sweep_config(config, configs.lift(overrides, loader))
+    # Hydra's names for a job, which nobody reads.
+    with open_dict(cfg):
+        cfg.hydra.job.id, cfg.hydra.job.num = "job", 0
+    check_hydra(cfg)
+    if (folder := str(cfg.hydra.sweep.dir)) != str(config.hydra.sweep.dir):
+        raise ConfigError([f"hydra.sweep.dir is the whole sweep's, {config.hydra.sweep.dir}, got {folder} of an arm"])
+    return cfg
 
-    configs.quieten_lightning()
-    mistakes = []
 
-    def attempt(group: str, make: Callable[[], Any]) -> Any:
-        if group in broken:
-            return None
+def check_hydra(cfg: DictConfig) -> None:
+    """See that Hydra's own node runs none but Hydra's own and our plugins, and leaves files and environment alone.
+
+    Raises:
+        ConfigError: every mistake in it.
+    """
+    node, mistakes = cfg.hydra, odd_keys(cfg)
+    given = " ".join(text.lstrip("+") for text in cfg.hydra.overrides.hydra)
+    if (subdir := OmegaConf.to_container(node.sweep, resolve=False)["subdir"]) != SUBDIR:
+        mistakes.append(
+            f"hydra.sweep.subdir must stay {SUBDIR}, got {subdir!r}: each run has a folder; set hydra.sweep.dir"
+        )
+    for key, cure in (("callbacks", "callbacks holds Lightning's"), ("job.env_set", "set variables in the shell")):
+        if there := OmegaConf.select(node, key):
+            mistakes.append(f"hydra.{key} must stay empty, got {list(there)}; {cure}")
+    for key in ("job_logging", "hydra_logging"):
+        # Whatever else stands there, Python's logging.config would call.
+        stated = {name: value for name, value in (node[key] or {}).items() if value is not None}
+        if node.runtime.choices[f"hydra/{key}"] != "none" or set(stated) - {"version", "disable_existing_loggers"}:
+            mistakes.append(f"hydra/{key} must stay none: a run's output goes to the terminal or its run.log")
+    for plugin in ("sweeper", "launcher"):
+        path, choice = f"hydra.{plugin}", node.runtime.choices[f"hydra/{plugin}"]
+        if not isinstance(node[plugin], DictConfig):
+            mistakes.append(f"{path} must be a Hydra plugin, got {node[plugin]!r}; choose hydra/{plugin}=...")
+            continue
+        # A file may be somebody else's. What runs shell commands or jobs by other means, the user asks for.
+        if choice not in ("arms", "local", "slurm") and f"hydra/{plugin}=" not in given:
+            mistakes.append(f"hydra/{plugin}={choice} must be chosen on the command line, not by a file")
+        mistakes += [
+            f"{path}.{key} is run by a shell: give it on the command line, not in a file; got {node[plugin][key]}"
+            for key in ("setup", "additional_parameters", "srun_args", "python")
+            if node[plugin].get(key) and f"{path}.{key}" not in given
+        ]
+        # Hydra would build them before anybody has looked at them.
         try:
-            return make()
-        # Every constructor's refusal is a mistake in the config, whatever its type.
-        except Exception as error:
-            # Hydra wraps what the constructor of a nested node says.
-            told = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-            for line in filter(str.strip, str(told).splitlines()):
-                # A number of the circuit is refused by all who read it, in the same words; one of them will do.
-                if not any(mistake.partition(": ")[2] == line for mistake in mistakes):
-                    mistakes.append(f"{group}: {line}")
-            return None
-
-    if attempt("circuit", lambda: configs.make("circuit", plain["circuit"])()) is None:
-        # Spoken of; whoever builds it could only say the same, so that the rest of them is told with another.
-        width = plain["circuit"].get("n_qubits") if isinstance(plain.get("circuit"), dict) else None
-        other = {"_target_": "superpositional.circuits.Ansatz"} | ({"n_qubits": width} if _is_width(width) else {})
-        for path, node in list(configs.nodes(plain)):
-            if node == plain["circuit"] and path != "circuit":
-                node.clear()
-                node.update(other)
-    # A seed that is none has been spoken of; the rest is told with another.
-    seed = plain["seed"] if type(plain["seed"]) is int and plain["seed"] >= 0 else 0
-    for group in ("data", "net"):
-        node = plain[group] if isinstance(plain.get(group), dict) else {}
-        with contextlib.suppress(ConfigError, KeyError):  # reported elsewhere
-            # A packaged model is converted when it is first asked for, which takes a real device.
-            if (prepare := getattr(configs.locate(node["_target_"], group), "prepare_files", None)) is not None:
-                attempt(group, lambda node=node, prepare=prepare: prepare(node))
-    with torch.device("meta"):
-        data = attempt("data", lambda: configs.make("data", plain["data"])(seed=seed))
-        net = attempt("net", lambda: configs.make("net", plain["net"])())
-        weights = [each for each in net.parameters() if not torch.nn.parameter.is_lazy(each)] if net is not None else []
-        size = sum(each.numel() * each.element_size() for each in weights)
-        if size > (there := psutil.virtual_memory().total):
-            mistakes.append(
-                f"net must fit into memory, {there / 2**30:.3g} GiB, got {size / 2**30:.3g} GiB; make it smaller"
-            )
-        optimizer = attempt("optimizer", lambda: configs.make("optimizer", plain["optimizer"])) or torch.optim.Adam
-        # Without a net the optimizer's own settings can still be told: on a parameter larger than any register.
-        parameters = list(net.named_parameters()) if net is not None else [torch.nn.Parameter(torch.empty(2**40))]
-        if attempt("optimizer", lambda: optimizer(parameters)) is not None and net is not None:
-            given = {"net": lambda: net, "optimizer": optimizer, "seed": seed}
-            task = attempt("task", lambda: configs.make("task", plain["task"])(**given))
-            attempt("task", task.configure_optimizers if task is not None else lambda: None)
-            mistakes += _bad_data("data", task, data)
-    for name, node in (plain.get("callbacks") or {}).items():
-        if isinstance(node, dict) and "_target_" in node:
-            made = attempt(f"callbacks.{name}", lambda name=name, node=node: configs.make(f"callbacks.{name}", node)())
-            mistakes += _bad_data(f"callbacks.{name}", made, data)
-    if plain.get("logger"):
-        attempt("logger", lambda: configs.make("logger", plain["logger"])())
-    if "trainer" not in broken:
-        said = trainers.mistakes(plain)
-        mistakes += [text for texts in said.values() for text in texts]
-        # Lightning need not speak of them too.
-        settings = {key: value for key, value in plain["trainer"].items() if key not in said}
-        quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
-        attempt("trainer", lambda: configs.make("trainer", settings)(**quiet))
-    for group in ("net", "task"):
-        for key in ("vocabulary_size", "max_length", "n_classes"):
-            has, needs = plain[group].get(key) if group not in broken else None, getattr(data, key, None)
-            if type(has) is int and type(needs) is int and has < needs:
-                mistakes.append(f"{group}.{key} must be at least the data's, {needs}, got {has}")
-    return mistakes
+            plain = configs.resolved(node[plugin])
+        except ConfigError as error:
+            mistakes += [f"{path}: {mistake}" for mistake in error.mistakes]
+            continue
+        for key in ("arms", "params") if plugin == "sweeper" else ():
+            if not isinstance(plain.get(key), dict | None):
+                mistakes.append(f"{path}.{key} must hold KEY: VALUE, got {plain[key]!r}")
+        mistakes += [
+            f"{place} may hold no _target_, got {inner['_target_']}; plugins take plain values"
+            for place, inner in configs.nodes(plain, path)
+            if "_target_" in inner and place != path
+        ]
+        target = str(plain.get("_target_"))
+        if target.startswith("hydra_plugins.superpositional."):
+            keys = list(inspect.signature(get_class(target)).parameters)
+            unknown = [key for key in plain if key not in ("_target_", *keys)]
+            mistakes += [f"{path}.{key} is no setting; {guess(path, key, keys)}" for key in unknown]
+        elif not configs.inside(target, ("hydra_plugins", "hydra._internal.core_plugins")):
+            mistakes.append(f"{path} must be a Hydra plugin, got {target}; choose hydra/{plugin}=...")
+    if mistakes:
+        raise ConfigError(mistakes)

@@ -1,34 +1,39 @@
-"""What did the circuits do during training?
+"""What circuits do during training: their size, their entanglement, Phi beside the scores, errors, executions.
 
-A callback for whatever runs circuits: quantum attention (Pamuk et al. 2025, eqs. 3 to 5) and the optimizer's circuit
-perturbation. Their size, their entanglement, how large Phi is beside the scores, how often a circuit was run. Logged and
-summed up for W&B and the record alike; silent where there is no circuit, but for the size of what stands in its place
-(``attention_controls``). Read by train.
+``CircuitStatistics`` covers whatever runs circuits: quantum attention (Pamuk et al. 2025, eqs. 3 to 5) and the optimizer's
+circuit perturbation. It is silent where there is no circuit, but for the size of what stands in its place
+(``attention.controls``).
+
+What a backend answers is held to the exact circuit, which every width that is simulated here has. Nothing is executed for
+it on a device. Shapes: A sets of angles, K nodes, J frequencies; L, R, Q as in ``Ansatz.angles_shape``.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 from torch.optim import Optimizer
 
 from superpositional.attention import QuantumAttention
+from superpositional.attention.inputs import wide
 from superpositional.circuits import Ansatz, measures, portrait, series
 from superpositional.circuits.backends import Exact
 from superpositional.circuits.backends.aer import BASIS, Device
+from superpositional.circuits.backends.exact import coefficients, compiles
 from superpositional.circuits.measures import PAIRS, entanglement
 from superpositional.optim.circuit_perturbation import CircuitPerturbation, is_circuit, perturbation_from
 from superpositional.optim.scope import leading, scoped
 from superpositional.optim.term import in_blocks
-from superpositional.training import circuit_errors
-from superpositional.training.callbacks import Curve, meets_scaled_gradients
-from superpositional.training.curves import interval, log
+from superpositional.training.callbacks import Curve, Kept, integer, log, meets_scaled_gradients
 
 
-class CircuitStatistics(Callback):
+class CircuitStatistics(Kept):
     """Numbers of every circuit, under ``circuit/<place>/``, where a place is a module's name or ``optimizer``.
 
     At the start, for attention ``certificate``: how far its Fourier series is from direct simulation on random scores. Per
@@ -39,24 +44,24 @@ class CircuitStatistics(Callback):
     - ``phi_ratio``: root mean square of Phi, a circuit's or a control's, against that of the scores it is added to,
       Q K^T / sqrt(d_k);
     - ``gradient_variance``: variance over the angles, where they are trained, of the loss's gradient;
-    - on a backend: ``phi_error``, ``phi_standard_error``, ``gradient_error`` of attention (``circuit_errors``), and
-      ``modulation_error`` of the optimizer where the backend is simulated here, for it executes anew;
+    - on a backend: ``phi_error``, ``phi_standard_error``, ``gradient_error`` of attention, and ``modulation_error`` of the
+      optimizer where the backend is simulated here, for it executes anew;
     - ``circuit/executions``: circuits run in the step, gradients included, and on a backend ``circuit/shots`` and
       ``circuit/jobs``, calls of it.
 
     Summary: the last of each, and under ``circuit/`` (with the place if there are several circuits) its counts
     (``Ansatz.statistics``), ``expressibility`` with its ``expressibility_standard_error``, ``transpiled_depth`` and
-    ``transpiled_two_qubit_gates``. ``notes``: for each place the ansatz, the readout, the angles that do nothing, the
-    variance of Phi's gradient at random angles (a barren plateau's sign), and how the summary's figures were found, or why
-    one is missing; and of an attention whose Phi no circuit gives, what does.
-
-    What does not change in training is found out once per machine (``circuits.measures.facts``), with dice of its own.
+    ``transpiled_two_qubit_gates``. Notes: ``circuits``, for each place the ansatz, the readout, the angles that do nothing,
+    the variance of Phi's gradient at random angles (a barren plateau's sign), and how the summary's figures were found, or
+    why one is missing; ``attention``, what each attention has in a circuit's place.
 
     Args:
         every_n_steps: how often, and at the last step; a measured one costs some milliseconds.
         pairs: of states, for the expressibility.
         basis, coupling, level: what to transpile for (``circuits.backends.aer.Device``).
     """
+
+    KEPT = ("places", "controls")
 
     def __init__(
         self,
@@ -67,10 +72,9 @@ class CircuitStatistics(Callback):
         coupling: str = "line",
         level: int = 1,
     ) -> None:
-        self.every_n_steps = interval(every_n_steps)
-        if isinstance(pairs, bool) or not isinstance(pairs, int) or pairs < 2:
-            raise ValueError(f"pairs must be an integer >= 2, got {pairs!r}; {PAIRS} are usual")
-        self.pairs, self.device = pairs, Device(basis, coupling, level)
+        self.every_n_steps = integer("every_n_steps", every_n_steps)
+        self.pairs = integer("pairs", pairs, 2, f"{PAIRS} are usual")
+        self.device = Device(basis, coupling, level)
         self.places: dict[str, dict[str, Any]] = {}
         self.attentions: dict[str, QuantumAttention] = {}
         self.controls: dict[str, dict[str, Any]] = {}
@@ -80,22 +84,18 @@ class CircuitStatistics(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         modules = pl_module.named_modules()
         self.attentions = {name: module for name, module in modules if isinstance(module, QuantumAttention)}
-        described: dict[Any, dict[str, Any]] = {}
         self.controls = {name: module.notes() for name, module in self.attentions.items() if not module.circuits}
         circuits = {name: module for name, module in self.attentions.items() if module.circuits}
+        registers = list(_registers(trainer))
+        described: dict[Any, dict[str, Any]] = {}
         for name, module in circuits.items():
             # Layers have one circuit as a rule, and describing it takes a while.
             key = module.ansatz, module.readout
             if key not in described:
-                described[key] = {
-                    "ansatz": module.ansatz.plain(),
-                    "readout": module.readout,
-                    "nodes": series.node_count(*key),
-                    **measures.slopes(*key),
-                    **self._facts(trainer, module.ansatz),
-                }
+                size = {"ansatz": module.ansatz.plain(), "readout": module.readout, "nodes": series.node_count(*key)}
+                described[key] = size | measures.slopes(*key) | self._facts(trainer, module.ansatz)
             self.places[name] = described[key] | module.notes()
-        for name, _, perturbation in _perturbations(trainer):
+        for name, perturbation, *_ in registers:
             known = self._facts(trainer, perturbation.ansatz)
             self.places[name] = perturbation.plain() | {"method": perturbation.method} | known
         # Epochs' ends are not measured: of short epochs they would be most of what is, and most of what it costs.
@@ -105,14 +105,12 @@ class CircuitStatistics(Callback):
             exact = {name: each for name, each in circuits.items() if not each.on_device}
             log(trainer, {0: {f"circuit/{name}/certificate": each.certificate() for name, each in exact.items()}})
         if self.places and trainer.is_global_zero:
-            ansatz = [module.ansatz for module in circuits.values()]
-            ansatz += [perturbation.ansatz for _, _, perturbation in _perturbations(trainer)]
-            portrait.write(Path(trainer.default_root_dir), ansatz[0], "scalar" if circuits else "register")
+            first = [*circuits.values(), *(each.perturbation for each in registers)][0]
+            portrait.write(Path(trainer.default_root_dir), first.ansatz, "scalar" if circuits else "register")
 
     def _facts(self, trainer: Trainer, ansatz: Ansatz) -> dict[str, Any]:
-        if not trainer.is_global_zero:
-            return {}  # who keeps no record needs none
-        return measures.facts(ansatz, pairs=self.pairs, device=self.device)
+        # Only the process that keeps the record needs them.
+        return measures.facts(ansatz, pairs=self.pairs, device=self.device) if trainer.is_global_zero else {}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # The step that this batch is part of, also if it only accumulates gradients towards it.
@@ -143,55 +141,43 @@ class CircuitStatistics(Callback):
                 self.row[f"circuit/{name}/gradient_variance"] = float(module.angles.grad.var())
         if not scaled:
             on_device = {name: module for name, module in self.attentions.items() if module.on_device}
-            self.row |= {f"circuit/{name}": value for name, value in circuit_errors.of_attention(on_device)}
-        groups = _groups(trainer)
-        for index, (name, group, perturbation) in enumerate(_perturbations(trainer)):
-            blocks = in_blocks(group, [leading(parameter, count) for parameter, count in scoped(groups, group)])
+            self.row |= {f"circuit/{name}": value for name, value in _attention_errors(on_device)}
+        for index, (name, perturbation, blocks, _) in enumerate(_registers(trainer)):
             self.row[f"circuit/{name}/entanglement"] = perturbation.entanglement(blocks)
             if perturbation.backend.simulated and not isinstance(perturbation.backend, Exact) and blocks:
                 call = trainer.global_step, index
-                self.row[f"circuit/{name}/modulation_error"] = circuit_errors.of_modulation(perturbation, blocks, call)
+                self.row[f"circuit/{name}/modulation_error"] = _modulation_error(perturbation, blocks, call)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         # Until the step's next batch: validation in between is none of it.
         for module in self.attentions.values():
             module.measuring = False
         if not self.row:
             return
         if self.places and trainer.global_step == self.measured_step:
-            by_attention = sum(module.statistics.get("executions", 0) for module in self.attentions.values())
-            by_optimizer = sum(_circuits(group, trainer) for _, group, _ in _perturbations(trainer))
-            self.row["circuit/executions"] = by_attention + by_optimizer
-            self.row |= self._of_backends(trainer)
+            self.row |= self._counts(trainer)
         row = {name: value for name, value in self.row.items() if math.isfinite(value)}
         log(trainer, {trainer.global_step: row}, check=False)
         self.row = {}
 
-    def _of_backends(self, trainer: Trainer) -> dict[str, float]:
-        """Shots and jobs of the step; the optimizer's registers are one job for each of their widths."""
-        shots = jobs = 0
+    def _counts(self, trainer: Trainer) -> dict[str, float]:
+        """Executions, shots and jobs of the step; the optimizer's registers are one job for each of their widths."""
+        executions = shots = jobs = 0
         for module in self.attentions.values():
+            own = module.statistics.get("executions", 0)
+            executions += own
             if module.on_device:
-                shots += module.statistics.get("executions", 0) * (getattr(module.backend, "shots", None) or 0)
+                shots += own * (getattr(module.backend, "shots", None) or 0)
                 jobs += module.statistics.get("jobs", 0)
-        groups = _groups(trainer)
-        for _, group, perturbation in _perturbations(trainer):
+        for _, perturbation, blocks, own in _registers(trainer):
+            executions += own
             if not isinstance(perturbation.backend, Exact):
-                blocks = in_blocks(group, [leading(parameter, count) for parameter, count in scoped(groups, group)])
                 jobs += len(perturbation.widths([sum(view.numel() for view in block) for block in blocks]))
-                shots += _circuits(group, trainer) * (getattr(perturbation.backend, "shots", None) or 0)
-        return {name: value for name, value in (("circuit/shots", shots), ("circuit/jobs", jobs)) if value}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"places": self.places, "controls": self.controls}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.places, self.controls = state_dict["places"], state_dict.get("controls", {})
+                shots += own * (getattr(perturbation.backend, "shots", None) or 0)
+        told = {name: value for name, value in (("circuit/shots", shots), ("circuit/jobs", jobs)) if value}
+        return {"circuit/executions": executions} | told
 
     def summary(self, curves: Mapping[str, Curve], steps_per_epoch: int | None) -> dict[str, float]:
-        """Empty where there is no circuit."""
         last = {name: float(values[-1]) for name, (_, values) in curves.items() if name.startswith("circuit/")}
         counts = {
             name: Ansatz(**place["ansatz"]).statistics() | measures.figures(place) for name, place in self.places.items()
@@ -206,29 +192,28 @@ class CircuitStatistics(Callback):
         return found | last
 
     def notes(self) -> dict[str, Any]:
-        """``circuits``: what each place has; ``attention``: what each attention has in a circuit's place."""
         found = {"circuits": self.places, "attention": self.controls}
         return {name: places for name, places in found.items() if places}
 
 
-def _groups(trainer: Trainer) -> list[dict[str, Any]]:
-    return [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+class _Registers(NamedTuple):
+    """An optimizer's group whose perturbation is a circuit."""
+
+    place: str
+    perturbation: CircuitPerturbation
+    blocks: list[list[Tensor]]  # the group's scalars in scope; those of a block share registers
+    circuits: int  # simulated in the last step
 
 
-def _circuits(group: dict[str, Any], trainer: Trainer) -> int:
-    """How many circuits the last step simulated for a group."""
-    (optimizer,) = (each for each in trainer.optimizers if any(own is group for own in each.param_groups))
-    (index,) = (index for index, own in enumerate(optimizer.param_groups) if own is group)
-    return optimizer.statistics[index].get("circuits", 0)
-
-
-def _perturbations(trainer: Trainer) -> Iterator[tuple[str, dict[str, Any], CircuitPerturbation]]:
-    """The groups whose perturbation is a circuit, each with the name of its place."""
-    for index, group in enumerate(groups := _groups(trainer)):
+def _registers(trainer: Trainer) -> Iterator[_Registers]:
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    told = [getattr(each, "statistics", None) or [{}] * len(each.param_groups) for each in trainer.optimizers]
+    for index, (group, statistics) in enumerate(zip(groups, itertools.chain(*told), strict=True)):
         # Another optimizer may have a group setting of this name.
         if is_circuit(group.get("perturbation")):
             place = "optimizer" if len(groups) == 1 else f"optimizer/group{index}"
-            yield place, group, perturbation_from(group["perturbation"])
+            blocks = in_blocks(group, [leading(parameter, count) for parameter, count in scoped(groups, group)])
+            yield _Registers(place, perturbation_from(group["perturbation"]), blocks, statistics.get("circuits", 0))
 
 
 @torch.no_grad()
@@ -238,3 +223,57 @@ def _attention_entanglement(module: QuantumAttention) -> float:
     points = 2 * module.ansatz.degree + 1
     x_K = torch.arange(points, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device) * (2 * torch.pi / points)
     return float(entanglement(module.ansatz, x_K[:, None], angles_ALRQ[:, None]).mean())
+
+
+def _attention_errors(modules: Mapping[str, QuantumAttention]) -> Iterator[tuple[str, float]]:
+    """Of each module whose last pass ran on a backend, after its backward pass:
+
+    - ``phi_error``: root mean square of the fitted Phi less the exact one, over one turn of the score and all heads;
+    - ``phi_standard_error``: what the standard errors at the nodes predict for it; shots alone make them the same;
+    - ``gradient_error``: how far the angles' gradient is from the exact one for the same gradient to Phi, in its norm.
+    """
+    exact: dict[int, list[tuple[str, Tensor]]] = {}
+    for name, module in modules.items():
+        if module.measured_coefficients is None or not compiles(module.ansatz):
+            continue
+        angles_ALRQ = module.angles.detach().double().requires_grad_()
+        with torch.enable_grad():
+            coefficients_A2J = coefficients(module.ansatz, module.readout, angles_ALRQ)
+            if module.measured_gradient is not None:
+                above_A2J = module.measured_gradient.double()
+                (gradient,) = torch.autograd.grad(coefficients_A2J, angles_ALRQ, above_A2J)
+                exact.setdefault(id(module.angles), []).append((name, gradient))
+        difference_A2J = module.measured_coefficients.double() - coefficients_A2J.detach()
+        yield f"{name}/phi_error", float(_mean_square(module, difference_A2J).sqrt())
+        yield f"{name}/phi_standard_error", float(predicted(module))
+    for shared in exact.values():
+        # Layers that share their angles share their gradient.
+        found = modules[shared[0][0]].angles.grad
+        should = sum(gradient for _, gradient in shared)
+        if found is not None and (norm := torch.linalg.vector_norm(should)) > 0:
+            error = float(torch.linalg.vector_norm(wide(found).double() - should) / norm)
+            yield from ((f"{name}/gradient_error", error) for name, _ in shared)
+
+
+def predicted(module: QuantumAttention) -> Tensor:
+    """Return the root mean square, over a turn of the score and over heads, of the standard error of Phi."""
+    error_AK = module.node_error_AK.double()
+    one_KK = torch.eye(error_AK.shape[1], dtype=error_AK.dtype, device=error_AK.device)
+    share_K2J = series.fit(module.ansatz, module.readout, one_KK)
+    size_K = torch.stack([_mean_square(module, each) for each in share_K2J[:, None]])
+    return (error_AK.square() * size_K).sum(1).mean().sqrt()
+
+
+def _modulation_error(perturbation: CircuitPerturbation, blocks: list[list[Tensor]], call: tuple[int, ...]) -> float:
+    """Root mean square of the modulation less the exact one, over the scalars of these blocks; the step's own shots."""
+    with torch.no_grad():
+        found = torch.cat([each.flatten() for each in perturbation(blocks, call)])
+        should = torch.cat([each.flatten() for each in replace(perturbation, backend=Exact())(blocks, call)])
+    return float((found - should).square().mean().sqrt())
+
+
+def _mean_square(module: QuantumAttention, coefficients_A2J: Tensor) -> Tensor:
+    """Of a series over a turn (two, where its frequencies are half-integers), and over its sets: Parseval's identity."""
+    doubled = series.doubled_frequencies(module.ansatz, module.readout)
+    weight_J = coefficients_A2J.new_tensor([1.0 if twice == 0 else 0.5 for twice in doubled])
+    return (coefficients_A2J.square().sum(-2) * weight_J).sum(-1).mean()

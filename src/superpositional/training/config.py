@@ -1,18 +1,18 @@
-"""What exactly was asked for?
+"""Compose a config, resolve it and build its objects.
 
-From the command line to Hydra's overrides (``lift``), and from the composed config to objects (``build``). A YAML file
-states choices and never repeats a constructor's signature. Only targets under an allow-list are ever built, so that a
-stranger's config cannot run code (``locate``). Read by check, train and sweep.
+A YAML file states choices and never repeats a constructor's signature. Only targets under an allow-list are built, so that
+a stranger's config cannot run code (``locate``). ``check`` says what is wrong with a config.
 """
 
-import abc
 import contextlib
 import functools
 import importlib
 import inspect
+import logging
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,16 @@ from superpositional.records.identity import moved
 from superpositional.seeds import start
 
 PACKAGES = ("superpositional", "torch", "lightning", "torchmetrics")
+# The class that each group takes; any other node takes a class of superpositional or a torch module.
+KINDS = {
+    "net": "torch.nn.Module",
+    "optimizer": "torch.optim.Optimizer",
+    "data": "lightning.pytorch.LightningDataModule",
+    "task": "lightning.pytorch.LightningModule",
+    "trainer": "lightning.pytorch.Trainer",
+    "trainer.strategy": "lightning.pytorch.strategies.Strategy",
+    "callbacks": "lightning.pytorch.Callback",
+}
 PLUGINS = ("hydra.launcher.", "hydra.sweeper.")
 SEARCH = "hydra.sweeper.search"
 # Of a sweep; the published ones have 2,972 runs together.
@@ -47,7 +57,7 @@ def _source(module: str, path: str | None) -> str:
 
 
 def _add(*terms: Any) -> Any:
-    """The sum; of what has none, the text of it, for the constructor that gets it to refuse."""
+    """The sum of integers; of anything else a text, for the constructor that gets it to refuse."""
     return sum(terms) if all(type(term) is int for term in terms) else "+".join(str(term) for term in terms)
 
 
@@ -63,7 +73,7 @@ OmegaConf.register_new_resolver("source", functools.cache(_source), replace=True
 
 
 def parse_override(text: Any, loader: ConfigLoader | None = None, *, intervals: bool = False) -> Override:
-    """One override as Hydra reads it; ``loader`` knows the choices that a ``glob`` stands for.
+    """Return one override as Hydra reads it; ``loader`` knows the choices that a ``glob`` stands for.
 
     Raises:
         ConfigError: what Hydra cannot parse, and a sweep whose values cannot be enumerated or are too many.
@@ -71,9 +81,8 @@ def parse_override(text: Any, loader: ConfigLoader | None = None, *, intervals: 
     try:
         override = OverridesParser.create().parse_override(str(text))
     except HydraException as error:
-        raise ConfigError(
-            [f"{text!r} is no override: {str(error).splitlines()[0]}; write KEY=VALUE or GROUP=CHOICE"]
-        ) from None
+        told = str(error).splitlines()[0]
+        raise ConfigError([f"{text!r} is no override: {told}; write KEY=VALUE or GROUP=CHOICE"]) from None
     override.config_loader = loader
     if override.is_interval_sweep() and not intervals:
         raise ConfigError([f"{text} has no values to enumerate; write KEY=A,B,C or range(..), or search with {SEARCH}"])
@@ -85,13 +94,13 @@ def parse_override(text: Any, loader: ConfigLoader | None = None, *, intervals: 
 
 
 def sweep_size(override: Override) -> int:
-    """How many values an override sweeps, told without listing them; 1 for one that sweeps nothing."""
+    """Return how many values an override sweeps, without listing them; 1 for one that sweeps nothing."""
     value = override.value()
     if isinstance(value, RangeSweep):
         steps = (value.stop - value.start) / value.step if value.step else 0
         return max(0, math.ceil(steps)) if math.isfinite(steps) else sys.maxsize
     if isinstance(value, Glob):
-        # Without the loader nobody could tell; it is told with one.
+        # Only a loader knows the choices.
         return len(list(override.sweep_iterator())) if override.config_loader else 1
     return len(value.list) if isinstance(value, ChoiceSweep) else 1
 
@@ -125,14 +134,11 @@ def lift(overrides: Sequence[str], loader: ConfigLoader) -> list[str]:
             continue
         group = override.key_or_group
         options = loader.get_group_options(group)
-        if options:
-            mistakes += [
-                f"{group} must be one of {', '.join(options)}, got {choice!r}"
-                for choice in choices(override)
-                if choice not in options and not override.is_delete()
-            ]
+        if options and not override.is_delete():
+            wrong = [choice for choice in choices(override) if choice not in options]
+            mistakes += [f"{group} must be one of {', '.join(options)}, got {choice!r}" for choice in wrong]
         plain = not (override.is_add() or override.is_force_add() or override.is_delete())
-        # Of Hydra's own node, the settings of our plugins, which ``check_hydra`` knows.
+        # Of Hydra's own node, the settings of our plugins.
         is_value = plain and not options and (not group.startswith("hydra") or group.startswith(PLUGINS))
         lifted.append(f"++{text}" if is_value else text)
     if mistakes:
@@ -141,19 +147,17 @@ def lift(overrides: Sequence[str], loader: ConfigLoader) -> list[str]:
 
 
 def choices(override: Override) -> list[str]:
-    """The values of an override as texts: one, or those it sweeps."""
-    if override.is_sweep_override():
-        return list(override.sweep_string_iterator())
-    return [str(override.value())]
+    """Return the values of an override as texts: one, or those it sweeps."""
+    return list(override.sweep_string_iterator()) if override.is_sweep_override() else [str(override.value())]
 
 
 def in_short(error: Exception) -> str:
-    """What Hydra or OmegaConf has to say, without the rest of it."""
+    """Return what Hydra or OmegaConf has to say, without the rest of it."""
     return " ".join(str(error).split("\n")[:2])
 
 
 def composed(overrides: Sequence[str]) -> tuple[DictConfig, ConfigLoader]:
-    """What ``superpositional train`` composes from these overrides, Hydra's own node included, and Hydra's loader.
+    """Return what ``superpositional train`` composes from these overrides, Hydra's own node included, and Hydra's loader.
 
     Raises:
         ConfigError: what cannot be composed.
@@ -167,193 +171,16 @@ def composed(overrides: Sequence[str]) -> tuple[DictConfig, ConfigLoader]:
         return compose("train", lift(overrides, loader), return_hydra_config=True), loader
 
 
-# Targets ---------------------------------------------------------------------------------------------------------
-
-
-def nodes(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every dict within plain values, outermost first, with its path: ``optimizer.perturbation``, ``items[2].name``."""
-    if isinstance(value, dict):
-        yield path, value
-        for key, item in value.items():
-            yield from nodes(item, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from nodes(item, f"{path}[{index}]")
-
-
-def odd_keys(config: DictConfig) -> list[str]:
-    """What is wrong with the keys of a config: YAML reads 1, true and null as no texts, and nothing is named by them."""
-    return [
-        f"{f'{path}.{key}'.lstrip('.')} must have a text as its key, got {key!r}; put it in quotes"
-        for path, node in nodes(OmegaConf.to_container(config, resolve=False))
-        for key in node
-        if not isinstance(key, str) and path != "claims"  # told with the claims
-    ]
-
-
-def locate(name: str, role: str = "") -> Callable[..., Any]:
-    """What a ``_target_`` names, if it may be built there.
-
-    Args:
-        name: the dotted path.
-        role: the path of its node in the config: ``net``, ``callbacks.curves``, ``task.lr_schedule``.
-
-    Raises:
-        ConfigError: not there, or not to be built. "A class of torch" would not do: some of those start processes. So
-            each group takes classes of its own kind, a nested node takes ours and ``nn.Module``, and packages that the
-            user has named may be anything.
-    """
-    from hydra.utils import get_object
-
-    name = moved({"_target_": str(name)})["_target_"]
-    own = trusted()
-    if not inside(name, (*PACKAGES, *own)):
-        raise ConfigError(
-            [f"_target_ {name} is outside {', '.join(PACKAGES)}; if you trust it, set {ALLOW}={name.split('.')[0]}"]
-        )
-    try:
-        target = get_object(name)
-    # Hydra raises one of several, and an ImportError from inside the module is as much the user's to read.
-    except (Exception, SystemExit) as error:
-        raise ConfigError(
-            [f"_target_ {name} cannot be imported; is it on PYTHONPATH? {str(error).splitlines()[-1]}"]
-        ) from None
-    # By where it is defined, not by the path that leads there: superpositional.records.os.system is not ours.
-    home = getattr(target, "__module__", None) or ""
-    if role == "logger" and not all(hasattr(target, name) for name in ("open", "close")):
-        cure = "choose logger=wandb or logger=none; records hold every curve anyway"
-        raise ConfigError([f"_target_ {name} is not a tracker as superpositional.tracking.run.WandbTracking is; {cure}"])
-    if inside(home, own) and (isinstance(target, type) or inspect.isfunction(target)):
-        return target
-    top = role.split(".")[0] if role.count(".") <= (role.startswith("callbacks.")) else ""
-    kinds = _kinds(role if role == "trainer.strategy" else top)
-    if isinstance(target, type) and inside(home, PACKAGES) and issubclass(target, kinds):
-        return target
-    wanted = " or ".join(kind.__name__ for kind in kinds if kind is not Ours) or "a class of superpositional"
-    raise ConfigError(
-        [f"_target_ {name} may not be built here, which takes a {wanted}; if you trust it, set {ALLOW}={home or name}"]
-    )
-
-
-class Ours(abc.ABC):  # noqa: B024
-    """Every class that this package defines."""
-
-    @classmethod
-    def __subclasshook__(cls, other: type) -> bool:
-        return inside(other.__module__, ("superpositional",))
-
-
-def targets(config: Mapping[str, Any], path: str = "") -> set[Callable[..., Any]]:
-    """Return all that a resolved config would have built, once it is known that each may be and that no other can follow.
-
-    Raises:
-        ConfigError: targets that may not be built, and interpolations, which would be resolved while objects are built.
-    """
-    mistakes, found = list(_interpolations(config, path)), set()
-    for place, node in nodes(dict(config), path):
-        if "_target_" in node:
-            try:
-                found.add(locate(node["_target_"], place))
-            except ConfigError as error:
-                mistakes += error.mistakes
-    if mistakes:
-        raise ConfigError(mistakes)
-    return found
-
-
-def inside(module: str, packages: Sequence[str]) -> bool:
-    """Whether a dotted name is one of the packages or within one."""
-    return any(module == package or module.startswith(f"{package}.") for package in packages)
-
-
-def _kinds(group: str) -> tuple[type, ...]:
-    """The classes a group takes; nodes within them, under any other name, take ours and modules."""
-    import torch
-    from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-    from lightning.pytorch.strategies import Strategy
-
-    return {
-        "net": (torch.nn.Module,),
-        "optimizer": (torch.optim.Optimizer,),
-        "data": (LightningDataModule,),
-        "task": (LightningModule,),
-        "trainer": (Trainer,),
-        "trainer.strategy": (Strategy,),
-        "callbacks": (Callback,),
-        "logger": (Ours,),
-    }.get(group, (Ours, torch.nn.Module))
-
-
-# Building ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The objects of one run. ``trainer`` awaits what only the run knows: loggers, callbacks, folder."""
-
-    task: Any
-    data: Any
-    callbacks: dict[str, Any]
-    tracking: Any
-    trainer: Callable[..., Any]
-
-
-def build(config: Mapping[str, Any]) -> Parts:
-    """Make the objects of a checked, resolved config, whatever global generators their constructors draw from."""
-    start(config["seed"], "init")
-    task = make("task", config["task"])(
-        net=make("net", config["net"]), optimizer=make("optimizer", config["optimizer"]), seed=config["seed"]
-    )
-    # Arms whose nets draw other numbers of random values must have the same data.
-    start(config["seed"], "data")
-    return Parts(
-        task=task,
-        data=make("data", config["data"])(seed=config["seed"]),
-        callbacks={
-            name: make(f"callbacks.{name}", node)() for name, node in config["callbacks"].items() if node is not None
-        },
-        tracking=make("logger", config["logger"])() if config.get("logger") else None,
-        trainer=make("trainer", config["trainer"]),
-    )
-
-
-def make(path: str, node: Mapping[str, Any]) -> Callable[..., Any]:
-    """A node's class with its settings filled in, awaiting the rest. The only caller of Hydra's ``instantiate``."""
-    from hydra.utils import instantiate
-
-    targets(node, path)
-    return instantiate({**moved(node), "_partial_": True}, _convert_="all")
-
-
-def code(config: Mapping[str, Any]) -> identity.Code:
-    """Return what computes a run of this config: what its targets import, but for those that only show it."""
-    targets(config)
-    found = {each.__module__ for each in targets({key: config[key] for key in config if key not in identity.PRESENTATION})}
-    libraries = (*(name for name in PACKAGES if name != "superpositional"), "builtins")
-    return identity.code(sorted(name for name in found if not inside(name, libraries)))
-
-
-def quieten_lightning() -> None:
-    """Leave out Lightning's notices about accelerators and its own products; its warnings and errors stay."""
-    import logging
-    import warnings
-
-    import lightning.pytorch  # noqa: F401  (sets its loggers up, so it has to come first)
-
-    # Wherever Slurm is installed Lightning would have one process per device of a run; ours have one device each.
-    warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
-
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+# Plain values ------------------------------------------------------------------------------------------------------
 
 
 def own(cfg: DictConfig) -> DictConfig:
-    """The config without Hydra's own node."""
+    """Return the config without Hydra's own node."""
     return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
 
 
 def compose_job(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config of a run as plain values, without Hydra's own node."""
+    """Return the resolved config of a run as plain values, without Hydra's own node."""
     return resolved(own(cfg))
 
 
@@ -379,18 +206,149 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 def _variable(name: str, *default: Any) -> Any:
     if not (name.startswith("SUPERPOSITIONAL_") or name == "WANDB_PROJECT"):
-        raise ValueError(
-            f"a config may read environment variables named SUPERPOSITIONAL_... alone, got {name}: records keep what is "
-            "read; write the value itself"
-        )
+        cure = "records keep what is read; write the value itself"
+        raise ValueError(f"a config may read environment variables named SUPERPOSITIONAL_... alone, got {name}: {cure}")
     # Compose files leave variables empty that nobody has set.
     return default[0] if default and not os.environ.get(name) else oc.env(name, *default)
 
 
 def _interpolations(value: Any, path: str = "") -> Iterator[str]:
-    """What is to be said of values that still hold an interpolation."""
+    """Name the values that still hold an interpolation."""
     if isinstance(value, str) and "${" in value:
         yield f"{path} must hold no interpolation of its own, got {value!r}; write what it stands for"
     pairs = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for key, item in pairs:
         yield from _interpolations(item, f"{path}[{key}]" if isinstance(value, list) else f"{path}.{key}".lstrip("."))
+
+
+def nodes(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every dict within plain values, outermost first, with its path: ``optimizer.perturbation``, ``items[2].name``."""
+    if isinstance(value, dict):
+        yield path, value
+        for key, item in value.items():
+            yield from nodes(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from nodes(item, f"{path}[{index}]")
+
+
+# Targets ---------------------------------------------------------------------------------------------------------
+
+
+def locate(name: str, role: str = "") -> Callable[..., Any]:
+    """Return what a ``_target_`` names, if it may be built there.
+
+    Args:
+        name: the dotted path.
+        role: the path of its node in the config: ``net``, ``callbacks.curves``, ``task.lr_schedule``.
+
+    Raises:
+        ConfigError: not there, or not to be built. "A class of torch" would not do: some of those start processes. So
+            each group takes classes of its own kind, a nested node takes ours and ``nn.Module``, and packages that the
+            user has named may be anything.
+    """
+    from hydra.utils import get_object
+
+    name = moved({"_target_": str(name)})["_target_"]
+    own, cure = trusted(), f"if you trust it, set {ALLOW}="
+    if not inside(name, (*PACKAGES, *own)):
+        raise ConfigError([f"_target_ {name} is outside {', '.join(PACKAGES)}; {cure}{name.split('.')[0]}"])
+    try:
+        target = get_object(name)
+    # Hydra raises one of several, and an ImportError from inside the module is as much the user's to read.
+    except (Exception, SystemExit) as error:
+        told = str(error).splitlines()[-1]
+        raise ConfigError([f"_target_ {name} cannot be imported; is it on PYTHONPATH? {told}"]) from None
+    # By where it is defined, not by the path that leads there: superpositional.records.os.system is not ours.
+    home = getattr(target, "__module__", None) or ""
+    if role == "logger" and not all(hasattr(target, name) for name in ("open", "close")):
+        wanted = "a tracker as superpositional.tracking.run.WandbTracking is; choose logger=wandb or logger=none"
+        raise ConfigError([f"_target_ {name} is not {wanted}; records hold every curve anyway"])
+    if inside(home, own) and (isinstance(target, type) or inspect.isfunction(target)):
+        return target
+    group = "callbacks" if role.startswith("callbacks.") and role.count(".") == 1 else role
+    kind = KINDS.get(group, "torch.nn.Module")
+    if isinstance(target, type) and inside(home, PACKAGES):
+        ours = group not in KINDS and inside(home, ("superpositional",))
+        if ours or (role != "logger" and issubclass(target, get_object(kind))):
+            return target
+    wanted = "class of superpositional" if role == "logger" else kind.rpartition(".")[2]
+    raise ConfigError([f"_target_ {name} may not be built here, which takes a {wanted}; {cure}{home or name}"])
+
+
+def targets(config: Mapping[str, Any], path: str = "") -> set[Callable[..., Any]]:
+    """Return all that a resolved config would have built, once it is known that each may be and that no other can follow.
+
+    Raises:
+        ConfigError: targets that may not be built, and interpolations, which would be resolved while objects are built.
+    """
+    mistakes, found = list(_interpolations(config, path)), set()
+    for place, node in nodes(dict(config), path):
+        if "_target_" in node:
+            try:
+                found.add(locate(node["_target_"], place))
+            except ConfigError as error:
+                mistakes += error.mistakes
+    if mistakes:
+        raise ConfigError(mistakes)
+    return found
+
+
+def inside(module: str, packages: Sequence[str]) -> bool:
+    """Return whether a dotted name is one of the packages or within one."""
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def code(config: Mapping[str, Any]) -> identity.Code:
+    """Return what computes a run of this config: what its targets import, but for those that only show it."""
+    targets(config)
+    found = {each.__module__ for each in targets({key: config[key] for key in config if key not in identity.PRESENTATION})}
+    libraries = (*(name for name in PACKAGES if name != "superpositional"), "builtins")
+    return identity.code(sorted(name for name in found if not inside(name, libraries)))
+
+
+# Building ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The objects of one run. ``trainer`` awaits what only the run knows: loggers, callbacks, folder."""
+
+    task: Any
+    data: Any
+    callbacks: dict[str, Any]
+    tracking: Any
+    trainer: Callable[..., Any]
+
+
+def build(config: Mapping[str, Any]) -> Parts:
+    """Make the objects of a checked, resolved config, whatever global generators their constructors draw from."""
+    seed = config["seed"]
+    start(seed, "init")
+    task = make("task", config["task"])
+    task = task(net=make("net", config["net"]), optimizer=make("optimizer", config["optimizer"]), seed=seed)
+    # Arms whose nets draw other numbers of random values must have the same data.
+    start(seed, "data")
+    data = make("data", config["data"])(seed=seed)
+    chosen = {name: node for name, node in config["callbacks"].items() if node is not None}
+    callbacks = {name: make(f"callbacks.{name}", node)() for name, node in chosen.items()}
+    tracking = make("logger", config["logger"])() if config.get("logger") else None
+    return Parts(task, data, callbacks, tracking, make("trainer", config["trainer"]))
+
+
+def make(path: str, node: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return a node's class with its settings filled in, awaiting the rest. The only caller of Hydra's ``instantiate``."""
+    from hydra.utils import instantiate
+
+    targets(node, path)
+    return instantiate({**moved(node), "_partial_": True}, _convert_="all")
+
+
+def quieten_lightning() -> None:
+    """Leave out Lightning's notices about accelerators and its own products; its warnings and errors stay."""
+    import lightning.pytorch  # noqa: F401  (sets its loggers up, so it has to come first)
+
+    # Wherever Slurm is installed Lightning would have one process per device of a run; ours have one device each.
+    warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)

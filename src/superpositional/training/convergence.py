@@ -1,8 +1,4 @@
-"""How fast did a run learn, and how restless was it?
-
-The convergence metrics of claims C1, C2 and C6 (Pamuk et al. 2025), from the curves on disk. Read by train; what it finds
-goes to the record.
-"""
+"""The convergence metrics of claims C1, C2 and C6 (Pamuk et al. 2025), from the curves on disk."""
 
 import math
 import time
@@ -13,8 +9,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from superpositional.training.callbacks import Curve
-from superpositional.training.curves import log
+from superpositional.training.callbacks import Curve, integer, log
 
 
 class Convergence(Callback):
@@ -37,13 +32,11 @@ class Convergence(Callback):
     """
 
     def __init__(self, *, metric: str = "val/accuracy", target: float | None = 0.9, last_k: int = 3) -> None:
-        if last_k < 1:
-            raise ValueError(f"last_k must be >= 1, got {last_k}; 3 evens out the last epochs")
         if target is not None and not math.isfinite(target):
             raise ValueError(f"target must be a finite number, got {target}; the paper's is 0.9, and null is none")
-        self.metric, self.target, self.last_k = metric, target, last_k
-        self.seconds_before = 0.0
-        self.started = 0.0
+        self.metric, self.target = metric, target
+        self.last_k = integer("last_k", last_k, cure="3 evens out the last epochs")
+        self.seconds_before = self.started = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.perf_counter()
@@ -62,7 +55,9 @@ class Convergence(Callback):
             steps, values = curves[self.metric]
             reached = np.flatnonzero(values >= self.target) if self.target is not None else ()
             if len(reached):
-                found["steps_to_target"] = _crossing(steps, values, self.target, int(reached[0]))
+                # On the line from the validation before.
+                around = slice(max(reached[0] - 1, 0), reached[0] + 1)
+                found["steps_to_target"] = float(np.interp(self.target, values[around], steps[around]))
                 if steps_per_epoch is not None:
                     found["epochs_to_target"] = found["steps_to_target"] / steps_per_epoch
                 found["seconds_to_target"] = float(np.interp(found["steps_to_target"], *curves["time/train_seconds"]))
@@ -86,10 +81,3 @@ class Convergence(Callback):
 
     def _seconds(self) -> float:
         return self.seconds_before + (time.perf_counter() - self.started if self.started else 0.0)
-
-
-def _crossing(steps: np.ndarray, values: np.ndarray, target: float, index: int) -> float:
-    """The step at which the line from the validation before ``index`` to it meets the target."""
-    if index == 0:
-        return float(steps[0])
-    return float(np.interp(target, values[index - 1 : index + 1], steps[index - 1 : index + 1]))

@@ -23,8 +23,17 @@ from superpositional import records, seeds
 from superpositional.records import RUNNING
 from superpositional.training import config as configs
 
-# The folders of an absolute path, of POSIX or Windows; a URL's are none.
+# The folders of an absolute path, of POSIX or Windows; not a URL's.
 ABSOLUTE = re.compile(r"(?<![\w:/.~])(?:[A-Za-z]:)?[/\\](?:[^/\\\s'\":,;()]+[/\\])+")
+
+# Warnings that do not apply here.
+NOT_HERE = (
+    "does not have many workers",  # the data lies in memory and a batch is one indexing
+    "smaller than the logging interval",  # losses reach the loggers through callbacks.Curves, whatever Lightning's interval
+    "exists and is not empty",  # a run's folder
+    "LeafSpec",  # Lightning's own use of torch
+    "sync_dist=True",  # torchmetrics has summed a task's means over the processes already
+)
 
 
 def train(
@@ -34,14 +43,13 @@ def train(
     measured: dict[str, Any],
     found: tuple[Path, int] | None,
 ) -> tuple[str, str | None]:
-    """Fit, test once, and leave in ``measured`` what was measured, however far it got.
+    """Fit, test once, and leave in ``measured`` what was measured, however far it got. Return the status and the error.
 
-    ``found``: go on from this checkpoint, which was written after so many steps.
+    ``found``: the checkpoint to resume from, and the number of steps after which it was written.
     """
     from superpositional.training import ranks
-    from superpositional.training.curves import Diverged, RecordLogger
+    from superpositional.training.callbacks import Diverged, RecordLogger
 
-    configs.quieten_lightning()
     curves = folder / "curves.csv"
     if found is None:
         curves.unlink(missing_ok=True)
@@ -64,17 +72,15 @@ def train(
         say(f"failed: {reason}")
         os._exit(1)
 
-    with _quiet_lightning(), _memory_unfilled():
+    with undisturbed():
         trainer, callbacks = _trainer(parts, folder, loggers, record["seed"], interactive=sys.stdout.isatty())
         measured["device"] = _device(trainer.strategy.root_device)
         measured["processes"] = trainer.num_devices
         status, error = "done", None
-        started = time.perf_counter()
+        checkpoint, started = None if found is None else found[0], time.perf_counter()
         try:
-            checkpoint = None if found is None else found[0]
             with ranks.joined(trainer, folder, checkpoint, lost):
-                # What is there now stays: looking through all of it for garbage, which new objects set off, takes as long
-                # as many steps.
+                # Looking through all that is there now for garbage takes as long as many steps.
                 gc.freeze()
                 seeds.start(record["seed"], "data")
                 trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
@@ -92,40 +98,26 @@ def train(
             gc.unfreeze()
             if started is not None:
                 measured["fit_seconds"] = more(measured["fit_seconds"], time.perf_counter() - started)
-            measured |= {
-                name: part.notes()
-                for name, part in (("data", parts.data), ("model", getattr(parts.task, "net", None)))
-                if hasattr(part, "notes")
-            }
+            noted = (("data", parts.data), ("model", getattr(parts.task, "net", None)))
+            measured |= {name: part.notes() for name, part in noted if hasattr(part, "notes")}
             _measure(trainer, callbacks, curves, measured)
     return status, error
 
 
 @contextlib.contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    with warnings.catch_warnings():
-        # The data lies in memory and a batch is one indexing: a worker process would only slow it down.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # Losses reach the loggers through callbacks.Curves, whatever Lightning's interval.
-        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        # Lightning's own use of torch.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        # Of the means that a task logs: torchmetrics has summed them over the processes already.
-        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
-        yield
-
-
-@contextlib.contextmanager
-def _memory_unfilled() -> Iterator[None]:
-    """Leave uninitialized memory as it is; no number changes."""
+def undisturbed() -> Iterator[None]:
+    """Train without the warnings that do not apply, and leave uninitialized memory as it is; no number changes."""
     import torch
 
+    configs.quieten_lightning()
     # Deterministic torch fills memory before it is written, to show who reads it unwritten; our code does not.
     before = torch.utils.deterministic.fill_uninitialized_memory
     torch.utils.deterministic.fill_uninitialized_memory = False
     try:
-        yield
+        with warnings.catch_warnings():
+            for message in NOT_HERE:
+                warnings.filterwarnings("ignore", message=f".*{message}.*")
+            yield
     finally:
         torch.utils.deterministic.fill_uninitialized_memory = before
 
@@ -134,15 +126,8 @@ def _test(trainer: Any, parts: configs.Parts, seed: int) -> None:
     """The one use of the test set: the weights at the end of the completed schedule."""
     from lightning.pytorch import LightningDataModule, LightningModule
 
-    lacking = [
-        name
-        for part, kind, name in (
-            (parts.data, LightningDataModule, "test_dataloader"),
-            (parts.task, LightningModule, "test_step"),
-        )
-        if getattr(type(part), name) is getattr(kind, name)
-    ]
-    if lacking:
+    needed = ((parts.data, LightningDataModule, "test_dataloader"), (parts.task, LightningModule, "test_step"))
+    if lacking := [name for part, kind, name in needed if getattr(type(part), name) is getattr(kind, name)]:
         say(f"not tested, for there is no {' and no '.join(lacking)}")
         return
     # A data module that splits its rows at random for each stage must find the same ones.
@@ -153,15 +138,13 @@ def _test(trainer: Any, parts: configs.Parts, seed: int) -> None:
 def _trainer(
     parts: configs.Parts, folder: Path, loggers: Sequence[Any], seed: int, *, interactive: bool
 ) -> tuple[Any, list[Any]]:
-    """The run's Trainer and what measures."""
+    """The run's Trainer, and its callbacks but the progress bar."""
     from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, RichProgressBar
 
     from superpositional.training import ranks
-    from superpositional.training.checkpoints import WholeCheckpoints
-    from superpositional.training.curves import Curves
-    from superpositional.training.streams import Streams
+    from superpositional.training.callbacks import Curves
+    from superpositional.training.checkpoints import Streams, WholeCheckpoints
 
-    # Always there: it is what writes the curves and sees that a run diverges.
     callbacks = [Streams(seed), Curves(), *parts.callbacks.values()]
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -175,7 +158,7 @@ def _trainer(
         default_root_dir=folder,
         enable_progress_bar=interactive,
         enable_model_summary=False,
-        # Seconds matter in sweeps: without it, a second pass over the validation set.
+        # It would be a second pass over the validation set.
         num_sanity_val_steps=0,
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         **own,
@@ -185,17 +168,16 @@ def _trainer(
 
 
 def follow(folder: Path, checkpoint: Path | None) -> None:
-    """Train along in another process of the run in ``folder``, and keep no record (``ranks``)."""
+    """Train in a further process of the run in ``folder``, and keep no record (``ranks``)."""
     import torch
 
     from superpositional.training import ranks
-    from superpositional.training.curves import Diverged
+    from superpositional.training.callbacks import Diverged
 
     config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     torch.set_num_threads(config["threads"])
-    configs.quieten_lightning()
     parts = configs.build(config)
-    with _quiet_lightning(), _memory_unfilled(), contextlib.suppress(Diverged):
+    with undisturbed(), contextlib.suppress(Diverged):
         trainer, _ = _trainer(parts, folder, [], config["seed"], interactive=False)
         seeds.start(config["seed"], "data")
         trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
@@ -205,12 +187,8 @@ def follow(folder: Path, checkpoint: Path | None) -> None:
 
 def _measure(trainer: Any, callbacks: Sequence[Any], curves: Path, measured: dict[str, Any]) -> None:
     points = records.read_curves(curves)
-    summary: dict[str, float] = {}
-    for name, (_, values) in points.items():
-        if name.startswith("test/"):
-            summary[name] = float(values[-1])
-        elif name.startswith("val/"):
-            summary[f"{name}/last"] = float(values[-1])
+    last = {name: float(values[-1]) for name, (_, values) in points.items() if name.startswith(("test/", "val/"))}
+    summary = {name if name.startswith("test/") else f"{name}/last": value for name, value in last.items()}
     batches = trainer.num_training_batches  # inf before training, and for a loader without a length
     steps_per_epoch = math.ceil(batches / trainer.accumulate_grad_batches) if math.isfinite(batches) else None
     measured |= {"steps_per_epoch": steps_per_epoch, "steps": trainer.global_step}
@@ -223,14 +201,13 @@ def _measure(trainer: Any, callbacks: Sequence[Any], curves: Path, measured: dic
                 summary |= callback.summary(points, steps_per_epoch)
             if hasattr(callback, "notes"):
                 measured |= callback.notes()
-    measured["warnings"] = [without_paths(str(warning.message)) for warning in caught]
+    measured |= {"summary": summary, "warnings": [without_paths(str(warning.message)) for warning in caught]}
     for text in measured["warnings"]:
         say(f"Warning: {text}")
-    measured["summary"] = summary
 
 
 def _device(device: Any) -> str:
-    """What the numbers were made on."""
+    """The name of what the numbers were made on."""
     import torch
 
     if device.type == "cuda":
@@ -239,17 +216,17 @@ def _device(device: Any) -> str:
 
 
 def more(before: float | None, seconds: float) -> float | None:
-    """A sum of sessions, unknown if one of them is."""
+    """Return a sum of sessions, None if one of them is unknown."""
     return None if before is None else before + seconds
 
 
 def without_paths(text: str) -> str:
-    """An error's last line with what stands before each file's name left out: where it lay is this machine's."""
+    """Return a text without the folders of the files in it, which are this machine's."""
     return ABSOLUTE.sub("", text)
 
 
 def say(text: str) -> None:
-    """Tell whoever looks, at once."""
+    """Write a line to standard output at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

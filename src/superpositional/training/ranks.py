@@ -1,7 +1,7 @@
-"""How do several processes train one run?
+"""Processes that train a run: their signals, their memory, and how several of them meet.
 
-The first one is whoever was asked for the run; it starts the others, one for each further device, on the same config, and
-alone keeps the record. They meet as Lightning has it (DDP, FSDP2). Read by run.
+The first one starts the others, one for each further device, on the same config, and alone keeps the record. They meet as
+Lightning has it (DDP, FSDP2).
 """
 
 import contextlib
@@ -12,13 +12,10 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# By these Lightning knows that the processes are there already.
-MEETING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 # How long the first may take to see by itself that another is gone.
 GRACE_SECONDS = 30.0
 
@@ -36,12 +33,11 @@ def keep_memory() -> None:
         libc.mallopt(*setting)
 
 
-def interrupt_on_sigterm() -> list[int]:
-    """Let SIGTERM end this process's run as Ctrl-C does; return a list that holds the signal once it has come.
+def interrupt_on_sigterm(told: list[int]) -> None:
+    """Let SIGTERM end this process's run as Ctrl-C does, and append the signal to ``told`` once it has come.
 
     Nothing in a thread beside the main one, which alone may set handlers.
     """
-    told: list[int] = []
 
     def interrupt(number: int, _: Any) -> None:
         # Once is enough: another SIGTERM must not disturb the writing of the record.
@@ -51,23 +47,22 @@ def interrupt_on_sigterm() -> list[int]:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, interrupt)
-    return told
 
 
 def leave_sigterm_alone(trainer: Any) -> None:
-    """Keep Lightning from answering SIGTERM by a broadcast, for which a run of several processes would wait forever."""
+    """Keep Lightning from answering SIGTERM by a broadcast: a run of several processes would wait for it forever."""
     # It has no public switch; other handlers of Lightning's, and those that stand already, are called as before.
     trainer._signal_connector._sigterm_notifier_fn = lambda *_: None
 
 
 @contextlib.contextmanager
 def joined(trainer: Any, folder: Path, checkpoint: Path | None, lost: Callable[[str], None]) -> Iterator[None]:
-    """While it lasts the other processes of a run are at work; nothing for a run on one device.
+    """Keep the other processes of a run at work while the block lasts; do nothing for a run on one device.
 
     Args:
         trainer: the first process's, not yet at work.
         folder: the run's, with its ``config.yaml``.
-        checkpoint: to go on from.
+        checkpoint: to resume from.
         lost: called with the reason if another process ends early and this one does not notice; must end this one.
     """
     others = trainer.strategy.num_processes - 1 if trainer.num_devices > 1 else 0
@@ -77,17 +72,12 @@ def joined(trainer: Any, folder: Path, checkpoint: Path | None, lost: Callable[[
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    meeting = dict(zip(MEETING, ("127.0.0.1", str(port), "0", "0", str(others + 1)), strict=True))
-    command = [
-        sys.executable,
-        "-m",
-        "superpositional.training.fit",
-        str(folder),
-        *([str(checkpoint)] if checkpoint else []),
-    ]
-    started = [
-        subprocess.Popen(command, env={**os.environ, **meeting, "LOCAL_RANK": str(rank)}) for rank in range(1, others + 1)
-    ]
+    # By these Lightning knows that the processes are there already.
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(others + 1)}
+    meeting |= {"NODE_RANK": "0", "LOCAL_RANK": "0"}
+    command = [sys.executable, "-m", "superpositional.training.fit", folder, *([checkpoint] if checkpoint else [])]
+    environments = [{**os.environ, **meeting, "LOCAL_RANK": str(rank)} for rank in range(1, others + 1)]
+    started = [subprocess.Popen(command, env=environment) for environment in environments]
     over = threading.Event()
     threading.Thread(target=_watch, args=(started, over, lost), daemon=True).start()
     os.environ.update(meeting)
@@ -99,16 +89,14 @@ def joined(trainer: Any, folder: Path, checkpoint: Path | None, lost: Callable[[
                 raise RuntimeError(f"process {process.args} ended with exit code {code}; see what it printed above")
     finally:
         over.set()
-        for name in MEETING:
+        for name in meeting:
             os.environ.pop(name, None)
-        for process in started:
-            process.kill()
-            process.wait()
+        _end(started)
         part()
 
 
 def part() -> None:
-    """Take leave of the run's other processes, in each of them at its end.
+    """Leave the process group, in each process at its end.
 
     Left to the interpreter's end, gloo's threads let go of tensors while it is torn down, and now and then that aborts a
     process whose work is done (pytorch/pytorch#179291).
@@ -123,13 +111,14 @@ def _watch(started: list[subprocess.Popen], over: threading.Event, lost: Callabl
     while not over.wait(1.0):
         failed = next((process.returncode for process in started if process.poll()), None)
         if failed is not None:
-            until = time.monotonic() + GRACE_SECONDS
-            while time.monotonic() < until:
-                if over.wait(0.5):
-                    return
-            # ``lost`` ends this process at once, and nobody else would end the others.
-            for process in started:
-                process.kill()
-                process.wait()
-            lost(f"another process of this run ended with exit code {failed}; see what it printed")
+            if not over.wait(GRACE_SECONDS):
+                # ``lost`` ends this process at once, and nobody else would end the others.
+                _end(started)
+                lost(f"another process of this run ended with exit code {failed}; see what it printed")
             return
+
+
+def _end(started: list[subprocess.Popen]) -> None:
+    for process in started:
+        process.kill()
+        process.wait()

@@ -1,12 +1,14 @@
-"""How does one run go, from a checked config to a closed record?
+"""One run, from a checked config to a closed record.
 
 It trains, tests once at the end, and writes the record last, whatever ended it. Importing this module is light; torch and
-Lightning come with the run. Read by ``train``'s doors and by ``worker``.
+Lightning come with the run.
 """
 
 import datetime
 import functools
 import hashlib
+import importlib.metadata
+import importlib.util
 import os
 import platform
 import time
@@ -34,7 +36,7 @@ def run(
     """Train one resolved, checked config into ``folder`` and return its record.
 
     ``code`` is ``config.code`` from when the process, or its fork server, imported the code, where the files may have been
-    edited since. With ``resume`` the run goes on from the folder's checkpoint, to the same end as if it had never stopped.
+    edited since. With ``resume`` the run starts from the folder's checkpoint, to the same end as if it had never stopped.
 
     Whatever ends the run, the record says so: ``done``, ``diverged`` (a value was not finite), ``interrupted``, or
     ``failed``, with the traceback in ``error.txt``.
@@ -56,41 +58,27 @@ def build_kernels() -> None:
 
 
 def run_alone(config: Mapping[str, Any], folder: Path, *, code: identity.Code, resume: bool = False) -> dict[str, Any]:
-    """``run`` for who holds the folder already."""
+    """``run`` for a process that holds the folder's lock already."""
     import torch
 
     from superpositional.circuits.kernels import build
     from superpositional.training import checkpoints
     from superpositional.training.throughput import peak_bytes
 
-    # What need not be done again, None if all must be.
-    found, broken = checkpoints.newest(folder) if resume else (None, [])
-    for path in broken:
-        since = "starts from nothing" if found is None else f"goes on from {found[0].name}"
-        say(f"{path} cannot be read and is now {path.name}.broken; the run {since}")
-    if found is not None and (last := records.last_step(folder / "curves.csv")) < found[1]:
-        aside = folder / f"without-curves-{time.time_ns()}"
-        found[0].parent.rename(aside)
-        say(
-            f"curves.csv ends at step {last} and {found[0].name} is of step {found[1]}, so the run starts from nothing; "
-            f"the checkpoints are in {aside.name}"
-        )
-        found = None
-    resume = found is not None
+    found = _resumable(folder) if resume else None
     torch.set_num_threads(config["threads"])
     record = opening(config, code) | {"processor": processor_name(), "kernels": build.told()}
     measured: dict[str, Any] = {"summary": {}, "sessions": 1, "fit_seconds": 0.0}
     seconds_before, peak_before = 0.0, 0
-    if resume:
+    if found is not None:
         # A session that was killed has left no record, and nobody knows how long it took.
         before = records.left_in(folder)
         record |= {"started": before["started"], "wandb_id": before["wandb_id"]}
         measured |= {"sessions": before["sessions"] + 1, "fit_seconds": before["fit_seconds"]}
-        peak_before = before.get("peak_memory_bytes", 0)
-        seconds_before = before["wall_seconds"]
+        seconds_before, peak_before = before["wall_seconds"], before.get("peak_memory_bytes", 0)
     for stale in ("record.json", "error.txt"):
         (folder / stale).unlink(missing_ok=True)
-    if not resume:
+    if found is None:
         checkpoints.remove(folder)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
     # Stands while the run does, and after it where nothing could be recorded any more.
@@ -105,15 +93,17 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: identity.Code, r
         tracking = parts.tracking
         record["measures"] = [each.plain() for each in getattr(parts.task, "measures", ())]
         status, error = fit.train(parts, folder, record, measured, found)
-        if status == "interrupted":
-            error = how_to_go_on(config["arm"])
     except KeyboardInterrupt:
-        status, error = "interrupted", how_to_go_on(config["arm"])
+        status = "interrupted"
     except (Exception, SystemExit):
         # Recorded, and shown by whoever called: a failed run must leave its traceback and not take a sweep down.
         # Of what no encoding can write, such as a file name's stray bytes, the number.
         error = traceback.format_exc().encode(errors="backslashreplace").decode()
     finally:
+        if status == "interrupted":
+            again = "call the sweep again to go on"
+            alone = "`superpositional train resume=<this folder>` goes on if there is a checkpoint"
+            error = alone if config["arm"] is None else again
         record |= measured | {
             "status": status,
             "error": error and without_paths(error.strip().splitlines()[-1]),
@@ -126,8 +116,8 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: identity.Code, r
         # Before anything else that could fail: the files on disk are the source of truth.
         records.write_record(folder, record)
         (folder / RUNNING).unlink()
-        if status == "done" and (points := _resume_points(parts)):
-            # Nobody goes on from a run that is done.
+        callbacks = parts.callbacks.values() if status == "done" else ()
+        if points := [each for each in callbacks if isinstance(each, checkpoints.ResumePoint)]:
             checkpoints.remove(folder, but_the_last=any(point.keep for point in points))
         if error:
             (folder / "error.txt").write_text(error.rstrip() + "\n", encoding="utf-8")
@@ -136,24 +126,28 @@ def run_alone(config: Mapping[str, Any], folder: Path, *, code: identity.Code, r
     return record
 
 
-def _resume_points(parts: configs.Parts) -> list[Any]:
-    from superpositional.training.checkpoints import ResumePoint
+def _resumable(folder: Path) -> tuple[Path, int] | None:
+    """Return the checkpoint to resume from and the number of steps before it; None if the run starts from nothing."""
+    from superpositional.training import checkpoints
 
-    return [callback for callback in parts.callbacks.values() if isinstance(callback, ResumePoint)]
-
-
-def how_to_go_on(arm: str | None) -> str:
-    """What somebody does whose run was interrupted."""
-    if arm is None:
-        return "`superpositional train resume=<this folder>` goes on if there is a checkpoint"
-    return "call the sweep again to go on"
+    found, broken = checkpoints.newest(folder)
+    for path in broken:
+        since = "starts from nothing" if found is None else f"goes on from {found[0].name}"
+        say(f"{path} cannot be read and is now {path.name}.broken; the run {since}")
+    if found is None or (last := records.last_step(folder / "curves.csv")) >= found[1]:
+        return found
+    aside = folder / f"without-curves-{time.time_ns()}"
+    found[0].parent.rename(aside)
+    say(
+        f"curves.csv ends at step {last} and {found[0].name} is of step {found[1]}, so the run starts from nothing; "
+        f"the checkpoints are in {aside.name}"
+    )
+    return None
 
 
 def opening(config: Mapping[str, Any], code: identity.Code) -> dict[str, Any]:
-    """What is known of a run before it starts."""
-    import importlib.metadata
-    import importlib.util
-
+    """Return what is known of a run before it starts."""
+    extras = [name for name in EXTRAS if importlib.util.find_spec(name) is not None]
     return {
         "sweep": config["sweep"],
         "arm": config["arm"],
@@ -170,44 +164,30 @@ def opening(config: Mapping[str, Any], code: identity.Code) -> dict[str, Any]:
         # Of what was claimed before the run: claims that were changed since are told by it.
         "claims": claims.digest(config["claims"]),
         "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES}
-        | {name: importlib.metadata.version(name) for name in EXTRAS if importlib.util.find_spec(name) is not None},
+        | {name: importlib.metadata.version(name) for name in (*PACKAGES, *extras)},
         "git": identity.git_state(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         # Which machine, without its name; and how busy it was: processes that ran or waited, over the last minute.
         "machine": hashlib.sha256(platform.node().encode()).hexdigest()[:8],
-        "load": load(),
+        "load": os.getloadavg()[0],
     }
 
 
-def _portable(config: dict[str, Any]) -> dict[str, Any]:
+def _portable(value: Any) -> Any:
     """The config without the machine's own paths, for records that others read; ``config.yaml`` keeps them to resume by."""
-
-    def shown(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: shown(each) for key, each in value.items()}
-        if isinstance(value, list):
-            return [shown(each) for each in value]
-        return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
-
-    return shown(config)
+    if isinstance(value, dict):
+        return {key: _portable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_portable(each) for each in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def processor_name() -> str:
     """Whose instructions computed, for a result's last bits depend on them: its name, and the widest that torch uses."""
     import torch
 
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        lines = []
+    info = Path("/proc/cpuinfo")  # on Linux alone
+    lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
-
-
-def load() -> float | None:
-    try:
-        return os.getloadavg()[0]
-    except (AttributeError, OSError):  # not on every system
-        return None

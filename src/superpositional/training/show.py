@@ -1,55 +1,62 @@
-"""What does the circuit of a config look like, and what can it do?
+"""A config before any run: its circuit (``superpositional circuit``) and its first updates (``superpositional plan``).
 
-``superpositional circuit [overrides]``: the circuit that a run with these overrides would have, before any run. Prints its
-gates, counts and spectrum, what shots and noise make of them and what a device would cost, and writes them with
-pictures and OpenQASM 3 to a folder.
+The circuit's gates, counts and curves, what shots and noise make of them and what a device would cost go to a folder. The
+updates of a few real steps are traced (``optim.tracer``), beside the placebo's, the least that any change amounts to.
 """
 
+import inspect
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+from superpositional.circuits import Ansatz, measures, portrait
+from superpositional.circuits.backends import Exact, Noisy, Shots
+from superpositional.circuits.backends.aer import Device
+from superpositional.circuits.measures import random_angles
+from superpositional.circuits.readouts import READOUTS, is_amplitude
+from superpositional.optim.circuit_perturbation import CircuitPerturbation
+from superpositional.optim.tracer import Tracer
 from superpositional.places import ConfigError
+from superpositional.seeds import drawing_from, generator, stream
+from superpositional.training import bill
 from superpositional.training import config as configs
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from superpositional.circuits import Ansatz
-    from superpositional.circuits.portrait import Curve
+from superpositional.training.check import check
+from superpositional.training.fit import undisturbed
 
 # A device of more qubits is not imitated unasked.
 IMITATED = 8
+PLACEBO = "superpositional.optim.placebo.PlaceboAdamW"
 
 
 def compose(overrides: Sequence[str], *, command: str = "circuit", circuit_is_read: bool = True) -> dict[str, Any]:
-    """The resolved, checked config that ``superpositional train`` would have.
+    """Return the resolved, checked config that ``superpositional train`` would have.
 
     Args:
         overrides: as for one train.
-        command: who asks, for its messages.
+        command: the name of the command, for its messages.
         circuit_is_read: the circuit is looked at whatever else is chosen.
 
     Raises:
-        configs.ConfigError: every mistake, as ``train`` has them.
+        ConfigError: every mistake, as ``train`` has them.
     """
-    from superpositional.training.check import check
-
-    parsed = {text: configs.parse_override(text) for text in overrides}
-    mistakes = [
-        f"{command} shows one config, got {text}; give one value"
-        for text, override in parsed.items()
-        if override.is_sweep_override()
-    ]
-    # Hydra's own node says where runs go and who starts them.
-    mistakes += [
-        f"{text} has no effect: {command} starts no run; --out says where it writes"
-        for text, override in parsed.items()
-        if re.split(r"[./]", override.key_or_group)[0] == "hydra"
-    ]
+    mistakes = []
+    for text in overrides:
+        override = configs.parse_override(text)
+        if override.is_sweep_override():
+            mistakes.append(f"{command} shows one config, got {text}; give one value")
+        # Hydra's own node says where runs go and who starts them.
+        if re.split(r"[./]", override.key_or_group)[0] == "hydra":
+            mistakes.append(f"{text} has no effect: {command} starts no run; --out says where it writes")
     if mistakes:
         raise ConfigError(mistakes)
     cfg, loader = configs.composed(overrides)
@@ -57,47 +64,40 @@ def compose(overrides: Sequence[str], *, command: str = "circuit", circuit_is_re
     return configs.compose_job(cfg)
 
 
-def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> None:
+# The circuit -------------------------------------------------------------------------------------------------------
+
+
+def circuit(overrides: Sequence[str], out: Path, readout: str | None = None) -> None:
     """Print the portrait and the bill; write them, the circuit's drawing, its curves and OpenQASM 3 to ``out``."""
-    import matplotlib
-    import matplotlib.pyplot as plt
-
-    from superpositional.circuits import measures, portrait
-    from superpositional.circuits.backends.aer import Device
-    from superpositional.circuits.measures import random_angles
-    from superpositional.circuits.readouts import READOUTS
-    from superpositional.optim.circuit_perturbation import CircuitPerturbation
-    from superpositional.seeds import drawing_from, generator
-    from superpositional.training import bill
-
     if readout not in (None, *READOUTS):
         raise ConfigError([f"--readout must be one of {', '.join(READOUTS)}, got {readout!r}"])
     config = compose(overrides)
     ansatz = configs.make("circuit", config["circuit"])()
-    readout = readout or config["net"].get("attention", {}).get("readout", "amplitude")
-    node = config["optimizer"].get("perturbation")
-    attention = config["net"].get("attention", {})
-    in_optimizer, in_attention = isinstance(node, dict), "ansatz" in attention
+    attention, node = config["net"].get("attention", {}), config["optimizer"].get("perturbation")
+    readout = readout or attention.get("readout", "amplitude")
+    places = []
     # A control in a circuit's place has its settings but runs none.
-    in_attention = in_attention and getattr(configs.locate(attention["_target_"], "net.attention"), "circuits", 1) != 0
-    perturbation = configs.make("optimizer.perturbation", node)() if in_optimizer else CircuitPerturbation(ansatz)
+    if "ansatz" in attention and getattr(configs.locate(attention["_target_"], "net.attention"), "circuits", 1) != 0:
+        places.append("attention")
+    if isinstance(node, dict):
+        places.append("the optimizer")
+        perturbation = configs.make("optimizer.perturbation", node)()
+    else:
+        perturbation = CircuitPerturbation(ansatz)
     with drawing_from(config["seed"], "circuit"):  # as a run has it
         perturbation = perturbation.seeded()
-    places = ["attention"] * in_attention + ["the optimizer"] * in_optimizer
-    where = (
-        f"With these overrides a run has it in {' and in '.join(places)}."
-        if places
-        else ("With these overrides a run has no circuit: choose net/attention=quantum or optimizer=circuit.")
-    )
+    where = "has no circuit: choose net/attention=quantum or optimizer=circuit."
+    where = f"has it in {' and in '.join(places)}." if places else where
     angles_CLRQ = random_angles(ansatz, generator(config["seed"], "circuit"), 4)
     # As a run would have it, whose callback says so.
     asked = dict(config["callbacks"].get("circuit") or {})
     device = Device(**{name: asked[name] for name in ("basis", "coupling", "level") if name in asked})
     known = measures.facts(ansatz, device=device, **{name: asked[name] for name in ("pairs",) if name in asked})
-    text = f"{where}\n\n{portrait.text(ansatz, readout, angles_CLRQ[0], known)}"
+    portrayed = portrait.text(ansatz, readout, angles_CLRQ[0], known)
     costs = bill.of_config(config)
     curves, said = measured(config, ansatz, readout, angles_CLRQ[0])
-    text += "\n" + "\n".join(["Measured, and what that costs:", *said, *costs.text()]) + "\n"
+    bought = "\n".join(["Measured, and what that costs:", *said, *costs.text()])
+    text = f"With these overrides a run {where}\n\n{portrayed}\n{bought}\n"
     matplotlib.use("agg")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -116,14 +116,9 @@ def main(overrides: Sequence[str], out: Path, readout: str | None = None) -> Non
 
 
 def measured(
-    config: Mapping[str, Any], ansatz: "Ansatz", readout: str, angles_LRQ: "Tensor"
-) -> tuple[dict[str, "Curve"], list[str]]:
-    """Phi's curve exactly, with shots, and on the config's backend or else an imitated device; and what there is to say."""
-    from superpositional.circuits import portrait
-    from superpositional.circuits.backends import Exact, Noisy, Shots
-    from superpositional.circuits.readouts import is_amplitude
-    from superpositional.seeds import stream
-
+    config: Mapping[str, Any], ansatz: Ansatz, readout: str, angles_LRQ: Tensor
+) -> tuple[dict[str, portrait.Curve], list[str]]:
+    """Return Phi's curve exactly, with shots, and on the config's backend or an imitated device; and sentences on it."""
     said = []
     if is_amplitude(readout):
         said, readout = [f"readout={readout} cannot be measured; the curves in measured.png are readout=z's."], "z"
@@ -148,3 +143,71 @@ def measured(
             said.append(f"Phi by backend={name}: off by {off:.3g} over a turn (root mean square){expected}")
     said.append(f"Phi itself is {portrait.rms(curves['exact'].phi_T):.3g} over a turn, first set of angles.")
     return curves, said
+
+
+# The first updates -------------------------------------------------------------------------------------------------
+
+
+def trace(config: Mapping[str, Any], steps: int) -> dict[str, list[Any]]:
+    """Return traces of ``steps`` steps from the start: of the config's optimizer, and of the placebo with its settings.
+
+    Raises:
+        ConfigError: the optimizer has no Adam's state to be traced.
+    """
+    placebo = {**config, "optimizer": _placebo(config["optimizer"])}
+    return {"arm": _traced(config, steps), "placebo": _traced(placebo, steps)}
+
+
+def rows(traces: Mapping[str, Sequence[Any]]) -> list[tuple[str, ...]]:
+    """Return means over the steps, a row for each of the two; the first row holds the headings."""
+    table = [("", "share of the update", "largest", "angle (degrees)", "scalars touched", "changed a step", "of")]
+    for name, each in traces.items():
+        share, angle = ([getattr(trace, key) for trace in each] for key in ("share", "angle"))
+        numbers = (_of_numbers(np.mean, share), _of_numbers(np.max, share), _of_numbers(np.mean, angle))
+        touched = "–" if each[0].touched is None else f"{each[0].touched:,}"
+        changed = f"{np.mean([trace.changed for trace in each]):,.4g}"
+        table.append((name, *numbers, touched, changed, f"{each[0].scalars:,}"))
+    return table
+
+
+def _traced(config: Mapping[str, Any], steps: int) -> list[Any]:
+    from lightning.pytorch.callbacks import LambdaCallback
+
+    torch.set_num_threads(config["threads"])
+    parts = configs.build(config)
+    tracers = []
+
+    def start(trainer: Any, pl_module: Any) -> None:
+        try:
+            tracers.append(Tracer(trainer.optimizers[0]).__enter__())
+        except ValueError as error:
+            raise ConfigError([f"{error}; plan traces Adam's kin, such as optimizer=adamw"]) from None
+
+    with undisturbed():
+        trainer = parts.trainer(
+            max_epochs=-1,
+            max_steps=steps,
+            limit_val_batches=0,
+            logger=False,
+            callbacks=[LambdaCallback(on_train_start=start)],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(parts.task, parts.data)
+    return tracers[0].traces
+
+
+def _placebo(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The placebo with the optimizer's own settings, as far as AdamW has them."""
+    known = [name for name in inspect.signature(AdamW).parameters if name != "params"]
+    # Adam decays nothing where it does not say so, AdamW does.
+    decay = {"weight_decay": 0.0} if node["_target_"].endswith(".Adam") else {}
+    return {"_target_": PLACEBO, "_partial_": True} | decay | {key: node[key] for key in known if key in node}
+
+
+def _of_numbers(what: Callable[[Any], float], values: Sequence[float]) -> str:
+    """A statistic over the steps in which something moved: of the others there is no number."""
+    there = [value for value in values if not np.isnan(value)]
+    return f"{what(there):.3g}" if there else "–"

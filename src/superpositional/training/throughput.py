@@ -1,8 +1,6 @@
-"""How long does a batch take?
+"""Callbacks that time batches: ``Stopwatch`` for trials of a few batches (``forecast``), ``Throughput`` for whole runs."""
 
-Callbacks: one for trials of a few batches, from which ``forecast`` says how long a sweep will take, and one for whole runs.
-"""
-
+import functools
 import resource
 import sys
 import time
@@ -13,13 +11,13 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from superpositional.training.curves import interval, log
+from superpositional.training.callbacks import Kept, integer, log
 
 
 class Stopwatch(Callback):
-    """How long a batch of each kind takes, and how many there are.
+    """Times every batch of each kind, waiting for the device after each.
 
-    It waits for the device after each.
+    Notes: ``stopwatch``, for each kind its batches, a batch's median seconds, and the seconds spent on them.
     """
 
     def __init__(self) -> None:
@@ -27,7 +25,8 @@ class Stopwatch(Callback):
         self.took: dict[str, list[float]] = {}
         self.batches: dict[str, int | None] = {}
 
-    def _start(self, kind: str, loaders: Any) -> None:
+    def _start(self, kind: str, name: str, trainer: Trainer, *_: Any) -> None:
+        loaders = getattr(trainer, name)
         try:
             self.batches[kind] = sum(len(loader) for loader in (loaders if isinstance(loaders, list) else [loaders]))
         except TypeError:  # an iterable dataset has no length
@@ -35,43 +34,30 @@ class Stopwatch(Callback):
         self.took.setdefault(kind, [])
         self.since = time.perf_counter()
 
-    def _end(self, kind: str) -> None:
+    def _end(self, kind: str, *_: Any) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
         self.took[kind].append(now - self.since)
         self.since = now
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start("train", trainer.train_dataloader)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self._end("train")
-
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start("val", trainer.val_dataloaders)
-
-    def on_validation_batch_end(self, *_: Any) -> None:
-        self._end("val")
-
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start("test", trainer.test_dataloaders)
-
-    def on_test_batch_end(self, *_: Any) -> None:
-        self._end("test")
+    on_train_epoch_start = functools.partialmethod(_start, "train", "train_dataloader")
+    on_validation_epoch_start = functools.partialmethod(_start, "val", "val_dataloaders")
+    on_test_epoch_start = functools.partialmethod(_start, "test", "test_dataloaders")
+    on_train_batch_end = functools.partialmethod(_end, "train")
+    on_validation_batch_end = functools.partialmethod(_end, "val")
+    on_test_batch_end = functools.partialmethod(_end, "test")
 
     def notes(self) -> dict[str, Any]:
-        """``stopwatch``: of each kind its batches, a batch's median seconds, and the seconds spent on them."""
-        return {
-            "stopwatch": {
-                kind: {"batches": self.batches[kind], "median": float(np.median(took)), "spent": sum(took)}
-                for kind, took in self.took.items()
-                if took
-            }
+        found = {
+            kind: {"batches": self.batches[kind], "median": float(np.median(took)), "spent": sum(took)}
+            for kind, took in self.took.items()
+            if took
         }
+        return {"stopwatch": found}
 
 
-class Throughput(Callback):
+class Throughput(Kept):
     """Steps, rows and tokens per second of training, validation and checkpoints left out, and the memory it takes.
 
     Logs ``throughput/{steps,rows,tokens}_per_second`` over each interval and ``memory/peak_bytes`` (of the device, or of
@@ -82,21 +68,14 @@ class Throughput(Callback):
         every_n_steps: batches of an interval.
     """
 
+    KEPT = ("total",)
+
     def __init__(self, *, every_n_steps: int = 10) -> None:
-        self.every_n_steps = interval(every_n_steps)
+        self.every_n_steps = integer("every_n_steps", every_n_steps)
         self.total: dict[str, float] = {}
         self.first = True
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # A run that goes on within an epoch has no start of it.
-        self._restart(trainer)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._restart(trainer)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any) -> None:
         if hasattr(batch, "attends_BN"):
             self.rows, self.tokens = self.rows + len(batch.attends_BN), self.tokens + batch.attends_BN.sum()
         elif isinstance(batch, Sequence) and hasattr(batch[0], "__len__"):
@@ -113,37 +92,32 @@ class Throughput(Callback):
         if hasattr(self, "since"):
             self.since += time.perf_counter() - self.paused
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        # What the interval has so far is left out: how long the writing takes, nobody says.
-        self._restart(trainer)
-
     def summary(self, curves: Mapping[str, Any], steps_per_epoch: int | None) -> dict[str, float]:
         """Empty for a run too short for a second interval."""
-        seconds = self.total.get("seconds")
-        return {
-            f"throughput/{name}_per_second": value / seconds
-            for name, value in self.total.items()
-            if seconds and name != "seconds" and value
-        }
+        counts = {name: value for name, value in self.total.items() if name != "seconds" and value}
+        return {f"throughput/{name}_per_second": value / self.total["seconds"] for name, value in counts.items()}
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"total": self.total}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.total = state_dict["total"]
-
-    def _restart(self, trainer: Trainer) -> None:
+    def _restart(self, trainer: Trainer, *_: Any) -> None:
         self.batches, self.rows, self.tokens = 0, 0, torch.zeros((), dtype=torch.int64, device=trainer.strategy.root_device)
         self.since, self.steps = time.perf_counter(), trainer.global_step
+
+    # A run that is resumed within an epoch has no start of it. How long a checkpoint takes, nobody says: what the interval
+    # has so far is left out.
+    on_train_start = on_train_epoch_start = on_save_checkpoint = _restart
 
     def _close(self, trainer: Trainer) -> None:
         tokens = int(self.tokens)  # waits for the device
         seconds = time.perf_counter() - self.since
-        found = {"steps": trainer.global_step - self.steps, "rows": self.rows, "tokens": tokens}
         # Each process has as many rows; of tokens the others have about as many.
-        found = {name: value * (1 if name == "steps" else trainer.world_size) for name, value in found.items()}
+        processes, device = trainer.world_size, trainer.strategy.root_device
+        found = {
+            "steps": trainer.global_step - self.steps,
+            "rows": self.rows * processes,
+            "tokens": tokens * processes,
+        }
         metrics = {f"throughput/{name}_per_second": value / seconds for name, value in found.items() if value}
-        log(trainer, {trainer.global_step: metrics | {"memory/peak_bytes": _peak_bytes(trainer)}}, check=False)
+        peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_bytes()
+        log(trainer, {trainer.global_step: metrics | {"memory/peak_bytes": float(peak)}}, check=False)
         if not self.first:
             for name, value in {**found, "seconds": seconds}.items():
                 self.total[name] = self.total.get(name, 0) + value
@@ -152,13 +126,6 @@ class Throughput(Callback):
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has taken."""
+    """Return the most memory that this process has taken."""
     # Kilobytes on Linux, bytes on macOS.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _peak_bytes(trainer: Trainer) -> float:
-    device = trainer.strategy.root_device
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    return float(peak_bytes())

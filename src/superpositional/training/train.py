@@ -1,13 +1,14 @@
-"""How is a run asked for, and a sweep of them?
+"""``superpositional train`` and ``sweep``: Hydra composes, ``check`` refuses, ``run`` trains.
 
-Both doors: ``python -m superpositional train`` is ``superpositional train``. Hydra composes, ``check`` refuses, ``run``
-trains; with ``--multirun`` the launcher starts the runs.
+With ``--multirun`` the launcher starts the runs.
 """
 
 import contextlib
+import inspect
 import signal
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,13 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 from superpositional import places, records
 from superpositional.places import ConfigError
 from superpositional.records import identity, locks
-from superpositional.training import check, check_hydra, ranks, settings
+from superpositional.training import check, ranks
 from superpositional.training import config as configs
+from superpositional.training.check_values import supplied
 from superpositional.training.run import run, say
 
 
 def job(cfg: DictConfig) -> dict[str, Any]:
-    """Hydra's task function: one run."""
+    """Run what Hydra has composed, and return its record."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     if cfg.resume is None:
         config = configs.compose_job(cfg)
@@ -36,18 +38,15 @@ def job(cfg: DictConfig) -> dict[str, Any]:
         refuse(error)
     except OSError as error:
         cannot_write(error)
-    shown = [
-        f"{name} {value:.4g}"
-        for name, value in record["summary"].items()
-        if name.startswith(("test/", "convergence/epochs"))
-    ]
+    summary = record["summary"].items()
+    shown = [f"{name} {value:.4g}" for name, value in summary if name.startswith(("test/", "convergence/epochs"))]
     took = "" if record["wall_seconds"] is None else f" in {record['wall_seconds']:.1f} s"
     say(f"{record['status']}{took}: {', '.join(shown) or record['error']}\n{folder}")
     return record
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Both doors: the console script's ``train`` and ``sweep``, and ``python -m superpositional train``.
+    """Train one run, or start a sweep's.
 
     Exits with 2 on bad input, before anything is written, with 1 if a run failed or diverged, and with 130 on Ctrl-C or 143
     on SIGTERM.
@@ -68,16 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         overrides = _checked(options)
     except ConfigError as error:
         refuse(error)
-    kept = list(given)
-    for text in options.overrides:
-        kept.remove(text)
-    sys.argv = [sys.argv[0], *kept, *overrides]
+    sys.argv = [sys.argv[0], *(word for word in given if word not in options.overrides), *overrides]
     outcome: list[dict[str, Any]] = []
     told: list[int] = []
 
     def task(cfg: DictConfig) -> None:
-        nonlocal told
-        told = ranks.interrupt_on_sigterm()
+        ranks.interrupt_on_sigterm(told)
         ranks.keep_memory()
         outcome.append(job(cfg))
 
@@ -87,29 +82,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
             start()
         if options.config_dir is None:
             try:
-                sys.stdout.write(settings.further(options.overrides))
+                sys.stdout.write(_further(options.overrides))
             except ConfigError as error:
                 refuse(error)
         return
     start()
     ended = {record["status"] for record in outcome}
     if "interrupted" in ended:
-        # As a shell reports a signal.
-        sys.exit(128 + (told or [signal.SIGINT])[0])
+        sys.exit(128 + (told or [signal.SIGINT])[0])  # as a shell reports a signal
     if ended - {"done"}:
         sys.exit(1)
 
 
 def refuse(error: ConfigError) -> NoReturn:
-    """Say all that is wrong and leave with 2."""
-    count = len(error.mistakes)
-    lines = "\n".join(f"  - {mistake}" for mistake in error.mistakes)
-    sys.stderr.write(f"superpositional: {'one mistake' if count == 1 else f'{count} mistakes'}, nothing was run\n{lines}\n")
+    """Write all that is wrong to standard error and exit with 2."""
+    count = "one mistake" if len(error.mistakes) == 1 else f"{len(error.mistakes)} mistakes"
+    lines = "".join(f"  - {mistake}\n" for mistake in error.mistakes)
+    sys.stderr.write(f"superpositional: {count}, nothing was run\n{lines}")
     sys.exit(2)
 
 
 def cannot_write(error: OSError) -> NoReturn:
-    """Say which file could not be read or written, and leave with 2; what was written until then stays."""
+    """Say which file could not be read or written, and exit with 2; what was written until then stays."""
     where = f"{error.filename}: " if error.filename else ""
     cure = "give a folder that can be written and has room: --out, hydra.run.dir=, hydra.sweep.dir="
     sys.stderr.write(f"superpositional: {where}{error.strerror or error}; {cure}\n")
@@ -117,7 +111,7 @@ def cannot_write(error: OSError) -> NoReturn:
 
 
 def _checked(options: Any) -> list[str]:
-    """The overrides as Hydra shall see them, after all that can be said against them has been."""
+    """Return the overrides as Hydra shall see them, once the config that they compose is checked."""
     from hydra._internal.hydra import Hydra
     from hydra._internal.utils import create_config_search_path
     from hydra.core.config_search_path import SearchPathQuery
@@ -140,7 +134,6 @@ def _checked(options: Any) -> list[str]:
 
 
 def _composed(app: Any, name: str, options: Any) -> list[str]:
-    """The overrides, once the config that they compose is checked."""
     from hydra.types import RunMode
 
     loader = app.config_loader
@@ -148,19 +141,19 @@ def _composed(app: Any, name: str, options: Any) -> list[str]:
     if options.shell_completion:
         return overrides
     _check_files(Path(options.config_dir or configs.directory("conf")), name, overrides, loader)
-    multirun = options.multirun or app.get_mode(config_name=name, overrides=overrides) == RunMode.MULTIRUN
+    mode = RunMode.MULTIRUN if options.multirun else app.get_mode(config_name=name, overrides=overrides)
     if options.help:
         # Hydra shows one config.
         overrides = [text for text in overrides if not configs.parse_override(text).is_sweep_override()]
-    # Of a sweep there is no single config to check; the launcher checks every job's.
-    multirun = multirun and not options.help
-    cfg = loader.load_configuration(name, overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)
-    check_hydra.check_hydra(cfg)
+        mode = RunMode.RUN
+    cfg = loader.load_configuration(name, overrides, mode)
+    check.check_hydra(cfg)
     if options.resolve:
         configs.compose_job(cfg)
     if options.help or options.hydra_help or options.cfg or options.info:
         return overrides
-    if multirun:
+    if mode == RunMode.MULTIRUN:
+        # Of a sweep there is no single config to check; the launcher checks every job's.
         if cfg.resume is not None or any(text.lstrip("+").startswith("resume=") for text in overrides):
             raise ConfigError(["resume takes up one run; a sweep goes on by being called again"])
     elif cfg.resume is not None:
@@ -175,8 +168,7 @@ def _composed(app: Any, name: str, options: Any) -> list[str]:
 
 
 def _check_files(root: Path, name: str, overrides: Sequence[str], loader: ConfigLoader) -> None:
-    """See that the files of a folder can be composed, and that no config is looked for in a package of Python, which Hydra
-    would import."""
+    """See that a folder's files can be composed, and that no config is sought in a Python package, which Hydra imports."""
     parsed = {text: configs.parse_override(text, loader) for text in overrides}
     given = [text for text, each in parsed.items() if each.key_or_group.startswith("hydra.searchpath")]
     groups = [each for each in parsed.values() if loader.get_group_options(each.key_or_group)]
@@ -205,27 +197,62 @@ def _check_files(root: Path, name: str, overrides: Sequence[str], loader: Config
 
 
 def _resumable(folder: Any, overrides: Sequence[str]) -> Path:
-    """A run folder that can be taken up again: it brings its own config, so nothing else may be set."""
+    """Return a run's folder that can be resumed: it brings its own config, so nothing else may be set."""
     folder = Path(str(folder))
-    mistakes = []
     if not records.has_checkpoint(folder) or not (folder / "config.yaml").is_file():
-        mistakes.append(f"resume must be a run's folder with {records.CHECKPOINTS[0]} in it, got {str(folder)!r}")
-    elif locks.is_held(folder):
-        mistakes.append(f"resume={folder}: another process is at work there; wait for its end")
-    elif len(overrides) > 1:
-        mistakes.append(f"resume takes up the run's own config; drop all but resume={folder}")
-    else:
-        places.check_yaml(folder / "config.yaml")
-        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-        record = records.left_in(folder)
-        if record is None:
-            mistakes.append(f"resume={folder}: nothing tells by which code that run was made; start it anew")
-        elif record.get("status") == "done":
-            mistakes.append(f"resume={folder}: that run is done; start another to train longer")
-        elif wrong := records.unlike_its_record(folder / "curves.csv", record):
-            mistakes.append(f"resume={folder}: {wrong}; restore it, or start the run anew")
-        elif record["identity"] != identity.identity(config, configs.code(config).version):
-            mistakes.append(f"resume={folder}: the code or its config.yaml has changed since; start the run anew")
-    if mistakes:
-        raise ConfigError(mistakes)
+        raise ConfigError([f"resume must be a run's folder with {records.CHECKPOINTS[0]} in it, got {str(folder)!r}"])
+    if locks.is_held(folder):
+        raise ConfigError([f"resume={folder}: another process is at work there; wait for its end"])
+    if len(overrides) > 1:
+        raise ConfigError([f"resume takes up the run's own config; drop all but resume={folder}"])
+    places.check_yaml(folder / "config.yaml")
+    config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    record = records.left_in(folder)
+    if record is None:
+        wrong = "nothing tells by which code that run was made; start it anew"
+    elif record.get("status") == "done":
+        wrong = "that run is done; start another to train longer"
+    elif wrong := records.unlike_its_record(folder / "curves.csv", record):
+        wrong = f"{wrong}; restore it, or start the run anew"
+    elif record["identity"] != identity.identity(config, configs.code(config).version):
+        wrong = "the code or its config.yaml has changed since; start the run anew"
+    if wrong:
+        raise ConfigError([f"resume={folder}: {wrong}"])
     return folder
+
+
+def _further(overrides: Sequence[str]) -> str:
+    """Return the part of --help that Hydra does not know of: what the chosen constructors take that no file states.
+
+    Raises:
+        ConfigError: choices that cannot be composed.
+    """
+    single = [text for text in overrides if not configs.parse_override(text).is_sweep_override()]
+    config = configs.compose_job(configs.composed(single)[0])
+    indents = {"initial_indent": "  ", "subsequent_indent": "      "}
+    return "\n".join(
+        [
+            "Settings that no file states, of the choices above, with their defaults; KEY=VALUE sets them too:",
+            *(textwrap.fill(line, 120, **indents, break_on_hyphens=False) for line in _unstated(config)),
+            "What they mean: python -m pydoc superpositional.optim.optimizer.SuperpositionalAdamW",
+            "Those of other choices: superpositional train --help optimizer=circuit net/attention=quantum",
+            "",
+        ]
+    )
+
+
+def _unstated(config: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each node of ours or of torch.optim: the constructor's arguments that no file states, with defaults."""
+    for path, node in configs.nodes(dict(config)):
+        repeated = path != "circuit" and node == config.get("circuit")
+        if repeated or not configs.inside(str(node.get("_target_")), ("superpositional", "torch.optim")):
+            continue
+        with contextlib.suppress(ConfigError):  # for a run to refuse
+            target = configs.locate(node["_target_"], path)
+            free = [
+                f"{each.name}={getattr(each.default, '__name__', repr(each.default))}"
+                for each in inspect.signature(target).parameters.values()
+                if each.default is not each.empty and each.name not in (*node, *supplied(path, config))
+            ]
+            if free:
+                yield f"{path} ({target.__name__}): {', '.join(free)}"

@@ -19,7 +19,7 @@ from torch import Tensor
 from superpositional.places import not_integers
 from superpositional.records import GENERATIONS
 from superpositional.tasks.gsm8k import answers
-from superpositional.training.curves import log
+from superpositional.training.callbacks import log
 
 
 class ExactMatch(Callback):
