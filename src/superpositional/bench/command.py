@@ -24,7 +24,7 @@ from superpositional.circuits.kernels import build
 from superpositional.format import did_you_mean, markdown
 from superpositional.places import ConfigError
 from superpositional.records import identity
-from superpositional.training.run import load, processor_name
+from superpositional.training.run import processor_name
 
 SUBJECTS = ("circuits", "attention", "optimizer", "training")
 HEADINGS = ("what", "peer", "ours", "peer's", "ratio", "aim")
@@ -190,7 +190,7 @@ def machine() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "kernels": build.told(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "load": load(),
+        "load": os.getloadavg()[0],
         "system": platform.system(),
     }
 
