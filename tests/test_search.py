@@ -156,7 +156,6 @@ def test_all_that_is_wrong_is_said_at_once():
         "hydra.sweeper.arms.x",
         f"{SEARCH}.trials",
         f"{SEARCH}.goal",
-        f"{SEARCH}",
         "a=interval(2,",
     ]
 

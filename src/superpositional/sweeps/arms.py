@@ -80,19 +80,7 @@ class ArmsSweeper(Sweeper):
         searches = self.search is not None
         texts = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         parsed = {_key(each): each for each in self._parsed(texts, mistakes)}
-        of_arms: dict[str, dict[str, Override]] = {}
-        for name, overrides in self.arms.items():
-            path = f"hydra.sweeper.arms.{name}"
-            if not isinstance(overrides, Sequence) or isinstance(overrides, str):
-                mistakes.append(f"{path} must be a list of overrides, got {overrides!r}; put it in []")
-                continue
-            own = of_arms[name] = {_key(each): each for each in self._parsed(overrides, mistakes)}
-            mistakes += [
-                f"{path} must have one value of each setting, got {each.input_line}; make an arm of each"
-                for each in own.values()
-                if each.is_sweep_override() and not searches
-            ]
-            mistakes += [f"{key} is set by {path}; {WHOLE}" for key in sorted(own) if is_hydras(key)]
+        of_arms = {name: self._arm(name, overrides, mistakes) for name, overrides in self.arms.items()}
         mistakes += [f"{key} is set by hydra.sweeper.params; {WHOLE}" for key in self.params if is_hydras(key)]
         both = {*parsed} & {key for own in of_arms.values() for key in own}
         mistakes += [
@@ -104,9 +92,7 @@ class ArmsSweeper(Sweeper):
         seeds = _values(swept.pop("seed")) if "seed" in swept else [_value(parsed, "seed", self.config.seed)]
         drawn: dict[str, Any] = {}
         if searches:
-            own = {
-                name: {key: each for key, each in of.items() if each.is_sweep_override()} for name, of in of_arms.items()
-            }
+            own = {name: _swept(overrides) for name, overrides in of_arms.items()}
             try:
                 drawn = search.draw(_plain(self.search), swept, own)
             except ConfigError as error:
@@ -133,22 +119,31 @@ class ArmsSweeper(Sweeper):
             trials = {name: chosen.get(name, [])}
             if searches:
                 trials = {trial: search.overrides(values) for trial, values in drawn["values"][search.slug(name)].items()}
-            for (trial, settings), values in itertools.product(
-                trials.items(), itertools.product(*map(_values, swept.values()))
-            ):
+            cells = [*itertools.product(*map(_values, swept.values()))]
+            for (trial, settings), values in itertools.product(trials.items(), cells):
                 choices = [f"{key}={value}" for key, value in zip(swept, values, strict=True)]
                 slug = search.slug(*filter(None, [trial]), *choices) or "run"
-                if slug in RESERVED or len(slug.encode()) > LONGEST:
-                    mistakes.append(
-                        f"an arm must not be called {slug}: it names a folder of at most {LONGEST} bytes, and "
-                        f"{', '.join(RESERVED)} are the sweep's own"
-                    )
                 if slug in arms:
                     raise ConfigError([f"two arms would share the folder {slug}; give one another name"])
                 arms[slug] = [*(f"++{choice}" if "." in choice else choice for choice in choices), *own, *settings]
-        if mistakes:
-            raise ConfigError(mistakes)
+        if wrong := [slug for slug in arms if slug in RESERVED or len(slug.encode()) > LONGEST]:
+            why = f"it names a folder of at most {LONGEST} bytes, and {', '.join(RESERVED)} are the sweep's own"
+            raise ConfigError([f"an arm must not be called {slug}: {why}" for slug in wrong])
         return [[*fixed, *overrides, f"arm='{slug}'", f"seed={seed}"] for seed in seeds for slug, overrides in arms.items()]
+
+    def _arm(self, name: str, overrides: Any, mistakes: list[str]) -> dict[str, Override]:
+        """An arm's overrides by their keys."""
+        path = f"hydra.sweeper.arms.{name}"
+        if not isinstance(overrides, Sequence) or isinstance(overrides, str):
+            mistakes.append(f"{path} must be a list of overrides, got {overrides!r}; put it in []")
+            return {}
+        own = {_key(each): each for each in self._parsed(overrides, mistakes)}
+        several = _swept(own).values() if self.search is None else ()
+        mistakes += [
+            f"{path} must have one value of each setting, got {each.input_line}; make an arm of each" for each in several
+        ]
+        mistakes += [f"{key} is set by {path}; {WHOLE}" for key in sorted(own) if is_hydras(key)]
+        return own
 
     def _parsed(self, texts: Iterable[Any], mistakes: list[str]) -> Iterator[Override]:
         for text in texts:
