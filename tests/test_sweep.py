@@ -87,7 +87,7 @@ def test_in_a_grid_every_arm_is_held_to_the_baseline_at_the_same_values(door, wo
     code, out, err = door("report", "mine")
     assert code == 0, err
     assert "adam b, data.length=18 vs adam, data.length=18, test/accuracy" in out
-    assert "vs adam, data.length=16, convergence/epochs_to_target" in out
+    assert "vs adam, data.length=16, test/accuracy" in out
     assert "data.length=18 vs adam, data.length=16" not in out
     # Published, it is the same.
     publish(sweep, workplace / "published")
