@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_analysis import write_sweep
 
-from superpositional import format, records
+from superpositional import records
 from superpositional.evidence import analysis, curves
 from superpositional.records.measures import TEST_ACCURACY
 from superpositional.records.published import fingerprint, publish
@@ -129,10 +129,11 @@ def test_no_name_breaks_a_label_a_caption_or_a_row_of_latex():
     "cell", ["=1+1", "+x", "-1+1", "@sum", " =x", "\t=x", "\n@x", "--1", "-", "+1e", "1=2", "−1", "adam"]
 )
 def test_no_cell_of_a_csv_is_a_formula_unless_it_is_a_number(cell):
-    ((written,),) = csv.reader(io.StringIO(format.written([(cell,)]), newline=""))
+    _, (written,) = csv.reader(io.StringIO(tables.csv([{"cell": cell}]), newline=""))
     assert written == (cell if cell in ("1=2", "−1", "adam") else f"'{cell}")
     numbers = ("-1", "+1.5", "-2e-05", "1e9", "-.5")
-    assert format.written([(-1.5, None, 2, *numbers)]) == f"-1.5,,2,{','.join(numbers)}\n"
+    row = dict(enumerate((-1.5, None, 2, *numbers)))
+    assert tables.csv([row]) == f"0,1,2,3,4,5,6,7\n-1.5,,2,{','.join(numbers)}\n"
 
 
 def test_the_report_tells_the_hash_of_the_records_it_judged(built):

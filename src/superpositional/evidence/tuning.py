@@ -4,12 +4,11 @@ Every arm's best trial is named and no best arm: the best of many on these seeds
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from superpositional import format
 from superpositional.evidence import analysis
-from superpositional.format import written
 from superpositional.records import STATUSES, Sweep
 from superpositional.records.ledger import COMPLETE, LOST
 
@@ -130,20 +129,15 @@ def sentence(found: Mapping[str, Any], arm: str) -> str:
     return f"{format.label(arm)}: number {trial['number']} is best, {_values(trial)}: {_score(trial)}; {counts}."
 
 
-def trials_csv(found: Mapping[str, Any]) -> str:
-    """One row per trial of every arm, with every digit; an empty cell is "no value"."""
+def values(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row per trial of every arm, with every digit; None is "no value"."""
     keys = list(dict.fromkeys(key for entry in found["arms"].values() for key in entry["space"]))
-    statuses = (*STATUSES, "missing")
-    measured = ("n", "mean", "sd", "wall_seconds", "steps")
-    seeds = [f"{found['metric']} seed {seed}" for seed in found["tuning_seeds"]]
-    rows = [("arm", "trial", "number", "rank", "best", "outcome", *keys, *statuses, *measured, *seeds)]
     for arm, entry in found["arms"].items():
         for trial in entry["trials"]:
-            first = (arm, trial["trial"], trial["number"], trial["rank"], trial["trial"] == entry["best"], trial["outcome"])
-            cells = [
-                *first,
-                *(trial["values"].get(key) for key in keys),
-                *(trial["statuses"][status] for status in statuses),
-            ]
-            rows.append([*cells, *(trial[key] for key in measured), *trial["metric_by_seed"].values()])
-    return written(rows)
+            row = {"arm": arm} | {key: trial[key] for key in ("trial", "number", "rank")}
+            row |= {"best": trial["trial"] == entry["best"], "outcome": trial["outcome"]}
+            row |= {key: trial["values"].get(key) for key in keys}
+            row |= {status: trial["statuses"][status] for status in (*STATUSES, "missing")}
+            row |= {key: trial[key] for key in ("n", "mean", "sd", "wall_seconds", "steps")}
+            scores = zip(found["tuning_seeds"], trial["metric_by_seed"].values(), strict=True)
+            yield row | {f"{found['metric']} seed {seed}": score for seed, score in scores}

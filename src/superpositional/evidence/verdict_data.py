@@ -57,6 +57,7 @@ class Verdict:
         diverged: runs of either arm that rank last.
         attribution: what each control does.
         exploratory: in words, that the claim was declared or changed after runs were made; it is a caution too.
+        disagreement: in words, that one of the two tests alone rejects no effect; it is a caution too.
         detectable: the effect that n pairs find in 80 of 100 cases, at the family's strictest level.
         pairs: how many would decide in 80 of 100 cases, be the effect as large as the margin or 0; None if too many.
         pairs_seen: how many would find an effect as large as the one seen.
@@ -83,6 +84,7 @@ class Verdict:
     diverged: Mapping[str, int]
     attribution: tuple[Attribution, ...] = ()
     exploratory: str = ""
+    disagreement: str = ""
 
     @cached_property
     def detectable(self) -> float | None:
@@ -125,8 +127,15 @@ class Verdict:
     @property
     def words(self) -> str:
         """``superior, smaller than matters``; of a small effect that rests on fewer than 15 pairs, ``(few pairs)``."""
-        small = ", smaller than matters" if self.small else ""
-        return f"{self.verdict}{small}{' (few pairs)' if self._is_small and self.n < SURE_PAIRS else ''}"
+        return self.kind + " (few pairs)" * self.few_pairs
+
+    @property
+    def kind(self) -> str:
+        return self.verdict + ", smaller than matters" * self.small
+
+    @property
+    def few_pairs(self) -> bool:
+        return self._is_small and self.n < SURE_PAIRS
 
     @property
     def shown(self) -> str:
@@ -230,7 +239,7 @@ class Verdict:
         """For ``claims.json``: every digit, None where there is no value."""
         claim = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self.claim).items()}
         # Of the report, not of a claim: `runs_before_declaration`.
-        own = ("claim", "effect", "narrow", "sign_flip", "exploratory")
+        own = ("claim", "effect", "narrow", "sign_flip", "exploratory", "disagreement")
         found = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in own}
         found |= {key: getattr(self, key) for key in ("detectable", "pairs", "pairs_seen")}
         found |= {key: getattr(self, key) for key in ("rare_failures", "smallest_margin", "shown")}

@@ -174,7 +174,7 @@ def _decide(found: Verdict, p_holm: float | None, flip_holm: float | None) -> Ve
     by_t, by_flips = p_holm < ALPHA, flip_holm < ALPHA
     # A time of which not even a bound is known has no direction either.
     sized = found.sd is not None or found.diverged or not found.effect.low is found.effect.high is None
-    verdict, small = "inconclusive", False
+    verdict, small, disagreement = "inconclusive", False, ""
     if enough and by_t and by_flips and sized:
         good = (found.direction > 0) == (claim.better == "higher")
         verdict, small = ("superior" if good else "inferior"), within
@@ -189,12 +189,13 @@ def _decide(found: Verdict, p_holm: float | None, flip_holm: float | None) -> Ve
     if enough and by_t != by_flips:
         cannot = found.n < least_pairs(found.family_size)
         why = f", which cannot with {found.n} pairs and {found.family_size} claims" if cannot else ""
-        cautions.append(f"after Holm the t test and the sign-flip test disagree at 5 %{why}")
+        disagreement = f"after Holm the t test and the sign-flip test disagree at 5 %{why}"
+        cautions.append(disagreement)
     if (small or verdict == "equivalent") and found.n < SURE_PAIRS:
         cautions.append(f"{found.n} pairs are few: below {SURE_PAIRS} pairs a small effect is stated with this caution")
     # It has decided; to show an interval of no width would say more than n runs can.
     narrow = (None, None) if found.sd == 0 and claim.metric != DIVERGED else found.narrow
-    changed = {"verdict": verdict, "small": small, "p_holm": p_holm, "narrow": narrow}
+    changed = {"verdict": verdict, "small": small, "p_holm": p_holm, "narrow": narrow, "disagreement": disagreement}
     return replace(found, **changed, cautions=tuple(cautions), attribution=attribution)
 
 

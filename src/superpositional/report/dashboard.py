@@ -13,6 +13,7 @@ from superpositional.evidence import analysis
 from superpositional.format import Rows, label
 from superpositional.records import Sweep
 from superpositional.records.identity import moved
+from superpositional.records.measures import SPOKEN
 from superpositional.report.along import Series, config, series
 from superpositional.report.style import drawn_as
 
@@ -28,28 +29,6 @@ VERDICTS, DIFFERENCES, LEARNING, OTHER = "Verdicts", "Paired differences", "Loss
 SECTIONS = dict.fromkeys(("train", "val", "test"), LEARNING) | {"train/lr": "Optimization", "gradient": "Optimization"}
 SECTIONS |= {"perturbation": "The quantum term", "tracer": "The quantum term", "circuit": "Circuits"}
 SECTIONS |= dict.fromkeys(("throughput", "memory", "time"), "Speed and memory") | {"convergence": "Convergence"}
-# Title, unit and scale of a metric, in the order of the panels. The title of any other is its own name.
-SPOKEN = {
-    "train/loss": ("training loss", "", 1.0),
-    "val/loss": ("validation loss", "", 1.0),
-    "val/accuracy": ("validation accuracy", "%", 100.0),
-    "test/accuracy": ("test accuracy", "%", 100.0),
-    "test/exact_match": ("exact match", "%", 100.0),
-    "test/exact_match_flexible": ("flexible match", "%", 100.0),
-    "train/loss/last_epoch": ("mean training loss of the last epoch", "", 1.0),
-    "val/loss/last": ("last validation loss", "", 1.0),
-    "train/lr": ("learning rate", "", 1.0),
-    "gradient/norm": ("norm of the gradient, before clipping", "", 1.0),
-    "perturbation/ratio": ("size of the term over that of AdamW's step", "", 1.0),
-    "perturbation/share": ("share of the term in the update", "%", 100.0),
-    "perturbation/angle": ("angle between the update with and without the term", "°", 1.0),
-    "perturbation/norm": ("norm of the term", "", 1.0),
-    "memory/peak_bytes": ("peak memory", "MiB", 2.0**-20),
-    "convergence/epochs_to_target": ("epochs to target", "", 1.0),
-    "diverged": ("share of runs that diverged", "%", 100.0),
-    "convergence/area": ("mean height of the validation curve", "", 1.0),
-    "convergence/loss_variance": ("variance of the loss from step to step", "", 1.0),
-}
 # Summaries that no curve shows, one of them a constant, and what else is shown along a setting.
 IN_BARS, CONSTANT = ("test/", "convergence/", "circuit/"), "convergence/target"
 ALONG_SETTINGS = ("train/loss/last_epoch", "val/loss/last", "convergence/area", "perturbation/ratio")
@@ -97,6 +76,11 @@ class Panel:
     against: str = ""
     words: str = ""
     rows: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def axis(self) -> str:
+        """Title with unit."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from superpositional.evidence.verdicts import NONE, Verdict
 from superpositional.format import bounds, label
 from superpositional.report.style import PUBLISHED, ZERO, drawn_as
 
-# What ends the words of a verdict that rests on few pairs; a figure has a mark for it.
-FEW = " (few pairs)"
 # Where the axis of claims ends at the latest; what is further off is an arrow.
 WIDEST_MARGINS = 12.0
 # Below this, numbers on an axis in decimals would run into one another.
@@ -48,13 +46,13 @@ def claims_forest(ax: Axes, table: Sequence[Verdict], note: str = "") -> Axes:
         if claim.published is not None:
             look = {"marker": "D", "color": PUBLISHED, "markerfacecolor": "white"}
             _at_or_beyond(ax, claim.published / claim.margin, row, reach, **look)
-        words = f"{bounds(effect, claim.effect_unit)}, $n$ = {verdict.n}: {verdict.words}" if effect.n else verdict.words
-        _row_words(ax, row, words.removesuffix(FEW) + "*" * words.endswith(FEW), above=9)
+        words = f"{bounds(effect, claim.effect_unit)}, $n$ = {verdict.n}: " * bool(effect.n) + verdict.kind
+        _row_words(ax, row, words + "*" * verdict.few_pairs, above=9)
     _name_rows(ax, [label(verdict.claim.id) for verdict in table], top=-0.8)
     ax.set_xlim(-reach, reach)
     ax.set_xlabel("effect in margins (grey: smaller than matters)")
     said = "95 % interval" + "; open diamond: as published" * any(v.claim.published is not None for v in table)
-    said += "; *: few pairs" * any(verdict.words.endswith(FEW) for verdict in table)
+    said += "; *: few pairs" * any(verdict.few_pairs for verdict in table)
     ax.set_title("\n".join(filter(None, [note, said])), loc="right", multialignment="left")
     return ax
 

@@ -18,10 +18,9 @@ from superpositional.evidence.verdicts import Verdict
 from superpositional.format import as_given, label
 from superpositional.records import Sweep, claims, load_sweep, write_json
 from superpositional.records.ledger import ledger
-from superpositional.records.measures import TEST_ACCURACY
+from superpositional.records.measures import TEST_ACCURACY, spoken
 from superpositional.records.published import fingerprint
 from superpositional.report import forests, interactive, pictures, style, tables, words
-from superpositional.report.dashboard import SPOKEN
 from superpositional.report.findings import Findings, ReportError, findings
 from superpositional.report.tables import NONE, Cells, Table, csv, rows, values
 from superpositional.report.write import image, render, write_texts
@@ -151,7 +150,7 @@ def _asked(said: Findings, name: str, verdict: Verdict) -> Cells:
         "sweep": f"`{name}`",
         "arm": label(claim.arm),
         "against": label(claim.baseline),
-        "metric": SPOKEN.get(claim.metric, [claim.metric])[0],
+        "metric": spoken(claim.metric),
         "ours, 95 % interval": verdict.shown + words.against_first(said, verdict),
         "margin": f"± {claim.margin:g} {claim.effect_unit}",
         "n": words.pairs(verdict),

@@ -113,7 +113,7 @@ def of(said: Findings) -> dict[str, Table]:
 
 def of_search(sweep: Sweep, found: Mapping[str, Any]) -> Table:
     caption = f"{words.title(sweep)} {tuning.caption(sweep, found)}"
-    return Table(caption, tuning.rows(found), tuning.trials_csv(found))
+    return Table(caption, tuning.rows(found), csv(tuning.values(found)))
 
 
 # Arms --------------------------------------------------------------------------------------------------------------

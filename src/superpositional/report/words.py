@@ -13,8 +13,8 @@ from superpositional.evidence.verdicts import LEAST_PAIRS, NARROW, NONE, Verdict
 from superpositional.format import bounds, label, number
 from superpositional.records import Sweep, claims
 from superpositional.records.claims import DIVERGED
+from superpositional.records.measures import spoken
 from superpositional.report.along import broke, ended
-from superpositional.report.dashboard import SPOKEN
 from superpositional.report.findings import Findings
 
 RULE = (
@@ -334,7 +334,7 @@ def beyond(judged: Sequence[Verdict]) -> str:
         claim, beside = verdict.claim, [(one.arm, one.beyond) for one in verdict.attribution]
         wide = [(arm, each) for arm, each in beside if None not in (each.low, each.high) and each.low < each.high]
         told = [f"{label(arm)} {bounds(each, claim.effect_unit)}" for arm, each in wide]
-        head = f"{SPOKEN.get(claim.metric, [claim.metric])[0]}, n = {verdict.n}: {label(claim.arm)} beyond"
+        head = f"{spoken(claim.metric)}, n = {verdict.n}: {label(claim.arm)} beyond"
         parts += [f"{head} {', '.join(told)}"] if told else []
     return f" {BEYOND}: {'; '.join(parts)}." if parts else ""
 
@@ -352,8 +352,8 @@ def decided(verdict: Verdict) -> str:
     said, claim = verdict.words, verdict.claim
     if verdict.verdict == NONE:
         said = f"{NONE}: {verdict.refusals[0]}"
-    elif disagree := next((caution for caution in verdict.cautions if "disagree" in caution), ""):
-        said += f": {disagree}"
+    elif verdict.disagreement:
+        said += f": {verdict.disagreement}"
     elif verdict.verdict == "inconclusive" and claim.metric == DIVERGED:
         # Of exact shares no spread tells it; 36 pairs in which no run differs are within ± 10 points.
         ends = ((n, claim.scale * clopper_pearson(0, n, (1 + NARROW) / 2)[1]) for n in itertools.count(1))
