@@ -10,6 +10,7 @@ from itertools import pairwise
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from test_analysis import write_sweep
 
 from superpositional import records
@@ -160,12 +161,12 @@ def test_an_unfinished_sweep_says_so_in_words_everywhere(tmp_path):
 
 def test_a_figure_of_an_unfinished_sweep_shows_its_note(tmp_path):
     sweep = write_sweep(tmp_path, {"adam": [0.5, 0.6], "x": [0.5, None]}, curves=rising)
-    _, ax = style.column_figure(3)
+    ax = Figure(layout="constrained").add_subplot()
     figures.learning_curves(ax, curves.learning_curves(sweep), note="unfinished: 1 run missing")
     legend = ax.get_legend()
     assert legend.get_title().get_text().startswith("unfinished: 1 run missing\n")
     assert [text.get_text() for text in legend.get_texts()] == ["adam (2)", "x (1)"]
-    _, ax = style.column_figure(3)
+    ax = Figure(layout="constrained").add_subplot()
     comparison = analysis.compare(sweep, "x", TEST_ACCURACY)
     forests.paired_differences(ax, [comparison], note="unfinished: 1 run missing")
     assert ax.get_title(loc="right").startswith("unfinished: 1 run missing\n")
@@ -219,14 +220,14 @@ def test_the_inset_is_left_out_where_it_would_cover_a_curve(tmp_path):
     falling = write_sweep(tmp_path / "down", {"adam": [0.5, 0.5]}, curves=lambda arm, seed: rising(arm, seed)[::-1])
     up = write_sweep(tmp_path / "up", {"adam": [0.5, 0.5]}, curves=rising)
     for sweep, insets in ((up, 1), (falling, 0)):
-        _, ax = style.column_figure(3)
+        ax = Figure(layout="constrained").add_subplot()
         assert figures.learning_curves(ax, curves.learning_curves(sweep)) is ax
         assert len(ax.child_axes) == insets
 
 
 def test_a_conditional_row_of_the_forest_plot_has_an_open_marker(tmp_path):
     sweep = write_sweep(tmp_path, ARMS, statuses={("lambda_0.5", 1): "diverged"})
-    _, ax = style.column_figure(2)
+    ax = Figure(layout="constrained").add_subplot()
     forests.paired_differences(ax, [analysis.compare(sweep, arm, TEST_ACCURACY) for arm in sweep.arms[1:]])
     means = [line for line in ax.lines if len(line.get_xdata()) == 1]
     assert [line.get_markerfacecolor() == "white" for line in means] == [False, True]
@@ -319,7 +320,7 @@ def test_only_the_baseline_has_a_band_and_only_from_five_seeds_on(tmp_path):
     for n, bands in ((4, 0), (5, 1)):
         folder = tmp_path / str(n)
         write_sweep(folder, {"adam": [0.9] * n, "other": [0.9] * n}, curves=rising)
-        _, ax = style.column_figure(2.6)
+        ax = Figure(layout="constrained").add_subplot()
         figures.learning_curves(ax, curves.learning_curves(records.load_sweep(folder)))
         assert len(ax.collections) == bands
 

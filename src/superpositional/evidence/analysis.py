@@ -9,7 +9,7 @@ conditional on the pairs that finished. A run that never reached the target has 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,18 +123,28 @@ def outcomes(sweep: Sweep, arm: str, measure: Measure) -> Outcomes:
     """
     if arm not in sweep.arms:
         raise ValueError(f"no arm {arm!r} in sweep {sweep.name}; it has {', '.join(sweep.arms)}")
+
+    def value_or_reason(run: Run) -> float | str:
+        if run.status != "done":
+            return run.status
+        if (value := run.summary(measure.metric)) is not None:
+            return measure.scale * value
+        measured = measure.requires and run.summary(measure.requires) is not None
+        return "missed the target" if measured else "gave no value"
+
+    return sort(sweep, arm, value_or_reason)
+
+
+def sort(sweep: Sweep, arm: str, value_or_reason: Callable[[Run], float | str]) -> Outcomes:
+    """Every planned seed of an arm, sorted into the values that its runs are given and the reasons for having none."""
     runs = {run.seed: run for run in sweep.runs if run.arm == arm}
     values, without = {}, {}
     for seed in sweep.seeds:
-        run = runs.get(seed)
-        reason = "not run" if run is None else run.status
-        if reason == "done":
-            if (value := run.summary(measure.metric)) is not None:
-                values[seed] = measure.scale * value
-                continue
-            measured = measure.requires and run.summary(measure.requires) is not None
-            reason = "missed the target" if measured else "gave no value"
-        without[reason] = (*without.get(reason, ()), seed)
+        found = value_or_reason(runs[seed]) if seed in runs else "not run"
+        if isinstance(found, str):
+            without[found] = (*without.get(found, ()), seed)
+        else:
+            values[seed] = found
     return Outcomes(arm, len(sweep.seeds), values, without)
 
 
@@ -155,22 +165,27 @@ def compare(sweep: Sweep, arm: str, measure: Measure, baseline: str | None = Non
 
 def mixed_versions(runs: Iterable[Run]) -> tuple[str, ...]:
     """In words, what differs between finished runs and ought not to: the code, a version, the target, data, weights."""
-    stamps = []
-    for run in runs:
-        if run.status == "done":
-            # Behind a + stand the user's own sources, which belong to an arm.
-            stamp = {
-                "code version": str(run.record.get("code")).split("+")[0],
-                "target accuracy": run.summary("convergence/target"),
-            }
-            stamps.append(stamp | material(run) | run.record.get("versions", {}))
+    done = [run for run in runs if run.status == "done"]
+    stamps = [{"code version": code(run), "target accuracy": run.summary("convergence/target")} for run in done]
+    stamps = [stamp | material(run) | run.record.get("versions", {}) for stamp, run in zip(stamps, done, strict=True)]
     words = []
-    for name in sorted({name for stamp in stamps for name in stamp}):
-        counts = Counter(str(stamp.get(name)) for stamp in stamps)
-        if len(counts) > 1:
-            listed = ", ".join(f"{value} ({n} of {len(stamps)} runs)" for value, n in sorted(counts.items()))
-            words.append(f"{name}: {listed}")
+    for name, counts in sorted(differing(stamps)):
+        listed = ", ".join(f"{value} ({n} of {len(done)} runs)" for value, n in sorted(counts.items()))
+        words.append(f"{name}: {listed}")
     return tuple(words)
+
+
+def differing(stamps: Sequence[Mapping[str, Any]], lacking: str = "None") -> Iterator[tuple[str, Counter]]:
+    """Yield each name of which the stamps have several values, with how often each value stands there, as text."""
+    for name in dict.fromkeys(name for stamp in stamps for name in stamp):
+        counts = Counter(str(stamp.get(name, lacking)) for stamp in stamps)
+        if len(counts) > 1:
+            yield name, counts
+
+
+def code(run: Run) -> str:
+    """Return the package's own code version: behind a + stand the user's sources, which belong to an arm."""
+    return str(run.record.get("code")).split("+")[0]
 
 
 def material(run: Run) -> dict[str, str]:

@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,8 @@ ALPHA, POWER, LEAST_PAIRS = 0.05, 0.8, 6
 SURE_PAIRS = 15
 NARROW = 1 - 2 * ALPHA  # the interval that the two one-sided tests amount to
 NONE = "no verdict"
+# Fields that a plain verdict has under other names, or not at all.
+ASIDE = ("effect", "narrow", "sign_flip", "exploratory", "disagreement")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Attribution:
     share: inference.Ratio | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """A claim and what our runs say of it. Effects are arm against baseline in ``claim.effect_unit``.
 
@@ -66,7 +68,7 @@ class Verdict:
     """
 
     claim: Claim
-    verdict: str
+    verdict: str = NONE
     refusals: tuple[str, ...]
     cautions: tuple[str, ...]
     planned: int
@@ -75,10 +77,10 @@ class Verdict:
     n: int
     direction: int
     p: float | None
-    p_holm: float | None
+    p_holm: float | None = None
     family_size: int
     sign_flip: SignFlip | None
-    small: bool
+    small: bool = False
     sd: float | None
     missed: Mapping[str, int]
     diverged: Mapping[str, int]
@@ -198,8 +200,11 @@ class Verdict:
         if self.answer not in ("–", "undecided", NONE):
             head += f" ({self.answer})"
         if self.refusals:
-            said = "; ".join(self.refusals)
-            return f"{head}: {said}{'' if said.endswith('?') else '.'}{self._of_some_pairs}"
+            said, there = "; ".join(self.refusals), number(self.effect.n, "pair")
+            rest = (
+                "" if self.effect.mean is None else f" Of the {there} there are: {bounds(self.effect, claim.effect_unit)}."
+            )
+            return f"{head}: {said}{'' if said.endswith('?') else '.'}{rest}"
         kind = "mean paired difference" if claim.compare == "difference" else "change of the mean"
         parts = [f"{head}. {kind.capitalize()} {self.shown}, n = {self.n} seeds", f"margin ± {claim.margin:g}{unit}"]
         if self._is_small:
@@ -229,30 +234,16 @@ class Verdict:
         seen = "" if self.pairs_seen is None else f", about {self.pairs_seen:,} the effect seen"
         return f"about {self.pairs:,} pairs decide at the margin{seen}"
 
-    @property
-    def _of_some_pairs(self) -> str:
-        if self.effect.mean is None:
-            return ""
-        return f" Of the {number(self.effect.n, 'pair')} there are: {bounds(self.effect, self.claim.effect_unit)}."
-
     def plain(self) -> dict[str, Any]:
         """For ``claims.json``: every digit, None where there is no value."""
-        claim = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self.claim).items()}
+        found = asdict(self)
         # Of the report, not of a claim: `runs_before_declaration`.
-        own = ("claim", "effect", "narrow", "sign_flip", "exploratory", "disagreement")
-        found = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in own}
+        effect, narrow, flip, _, _ = (found.pop(key) for key in ASIDE)
         found |= {key: getattr(self, key) for key in ("detectable", "pairs", "pairs_seen")}
         found |= {key: getattr(self, key) for key in ("rare_failures", "smallest_margin", "shown")}
-        found |= {"refusals": list(self.refusals), "cautions": list(self.cautions), "missed": dict(self.missed)}
-        found["diverged"] = dict(self.diverged)
-        found |= {"effect": vars(self.effect) | {"unit": self.claim.effect_unit}, "interval_90": list(self.narrow)}
-        found |= {"sign_flip": self.sign_flip and vars(self.sign_flip), "words": self.words, "answer": self.answer}
-        found |= {"published_within_interval": self.published_within, "sentence": self.sentence}
-        found["attribution"] = [
-            {key: value if key == "arm" else value and vars(value) for key, value in vars(each).items()}
-            for each in self.attribution
-        ]
-        return {"claim": claim, **found}
+        found |= {"effect": effect | {"unit": self.claim.effect_unit}, "interval_90": narrow, "sign_flip": flip}
+        found |= {"words": self.words, "answer": self.answer, "published_within_interval": self.published_within}
+        return found | {"sentence": self.sentence}
 
 
 def least_pairs(family: int) -> int:
