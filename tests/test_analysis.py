@@ -103,7 +103,7 @@ def test_a_target_that_was_never_measured_is_not_a_miss(tmp_path):
 def test_equal_arms_have_the_interval_from_zero_to_zero_and_say_so(tmp_path):
     comparison = compare(write_sweep(tmp_path, {"adam": [0.1, 0.7], "x": [0.1, 0.7]}), "x", TEST_ACCURACY)
     assert (comparison.estimate.low, comparison.estimate.high, comparison.estimate.sd) == (0, 0, 0)
-    assert (comparison.same, comparison.zeros) == (True, "0 in every pair")
+    assert (comparison.same, comparison.shown()) == (True, "0 in every pair")
 
 
 def test_equal_differences_claim_no_direction(tmp_path):

@@ -221,8 +221,7 @@ def test_figure_two_has_a_panel_for_each_arm_on_one_axis_with_the_baseline_dashe
     sweep = records.load_sweep(built[0])
     with style.style():
         table = curves.learning_curves(sweep, measures.LOSS_BY_STEP)
-        seeds = curves.seed_curves(sweep, measures.LOSS_BY_STEP)
-        figure = style.page(5, figures.seed_bands, table, seeds, measures.LOSS_BY_STEP)
+        figure = style.page(5, figures.seed_bands, table, measures.LOSS_BY_STEP)
     axes = figure.axes
     assert len({ax.get_ylim() for ax in axes}) == 1
     assert [ax.get_ylabel() for ax in axes] == ["training loss", "", "", "training loss", ""]
@@ -239,8 +238,7 @@ def test_a_loss_that_falls_by_more_than_thirty_has_a_log_axis(tmp_path):
     folder = write_sweep(tmp_path, ("adamw", "placebo"), losses=lambda arm, seed: 10.0 * 0.9 ** np.arange(60.0))
     sweep = records.load_sweep(folder)
     table = curves.learning_curves(sweep, measures.LOSS_BY_STEP)
-    seeds = curves.seed_curves(sweep, measures.LOSS_BY_STEP)
-    axes = style.page(2, figures.seed_bands, table, seeds, measures.LOSS_BY_STEP).axes
+    axes = style.page(2, figures.seed_bands, table, measures.LOSS_BY_STEP).axes
     assert [ax.get_yscale() for ax in axes] == ["log", "log"]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from superpositional.evidence import inference
 from superpositional.evidence.inference import LEVEL, Estimate, ratio, student_interval
+from superpositional.format import bounds
 from superpositional.records import Run, Sweep
 from superpositional.records.measures import Measure, declared, undeclared
 
@@ -98,10 +99,10 @@ class Comparison:
         """Whether every difference is 0: an interval from 0 to 0 could be taken for a rounded one."""
         return self.estimate.n > 1 and self.estimate.sd == 0 and self.estimate.mean == 0
 
-    @property
-    def zeros(self) -> str:
-        """``0 in every pair``, and whether that is exact."""
-        return f"0{' up to rounding' if self.rounded else ''} in every pair"
+    def shown(self, unit: str = "") -> str:
+        """The mean difference with its interval; where all are 0 ``0 in every pair``, and whether that is exact."""
+        zeros = f"0{' up to rounding' if self.rounded else ''} in every pair"
+        return zeros if self.same else bounds(self.estimate, unit)
 
     @property
     def change(self) -> Estimate | None:

@@ -1,4 +1,4 @@
-"""Word a search's ledger: the sentences, the table and the rows of its report.
+"""Word a search's ledger: the caption, the table and the rows of its report.
 
 Every arm's best trial is named and no best arm: the best of many on these seeds looks better on them than it is.
 """
@@ -10,7 +10,6 @@ from typing import Any
 from superpositional import format
 from superpositional.evidence import analysis
 from superpositional.records import STATUSES, Sweep
-from superpositional.records.ledger import COMPLETE, LOST
 
 
 def lead(sweep: Sweep, found: Mapping[str, Any]) -> str:
@@ -104,19 +103,6 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
         first, last = (format.label(arm), trials, str(len(entry["seeds"]))), ", ".join(others) or "–"
         table.append((*first, *best, median, diverged, _seconds(entry), last))
     return table if any(row[-1] != "–" for row in table[1:]) else [row[:-1] for row in table]
-
-
-def sentence(found: Mapping[str, Any], arm: str) -> str:
-    """``adam: best of 16 trials is number 3, optimizer.lr=0.003: 0.9123 ± 0.01 (n = 3), …``"""
-    entry = found["arms"][arm]
-    lost = sum(trial["outcome"] == LOST for trial in entry["trials"])
-    complete = sum(trial["outcome"] == COMPLETE for trial in entry["trials"])
-    words = [f"{complete} of {entry['trials_planned']} trials complete"]
-    words += [f"{lost} lost a run (diverged, failed or without {found['metric']})"] if lost else []
-    counts = f"{', '.join(words)}; {_seconds(entry)} s of compute"
-    if not (trial := _best(entry)):
-        return f"{format.label(arm)}: no trial is complete yet; {counts}."
-    return f"{format.label(arm)}: number {trial['number']} is best, {_values(trial)}: {_score(trial)}; {counts}."
 
 
 def values(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

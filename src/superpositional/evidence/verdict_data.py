@@ -136,6 +136,11 @@ class Verdict:
         return self.verdict + ", smaller than matters" * self.small
 
     @property
+    def established(self) -> bool:
+        """Whether the effect has a direction."""
+        return self.verdict in ("superior", "inferior")
+
+    @property
     def few_pairs(self) -> bool:
         return self._is_small and self.n < SURE_PAIRS
 

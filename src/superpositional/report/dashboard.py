@@ -180,24 +180,17 @@ def _along(sweep: Sweep, setting: Setting) -> Iterator[Panel]:
 def _panel(kind: str, metric: str, values: Iterable[float], against: str = "") -> Panel:
     finite = [value for value in values if np.isfinite(value)]
     log = len(finite) > 0 and bool(0 < LINEAR_SPAN * min(finite) < max(finite))
-    return Panel(kind, *_spoken(metric), log=log, against=against)
-
-
-def _spoken(metric: str) -> tuple[str, str, str, float]:
-    """Return title, metric, unit and scale."""
     above, _, last = metric.rpartition("/")
-    if metric not in SPOKEN and above in SPOKEN:  # perturbation/norm/group1
-        title, unit, scale = SPOKEN[above]
-        return f"{title}, {last}", metric, unit, scale
-    place = above.partition("/")[2]
-    title, unit, scale = SPOKEN.get(metric, (last.replace("_", " ") + (f", {place}" if place else ""), "", 1.0))
-    return title, metric, unit, scale
+    title, unit, scale = SPOKEN.get(metric) or SPOKEN.get(above) or (last.replace("_", " "), "", 1.0)
+    if metric not in SPOKEN:  # perturbation/norm/group1, circuit/optimizer/entanglement
+        place = last if above in SPOKEN else above.partition("/")[2]
+        title += f", {place}" * bool(place)
+    return Panel(kind, title, metric, unit, scale, log=log, against=against)
 
 
 def _order(metric: str) -> tuple[int, str]:
-    places = list(SPOKEN)
     known = metric if metric in SPOKEN else metric.rpartition("/")[0]
-    return (places.index(known) if known in SPOKEN else len(places), metric)
+    return (list(SPOKEN).index(known) if known in SPOKEN else len(SPOKEN), metric)
 
 
 def _summaries(sweep: Sweep) -> list[str]:

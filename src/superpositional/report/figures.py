@@ -3,7 +3,7 @@
 A figure takes axes and a table that ``evidence`` or ``along`` prepared; it neither loads nor averages nor saves.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -53,23 +53,17 @@ def learning_curves(ax: Axes, table: Sequence[Curve], along: Along = VALIDATION_
     return ax
 
 
-def seed_bands(
-    axes: Sequence[Axes], table: Sequence[Curve], seeds: Mapping[str, Sequence], along: Along = VALIDATION_ACCURACY
-) -> Sequence[Axes]:
+def seed_bands(axes: Sequence[Axes], table: Sequence[Curve], along: Along = VALIDATION_ACCURACY) -> Sequence[Axes]:
     """Draw a panel for each arm: every seed's curve, the mean with its 95 % Student-t band, and the baseline's mean.
 
     All panels have one y-axis (by step: Pamuk et al. 2025, Fig. 2).
-
-    Args:
-        axes: one for each curve of ``table``.
-        seeds: the (epochs or steps, values) of each arm's runs.
     """
-    few = max((len(each) for each in seeds.values()), default=0) < BAND_SEEDS
+    few = max(curve.n for curve in table) < BAND_SEEDS
     thin = {"linewidth": 0.6, "alpha": 0.6} if few else {"linewidth": 0.4, "alpha": 0.35}
     baseline = table[0]
     for index, (ax, curve) in enumerate(zip(axes, table, strict=True)):
         color = drawn_as(index)["color"]
-        for epochs, values in seeds[curve.arm]:
+        for epochs, values in curve.seeds:
             ax.plot(epochs, values, color=color, zorder=1, **thin)
         if curve.n >= BAND_SEEDS:
             ax.fill_between(curve.at, curve.low, curve.high, color=color, alpha=0.3, linewidth=0, zorder=2)
@@ -84,7 +78,7 @@ def seed_bands(
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set_xlabel(along.by)
         ax.set_ylabel(along.quantity if ax.get_subplotspec().is_first_col() else "")
-    drawn = [values for each in seeds.values() for _, values in each]
+    drawn = [values for curve in table for _, values in curve.seeds]
     if drawn and 0 < LINEAR_SPAN * min(each.min() for each in drawn) < max(each.max() for each in drawn):
         for ax in axes:
             ax.set_yscale("log")

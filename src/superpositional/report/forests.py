@@ -72,7 +72,7 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "", ar
         if estimate.mean is not None:
             face = "white" if each.conditional else color
             ax.plot(estimate.mean, row, marker=look["marker"], color=color, markerfacecolor=face, markersize=5)
-        words = each.zeros if each.same else bounds(estimate) if estimate.n else "no finished pair"
+        words = each.shown() if estimate.n else "no finished pair"
         _row_words(ax, row, f"{words}, $n$ = {estimate.n}{'†' if each.conditional else ''}", above=7)
     _name_rows(ax, [label(each.arm.arm) for each in table], top=-0.75)
     # Zero and air around the outermost interval, the same on both sides so that the eye compares fairly.

@@ -38,8 +38,7 @@ def of(said: Findings) -> dict[str, Callable[[], Figure]]:
         height = 0.9 + 0.33 * len(of_main) + 0.15 * note.count("\n")
         found["paired_differences"] = partial(column, height, forests.paired_differences, of_main, note, sweep.arms)
     if logged:
-        seeds = curves.seed_curves(sweep, said.main.along)
-        drawn = partial(page, len(said.curves), figures.seed_bands, said.curves, seeds, said.main.along)
+        drawn = partial(page, len(said.curves), figures.seed_bands, said.curves, said.main.along)
         found["seed_bands" if by_epoch else "fig2"] = drawn
     if any(each.seeds for each in said.apart):
         found["departures"] = partial(page, len(said.apart), figures.departures, said.apart, sweep.arms)
@@ -48,8 +47,7 @@ def of(said: Findings) -> dict[str, Callable[[], Figure]]:
         found["time_to_target"] = partial(column, 2.3 + above + lines, figures.time_to_target, times, note)
     told = along.by_backend(sweep)
     for backend in dict.fromkeys(line.backend for line in told):
-        own = [line for line in told if line.backend == backend]
-        found[f"by_{backend}"] = partial(page, 3, figures.by_backend, own)
+        found[f"by_{backend}"] = partial(page, 3, figures.by_backend, [each for each in told if each.backend == backend])
     return found
 
 

@@ -86,8 +86,7 @@ def lead(said: Findings) -> list[str]:
     found = list(filter(None, map(_term, said.terms)))
     if said.judged:
         found.append(verdicts.lead(said.judged))
-        late = {f"These verdicts are {verdict.exploratory}.": None for verdict in said.judged if verdict.exploratory}
-        found += list(late)[:1]
+        found += [f"These verdicts are {each.exploratory}." for each in said.judged if each.exploratory][:1]
     text = "; ".join(f"{measure.name}: {_apart(said, table)}" for measure, table in said.comparisons.items())
     found.append(f"Of each interval alone, uncorrected: {text}." if said.judged else f"{text[0].upper()}{text[1:]}.")
     # What has no pair left has no interval either, and that may be the result.
@@ -273,13 +272,14 @@ def elsewhere(judged: Judged) -> str:
     return f"Beside the paper's claims {asked}: {', '.join(kinds)}." if judged else ""
 
 
-def limits(sweeps: Sequence[Sweep], judged: Judged, tuned: bool) -> tuple[str, ...]:
+def limits(sweeps: Sequence[Sweep], judged: Judged) -> tuple[str, ...]:
     """Return what none of it says anything about."""
     runs = [run for sweep in sweeps for run in sweep.runs]
     classes = sorted({((run.record.get("config") or {}).get("task") or {}).get("n_classes") or 0 for run in runs} - {0})
     tasks = [f"one synthetic task of {count} classes" for count in classes]
     tasks += [f"one language model ({said})" for sweep in sweeps if sweep.search is None for said in trained(sweep)]
     on = "CPUs" if all(str(run.record.get("device")).startswith("cpu") for run in runs) else "several devices"
+    tuned = any(sweep.tuned is not None for sweep in sweeps if sweep.search is None)
     timed = any(verdict.claim.of_time for _, verdict in judged)
     return (
         f"These results hold for {', '.join(tasks) or 'the sweeps named here'} only, on {on}, in the readings of the paper "
@@ -330,7 +330,7 @@ def commits(sweep: Sweep) -> str:
 def beyond(judged: Sequence[Verdict]) -> str:
     """Return what is left of established effects beyond controls whose runs are not the arm's own in every pair."""
     parts = []
-    for verdict in (each for each in judged if each.verdict in ("superior", "inferior")):
+    for verdict in (each for each in judged if each.established):
         claim, beside = verdict.claim, [(one.arm, one.beyond) for one in verdict.attribution]
         wide = [(arm, each) for arm, each in beside if None not in (each.low, each.high) and each.low < each.high]
         told = [f"{label(arm)} {bounds(each, claim.effect_unit)}" for arm, each in wide]
@@ -358,17 +358,17 @@ def decided(verdict: Verdict) -> str:
         # Of exact shares no spread tells it; 36 pairs in which no run differs are within ± 10 points.
         ends = ((n, claim.scale * clopper_pearson(0, n, (1 + NARROW) / 2)[1]) for n in itertools.count(1))
         said += f"; {next(n for n, end in ends if end < claim.margin)} pairs if no run of them diverges"
-    elif verdict.verdict == "inconclusive":
-        said += (
-            f"; it takes {LEAST_PAIRS} pairs" if verdict.n < LEAST_PAIRS else f"; {verdict.decide}" * bool(verdict.decide)
-        )
+    elif verdict.verdict == "inconclusive" and verdict.n < LEAST_PAIRS:
+        said += f"; it takes {LEAST_PAIRS} pairs"
+    elif verdict.verdict == "inconclusive" and verdict.decide:
+        said += f"; {verdict.decide}"
     return said + ", exploratory" * bool(verdict.exploratory)
 
 
 def pairs(verdict: Verdict) -> str:
     """Return ``30 of 30``, and how many runs stand with the end of training for a target that they never reached."""
     lost = "".join(f", {label(arm)} diverged {count}" for arm, count in verdict.diverged.items())
-    return f"{verdict.n} of {verdict.planned}{lost}" + (f", {verdict.censored}" if verdict.censored else "")
+    return f"{verdict.n} of {verdict.planned}{lost}" + f", {verdict.censored}" * bool(verdict.censored)
 
 
 def against_first(said: Findings, verdict: Verdict) -> str:

@@ -51,13 +51,16 @@ class Report:
     def markdown(self) -> str:
         bullets = "".join(f"- {sentence}\n" for sentence in self.sentences)
         details = f"<details><summary>Each verdict in a sentence</summary>\n\n{bullets}\n</details>\n" if bullets else ""
-        parts = [self.lead, *(table.text.strip() for table in self.tables.values())]
-        return "\n\n".join(parts) + f"\n\n{details}"
+        return "\n\n".join([self.lead, *self._told, details])
 
     @property
     def text(self) -> str:
-        parts = [*(table.text.strip() for table in self.tables.values()), "\n".join(self.sentences), self.lead]
-        return "\n\n".join([*filter(None, parts), "\n".join(map(str, self.files))])
+        parts = [*self._told, "\n".join(self.sentences), self.lead, "\n".join(map(str, self.files))]
+        return "\n\n".join(filter(None, parts))
+
+    @property
+    def _told(self) -> list[str]:
+        return [table.text.strip() for table in self.tables.values()]
 
 
 def write_report(folder: str | Path, out: str | Path | None = None, *, declared: str | Path | None = None) -> Report:
@@ -114,7 +117,6 @@ def _write(said: Findings, out: Path) -> Report:
         plots=interactive.figures(sweep, board, said.main.along.metric),
         settings=[setting.key for setting in board.settings],
         runs=tables.runs(sweep, said.measures),
-        tuned=tables.tuned(sweep),
         environment=tables.environment(sweep),
     )
     files += write_texts(out, texts)
@@ -125,17 +127,15 @@ def _write(said: Findings, out: Path) -> Report:
     possible += [f"figures/{name}.{suffix}" for name in pictures.NAMES for suffix in ("pdf", "png")]
     for stale in {out / name for name in possible} - set(files):
         stale.unlink(missing_ok=True)
-    return Report(
-        sweep.name, " ".join(lead), found, tuple(sentences), tuple(files), tuple(said.judged), said.content, board
-    )
+    last = (tuple(said.judged), said.content, board)
+    return Report(sweep.name, board.lead, found, tuple(sentences), tuple(files), *last)
 
 
 def _write_search(sweep: Sweep, found: Mapping[str, Any], out: Path) -> Report:
     """Write what a search cost and found. It names each arm's best trial and no best arm."""
     table = tables.of_search(sweep, found)
     files = write_texts(out, {"tables/trials.csv": table.csv, "tables/search.md": table.text})
-    sentences = tuple(tuning.sentence(found, arm) for arm in found["arms"])
-    return Report(sweep.name, tuning.lead(sweep, found), {"search": table}, sentences, tuple(files))
+    return Report(sweep.name, tuning.lead(sweep, found), {"search": table}, (), tuple(files))
 
 
 def write_texts(out: Path, texts: Mapping[str, str]) -> list[Path]:
@@ -158,9 +158,8 @@ def update_readme(readme: str | Path, blocks: Mapping[str, str]) -> None:
     for name in [name for name, pair in marks.items() if any(mark in text for mark in pair)] or list(marks):
         start, end = marks[name]
         if text.count(start) != 1 or text.count(end) != 1 or text.index(end) < text.index(start):
-            raise ReportError(
-                f"{readme} must hold the line {start} once and after it {end} once; add them where results go"
-            )
+            cure = "add them where results go"
+            raise ReportError(f"{readme} must hold the line {start} once and after it {end} once; {cure}")
         before, rest = text.split(start)
         text = f"{before}{start}\n{blocks[name]}{end}{rest.split(end)[1]}"
     readme.write_text(text, encoding="utf-8", newline="\n")
