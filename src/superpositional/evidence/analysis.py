@@ -54,16 +54,33 @@ def is_smoke(evaluation: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What every planned seed of an arm came to: a value, or the reason why there is none."""
+    """What every planned seed of an arm came to: a value, or the reason why there is none.
+
+    For a claim (``pairing.sides``) runs that ``missed`` the target stand with the length of training, and so do ``late``
+    ones, which reached it after another's end: up to there all runs were watched, so the mean of what each has by then is
+    one of all (restricted). ``diverged`` runs of any other metric have no value, and the worst rank.
+    """
 
     arm: str
     planned: int
     values: Mapping[int, float]
     without: Mapping[str, tuple[int, ...]]
+    missed: int = 0
+    late: int = 0
+    diverged: tuple[int, ...] = ()
 
     @property
     def estimate(self) -> Estimate:
         return student_interval(list(self.values.values()))
+
+    @property
+    def censored(self) -> int:
+        return self.missed + self.late
+
+    @property
+    def mostly_censored(self) -> bool:
+        """Whether more than a quarter of the runs are censored, where a restricted mean is no estimate of a time."""
+        return 4 * self.censored > len(self.values)
 
     def seeds(self, reasons: Iterable[str]) -> set[int]:
         return {seed for reason in reasons for seed in self.without.get(reason, ())}

@@ -118,29 +118,20 @@ class Departure:
         if not self.seeds:
             return f"no pair to compare of {self.planned}"
         equal = "equal bit for bit" if self.exact else "equal at the steps kept here"
-        alike = len(self.seeds) - len(self.first)
-        said = f"{equal} in {alike} of {number(self.planned, 'seed')}, over {self._looked_at}"
+        alike, points = len(self.seeds) - len(self.first), min(len(steps) for steps, _ in self.seeds.values())
+        of = "" if self.steps is None else f" of {self.steps:,}"
+        over = f"all {number(points, 'step')}" if points == self.steps else f"{points:,} recorded{of} steps"
+        said = f"{equal} in {alike} of {number(self.planned, 'seed')}, over {over}"
         if self.never:
             return f"{said}; {self.differing}" if self.elsewhere else said
         steps = sorted(self.first.values())
         # Of a curve that was not logged at every step the first that shows it need not be the first that has it.
-        first = "first differ" if self._points == self.steps else "first seen to differ"
+        first = "first differ" if points == self.steps else "first seen to differ"
         seeds, middle = number(len(steps), "seed"), f"{first} at step {np.median(steps):,.10g}"
         parted = f"{middle} (median of {seeds}; {steps[0]:,}–{steps[-1]:,})"
         if steps[0] == steps[-1]:
             parted = f"{middle} in {seeds}"
         return f"{parted}; {said}" if alike else parted
-
-    @property
-    def _points(self) -> int:
-        return min(len(steps) for steps, _ in self.seeds.values())
-
-    @property
-    def _looked_at(self) -> str:
-        if self._points == self.steps:
-            return f"all {number(self._points, 'step')}"
-        of = "" if self.steps is None else f" of {self.steps:,}"
-        return f"{self._points:,} recorded{of} steps"
 
 
 @dataclass(frozen=True)
@@ -220,8 +211,8 @@ def departures(sweep: Sweep, along: Along = LOSS_BY_STEP) -> list[Departure]:
     for arm in sweep.arms:
         if (baseline := sweep.baseline(arm)) == arm:
             continue
-        pairs = {seed: (runs[arm, seed], runs[baseline, seed]) for seed in sweep.seeds if (arm, seed) in runs}
-        pairs = {seed: pair for seed, pair in pairs.items() if (baseline, seed) in runs}
+        both = [seed for seed in sweep.seeds if {(arm, seed), (baseline, seed)} <= runs.keys()]
+        pairs = {seed: (runs[arm, seed], runs[baseline, seed]) for seed in both}
         seeds = {seed: _difference(*pair, along) for seed, pair in pairs.items()}
         seeds = {seed: each for seed, each in seeds.items() if len(each[0])}
         steps = _steps(run for pair in pairs.values() for run in pair)
@@ -233,7 +224,6 @@ def departures(sweep: Sweep, along: Along = LOSS_BY_STEP) -> list[Departure]:
 
 
 def _difference(arm: Run, baseline: Run, along: Along) -> tuple[np.ndarray, np.ndarray]:
-    """At the steps that both logged."""
     (steps, values), (others, reference) = arm.curves[along.metric], baseline.curves[along.metric]
     both, left, right = np.intersect1d(steps, others, return_indices=True)
     difference = along.scale * (values[left] - reference[right])
@@ -288,7 +278,6 @@ def _mean(values: list[float]) -> float:
 
 
 def _steps(runs: Iterable[Run]) -> int | None:
-    """How many steps the runs took, where all took as many."""
     lengths = {run.record.get("steps") for run in runs}
     return lengths.pop() if len(lengths) == 1 else None
 

@@ -9,7 +9,7 @@ import datetime
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -24,64 +24,33 @@ from superpositional.records.claims import DIVERGED, Claim
 from superpositional.records.measures import Measure
 
 
-@dataclass(frozen=True)
-class Side:
-    """An arm's value for each seed that has one, and the seeds that have none by reason.
-
-    Of times to a target: ``missed`` runs stand with the length of training, and so do ``late`` ones, which reached it after
-    another's end: up to there all runs were watched, so the mean of what each has by then is one of all (restricted).
-    ``diverged`` runs of any other metric have no value, and the worst rank.
-    """
-
-    values: Mapping[int, float]
-    without: Mapping[str, tuple[int, ...]]
-    missed: int = 0
-    late: int = 0
-    diverged: tuple[int, ...] = ()
-
-    @property
-    def censored(self) -> int:
-        return self.missed + self.late
-
-    @property
-    def mostly_censored(self) -> bool:
-        """Whether more than a quarter of the runs are censored, where a restricted mean is no estimate of a time."""
-        return 4 * self.censored > len(self.values)
-
-
-def sides(sweep: Sweep, claim: Claim, arms: Sequence[str]) -> list[Side]:
-    """Of each of these arms."""
+def sides(sweep: Sweep, claim: Claim, arms: Sequence[str]) -> list[Outcomes]:
     if claim.metric == DIVERGED:
-        return [_diverged(sweep, arm, claim.scale) for arm in arms]
+        shares = {"done": 0.0, "diverged": claim.scale}
+        return [analysis.sort(sweep, arm, lambda run: shares.get(run.status, run.status)) for arm in arms]
     requires = "convergence/target" if claim.to_target else None
     measure = Measure(claim.metric, claim.metric, claim.unit, "", "", claim.scale, requires)
     found = [analysis.outcomes(sweep, arm, measure) for arm in arms]
     if not claim.to_target:
         lost = [(each, dict(each.without)) for each in found]
-        return [Side(each.values, rest, diverged=rest.pop("diverged", ())) for each, rest in lost]
+        return [replace(each, diverged=rest.pop("diverged", ()), without=rest) for each, rest in lost]
     horizon = _horizon([run for run in sweep.runs if run.arm in arms and run.status == "done"], claim.metric)
     return [_censored(each, None if horizon is None else claim.scale * horizon) for each in found]
 
 
-def _censored(found: Outcomes, horizon: float | None) -> Side:
-    """Times to a target, where a run that missed it stands with the length of training."""
+def _censored(found: Outcomes, horizon: float | None) -> Outcomes:
     # A run that diverged never reached it either, whatever it passed on the way.
     ended = ("missed the target", "diverged")
     misses = sorted(found.seeds(ended))
     without = {reason: seeds for reason, seeds in found.without.items() if reason not in ended}
     if horizon is None:
         there = tuple(sorted([*found.values, *misses]))
-        return Side({}, without | ({"length of training unknown": there} if there else {}))
+        return replace(found, values={}, without=without | ({"length of training unknown": there} if there else {}))
     times = inference.censored([*found.values.values(), *[None] * len(misses)], horizon)
     # Beyond rounding: a run may reach it with its last validation.
     late = sum(time > horizon * (1 + 1e-6) for time in found.values.values())
-    return Side(dict(zip([*found.values, *misses], map(float, times), strict=True)), without, len(misses), late)
-
-
-def _diverged(sweep: Sweep, arm: str, scale: float) -> Side:
-    shares = {"done": 0.0, "diverged": scale}
-    found = analysis.sort(sweep, arm, lambda run: shares.get(run.status, run.status))
-    return Side(found.values, found.without)
+    values = dict(zip([*found.values, *misses], map(float, times), strict=True))
+    return replace(found, values=values, without=without, missed=len(misses), late=late)
 
 
 def _horizon(runs: Sequence[Run], metric: str) -> float | None:
@@ -98,7 +67,7 @@ def _horizon(runs: Sequence[Run], metric: str) -> float | None:
     return min(lengths) if lengths and all(length > 0 for length in lengths) else None
 
 
-def incomplete(sweep: Sweep, arm: Side, baseline: Side) -> Iterable[str]:
+def incomplete(sweep: Sweep, arm: Outcomes, baseline: Outcomes) -> Iterable[str]:
     """Pairs without two values, named; there is no verdict on a part of what was planned."""
     for reason in sorted({*arm.without, *baseline.without}):
         seeds = {*arm.without.get(reason, ()), *baseline.without.get(reason, ())}
@@ -114,7 +83,7 @@ def unmeasured(sweep: Sweep, claim: Claim) -> Iterable[str]:
     yield f"no run has {claim.metric}; {did_you_mean(claim.metric, known)}"
 
 
-def telltale(claim: Claim, arm: Side, baseline: Side) -> Iterable[str]:
+def telltale(claim: Claim, arm: Outcomes, baseline: Outcomes) -> Iterable[str]:
     """Why times to a target cannot tell these arms apart, whatever a test says."""
     if not claim.to_target or not arm.values or not baseline.values:
         return
@@ -136,13 +105,13 @@ def discordant(a: np.ndarray, b: np.ndarray, scale: float, level: float) -> tupl
     return scale * (low_more - high_less), scale * (high_more - low_less)
 
 
-def pairs(*sides: Side) -> list[np.ndarray]:
+def pairs(*sides: Outcomes) -> list[np.ndarray]:
     """The values of the seeds that all of them have, each side's in one order."""
     seeds = [seed for seed in sides[0].values if all(seed in side.values for side in sides)]
     return [np.array([side.values[seed] for seed in seeds]) for side in sides]
 
 
-def worst_ranks(arm: Side, baseline: Side, differences: np.ndarray, better: str) -> np.ndarray:
+def worst_ranks(arm: Outcomes, baseline: Outcomes, differences: np.ndarray, better: str) -> np.ndarray:
     """Signed ranks of the differences (Wilcoxon 1945), those of pairs with a run that diverged among them.
 
     Such a run has no value but is worse than any that finished: it takes the worst rank (Lachin 1999, Controlled Clinical

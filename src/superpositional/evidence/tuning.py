@@ -13,7 +13,6 @@ from superpositional.records import STATUSES, Sweep
 
 
 def lead(sweep: Sweep, found: Mapping[str, Any]) -> str:
-    """Each arm's best in short, and what it is worth."""
     trials = {format.label(arm): _best(entry) for arm, entry in found["arms"].items()}
     best = [f"{arm} {trial['mean']:.4g}" if trial else f"{arm} none yet" for arm, trial in trials.items()]
     waiting = " The search is unfinished, so this is an interim look." if sweep.missing else ""
@@ -25,7 +24,6 @@ def lead(sweep: Sweep, found: Mapping[str, Any]) -> str:
 
 
 def caption(sweep: Sweep, found: Mapping[str, Any]) -> str:
-    """What was tried, with which budget, and what it cannot show."""
     better = "higher" if found["goal"] == "max" else "lower"
     parts = [
         f"{analysis.progress(sweep).capitalize()}.",

@@ -12,6 +12,7 @@ from typing import Any
 from superpositional.evidence import inference
 from superpositional.evidence.inference import Estimate, SignFlip
 from superpositional.format import as_given, bounds, label, number
+from superpositional.records import plain
 from superpositional.records.claims import Claim
 
 ALPHA, POWER, LEAST_PAIRS = 0.05, 0.8, 6
@@ -137,7 +138,6 @@ class Verdict:
 
     @property
     def established(self) -> bool:
-        """Whether the effect has a direction."""
         return self.verdict in ("superior", "inferior")
 
     @property
@@ -198,18 +198,15 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """All of it in words, with n."""
         claim = self.claim
         unit = f" {claim.effect_unit}".rstrip()
         head = f"{claim.id}, {label(claim.arm)} vs {label(claim.baseline)}, {claim.metric}: {self.words}"
         if self.answer not in ("–", "undecided", NONE):
             head += f" ({self.answer})"
         if self.refusals:
-            said, there = "; ".join(self.refusals), number(self.effect.n, "pair")
-            rest = (
-                "" if self.effect.mean is None else f" Of the {there} there are: {bounds(self.effect, claim.effect_unit)}."
-            )
-            return f"{head}: {said}{'' if said.endswith('?') else '.'}{rest}"
+            said = "; ".join(self.refusals)
+            there = f" Of the {number(self.effect.n, 'pair')} there are: {bounds(self.effect, claim.effect_unit)}."
+            return f"{head}: {said}{'' if said.endswith('?') else '.'}{there * (self.effect.mean is not None)}"
         kind = "mean paired difference" if claim.compare == "difference" else "change of the mean"
         parts = [f"{head}. {kind.capitalize()} {self.shown}, n = {self.n} seeds", f"margin ± {claim.margin:g}{unit}"]
         if self._is_small:
@@ -241,7 +238,7 @@ class Verdict:
 
     def plain(self) -> dict[str, Any]:
         """For ``claims.json``: every digit, None where there is no value."""
-        found = asdict(self)
+        found = plain(asdict(self))
         # Of the report, not of a claim: `runs_before_declaration`.
         effect, narrow, flip, _, _ = (found.pop(key) for key in ASIDE)
         found |= {key: getattr(self, key) for key in ("detectable", "pairs", "pairs_seen")}

@@ -74,7 +74,6 @@ def judge(sweep: Sweep, claims: Sequence[Claim], declared: str | None = None) ->
 
 
 def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
-    """All that can be said of one claim without the rest of its family."""
     arms = claim.arm, claim.baseline
     arm, baseline = sides(sweep, claim, arms)
     a, b = pairs(arm, baseline)
@@ -142,7 +141,6 @@ def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
 
 
 def _unfit(sweep: Sweep, claim: Claim, arms: Sequence[str]) -> list[str]:
-    """Why the runs of these arms cannot be compared."""
     runs = [run for run in sweep.runs if run.arm in arms]
     return [*unlike(sweep, runs), *(one_at_a_time(sweep, runs) if claim.of_time else [])]
 
@@ -157,10 +155,10 @@ def _no_interval(n: int, baseline: np.ndarray) -> str:
 
 
 def _decide(found: Verdict, p_holm: float | None, flip_holm: float | None) -> Verdict:
-    """The rule of this module's docstring."""
+    # An effect that is not established has no share to give.
+    without_shares = tuple(replace(each, share=None) for each in found.attribution)
     if found.refusals:
-        # An effect that is not established has no share to give.
-        return replace(found, attribution=tuple(replace(each, share=None) for each in found.attribution))
+        return replace(found, attribution=without_shares)
     claim, enough = found.claim, found.n >= LEAST_PAIRS
     within = enough and found.narrow[0] is not None and -claim.margin < found.narrow[0] <= found.narrow[1] < claim.margin
     by_t, by_flips = p_holm < ALPHA, flip_holm < ALPHA
@@ -174,21 +172,17 @@ def _decide(found: Verdict, p_holm: float | None, flip_holm: float | None) -> Ve
         small = within
     elif within:
         verdict = "equivalent"
-    cautions = list(found.cautions)
-    attribution = found.attribution
-    if verdict not in ("superior", "inferior"):
-        attribution = tuple(replace(each, share=None) for each in attribution)
     if enough and by_t != by_flips:
         cannot = found.n < least_pairs(found.family_size)
         why = f", which cannot with {found.n} pairs and {found.family_size} claims" if cannot else ""
         disagreement = f"after Holm the t test and the sign-flip test disagree at 5 %{why}"
-        cautions.append(disagreement)
-    if (small or verdict == "equivalent") and found.n < SURE_PAIRS:
-        cautions.append(f"{found.n} pairs are few: below {SURE_PAIRS} pairs a small effect is stated with this caution")
     # It has decided; to show an interval of no width would say more than n runs can.
     narrow = (None, None) if found.sd == 0 and claim.metric != DIVERGED else found.narrow
     changed = {"verdict": verdict, "small": small, "p_holm": p_holm, "narrow": narrow, "disagreement": disagreement}
-    return replace(found, **changed, cautions=tuple(cautions), attribution=attribution)
+    decided = replace(found, **changed)
+    few = f"{found.n} pairs are few: below {SURE_PAIRS} pairs a small effect is stated with this caution"
+    cautions = (*found.cautions, *filter(None, [disagreement, few * decided.few_pairs]))
+    return replace(decided, cautions=cautions, attribution=found.attribution if decided.established else without_shares)
 
 
 def _effect(

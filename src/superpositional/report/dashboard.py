@@ -15,7 +15,7 @@ from superpositional.records import Sweep
 from superpositional.records.identity import moved
 from superpositional.records.measures import SPOKEN
 from superpositional.report.along import Series, config, series
-from superpositional.report.style import drawn_as
+from superpositional.report.style import LINEAR_SPAN, drawn_as
 
 # What an optimizer's target is for readers.
 METHODS = {f"torch.optim.{name}": f"torch's {name}" for name in ("Adam", "AdamW", "SGD")}
@@ -32,22 +32,16 @@ SECTIONS |= dict.fromkeys(("throughput", "memory", "time"), "Speed and memory") 
 # Summaries that no curve shows, one of them a constant, and what else is shown along a setting.
 IN_BARS, CONSTANT = ("test/", "convergence/", "circuit/"), "convergence/target"
 ALONG_SETTINGS = ("train/loss/last_epoch", "val/loss/last", "convergence/area", "perturbation/ratio")
-# Positive values that span more than this factor are shown on a log axis.
-LINEAR_SPAN = 30
 
 
 @dataclass(frozen=True)
 class Arm:
-    """An arm and what it trains with; its colour follows from ``place``, its place in the sweep."""
+    """An arm and what it trains with."""
 
     name: str
     label: str
     method: str
-    place: int
-
-    @property
-    def colour(self) -> str:
-        return drawn_as(self.place)["color"]
+    colour: str
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,6 @@ class Panel:
 
     @property
     def axis(self) -> str:
-        """Title with unit."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
@@ -107,11 +100,6 @@ class Dashboard:
     @property
     def panels(self) -> list[Panel]:
         return [panel for section in self.sections for panel in section.panels]
-
-    @property
-    def learning(self) -> list[Panel]:
-        """The learning curves."""
-        return [p for section in self.sections if section.name == LEARNING for p in section.panels if p.kind == "line"]
 
 
 def of(
@@ -144,7 +132,10 @@ def of(
         question=" ".join(sweep.question.split()),
         lead=lead,
         progress=analysis.progress(sweep),
-        arms=tuple(Arm(arm, label(arm), _method(config(sweep, arm)), place) for place, arm in enumerate(sweep.arms)),
+        arms=tuple(
+            Arm(arm, label(arm), _method(config(sweep, arm)), drawn_as(place)["color"])
+            for place, arm in enumerate(sweep.arms)
+        ),
         settings=settings,
         sections=tuple(Section(name, tuple(panels)) for name, panels in sections.items() if panels),
         provenance=dict(provenance or {}),
@@ -154,7 +145,6 @@ def of(
 
 
 def _lines(sweep: Sweep) -> Iterator[Panel]:
-    """A panel for each scalar that some run logged more than once."""
     logged = {name for run in sweep.runs for name, (steps, _) in run.curves.items() if len(np.unique(steps)) > 1}
     for metric in sorted(logged, key=_order):
         values = [run.curves[metric][1] for run in sweep.runs if run.status == "done" and metric in run.curves]
@@ -169,7 +159,6 @@ def _bars(sweep: Sweep, drawn: set[str]) -> Iterator[Panel]:
 
 
 def _along(sweep: Sweep, setting: Setting) -> Iterator[Panel]:
-    """A panel for each summary that the setting may move."""
     arms = {arm for each in setting.series for arm in each.arms.values()}
     wanted = [measure.metric for measure in analysis.measures(sweep)] + list(ALONG_SETTINGS)
     wanted += [name for name in _summaries(sweep) if name.startswith("circuit/")]
@@ -200,7 +189,6 @@ def _summaries(sweep: Sweep) -> list[str]:
 
 
 def finals(sweep: Sweep, metric: str, arms: Iterable[str]) -> list[float]:
-    """The summary's values over the finished runs of these arms."""
     runs = [run for run in sweep.runs if run.status == "done" and run.arm in set(arms)]
     return [float(value) for run in runs if (value := run.summary(metric)) is not None]
 

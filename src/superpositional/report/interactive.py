@@ -20,9 +20,8 @@ from superpositional.evidence.inference import LEVEL, student_interval
 from superpositional.format import label
 from superpositional.records import Run, Sweep
 from superpositional.report import dashboard
-from superpositional.report.dashboard import LINEAR_SPAN, Dashboard, Panel, Setting
-from superpositional.report.figures import BAND_SEEDS
-from superpositional.report.style import drawn_as
+from superpositional.report.dashboard import Dashboard, Panel, Setting
+from superpositional.report.style import BAND_SEEDS, LINEAR_SPAN, drawn_as
 
 SCRIPT = "plotly.min.js"
 # Points of one line at the most and the least, and of all lines of a page.
@@ -52,7 +51,6 @@ def figures(sweep: Sweep, board: Dashboard, main: str) -> dict[str, tuple[str, S
 
 
 def swept(sweep: Sweep, board: Dashboard | None = None) -> dict[str, tuple[str, Spec]]:
-    """Return the figures along swept settings alone."""
     board = board or dashboard.of(sweep)
     return {each.key: (f"final values by {each.name}", along(sweep, board, each)) for each in board.settings}
 
@@ -138,7 +136,6 @@ def _line(sweep: Sweep, arm: str, found: Sequence[pandas.Series], points: int) -
 
 
 def _points(sweep: Sweep, panel: Panel, name: str, place: int, arms: Mapping[float, str]) -> list[Spec]:
-    """Return the means of a series of arms by value, with their intervals."""
     values = {x: [panel.scale * value for value in dashboard.finals(sweep, panel.metric, [arm])] for x, arm in arms.items()}
     found = {x: student_interval(each) for x, each in values.items() if each}
     up = [0 if each.high is None else each.high - each.mean for each in found.values()]

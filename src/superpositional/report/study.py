@@ -20,7 +20,7 @@ from superpositional.records import Sweep, claims, load_sweep, write_json
 from superpositional.records.ledger import ledger
 from superpositional.records.measures import TEST_ACCURACY, spoken
 from superpositional.records.published import fingerprint
-from superpositional.report import forests, interactive, pictures, style, tables, words
+from superpositional.report import forests, interactive, style, tables, words, write
 from superpositional.report.findings import Findings, ReportError, findings
 from superpositional.report.tables import NONE, Cells, Table, csv, rows, values
 from superpositional.report.write import image, render, write_texts
@@ -69,7 +69,6 @@ class Study:
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """The SHA-256 of each sweep's records."""
         return {sweep.name: fingerprint(sweep) for sweep in self.sweeps}
 
 
@@ -153,7 +152,6 @@ def _asked(said: Findings, name: str, verdict: Verdict) -> Cells:
 
 
 def _row(study: Study, sweep: Sweep) -> Cells:
-    """What a sweep asked, of how many runs, and what came of it."""
     if sweep.search is not None:
         told = tuning.lead(sweep, study.searches[sweep.name])
     elif sweep.name == CALIBRATION:
@@ -231,7 +229,6 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
 
 
 def _summary(study: Study, found: dict[str, Table]) -> str:
-    """What README says."""
     parts = [*words.paper(study.of_the_paper), found["claims"].markdown, words.PAIRS] if study.of_the_paper else []
     parts = parts or words.paper([])
     parts.append(words.elsewhere(study.besides))
@@ -278,13 +275,13 @@ def draw(study: Study) -> dict[str, tuple[Figure, str]]:
         )
         drawn["claims"] = style.column(1.0 + 0.36 * len(judged), forests.claims_forest, judged), says
     for name, said in study.said.items():
-        sweep, shown, made = said.sweep, words.shown(said), pictures.of(said)
+        sweep, shown, made = said.sweep, words.shown(said), write.pictures(said)
         names = {"fig1": "fig1"} if name == FIG1 else {}
         if said.of_loss:
             names |= {"fig2": "fig2" if name == FIG2 else f"{name}_losses", "departures": f"{name}_departures"}
         drawn |= {own: (made[each](), shown[each]) for each, own in names.items() if each in made}
-        for setting, figure in pictures.by_setting(said).items():
-            says = f"{sweep.question} {words.BY_SETTING.format(pictures.SETTINGS[setting][0])}"
+        for setting, figure in write.by_setting(said).items():
+            says = f"{sweep.question} {words.BY_SETTING.format(write.SETTINGS[setting][0])}"
             drawn[_free(drawn, name, setting.rpartition(".")[2])] = figure(), says
         if any(verdict.attribution for verdict in said.judged) and name != FIG1 and not said.terms:
             says = f"{sweep.question} {shown['paired_differences']}"

@@ -41,6 +41,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 # The line at zero, and the colour of a value as published.
 ZERO = {"color": "0.45", "linestyle": (0, (4, 2)), "zorder": 0}
 PUBLISHED = "#D55E00"
+# Fewer seeds than this, and Student's interval says more of t than of the runs.
+BAND_SEEDS = 5
+# Positive values that span more than this factor are drawn on a log axis.
+LINEAR_SPAN = 30
 
 
 @contextmanager

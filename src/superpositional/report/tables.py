@@ -65,7 +65,6 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def plain(self) -> "Table":
-        """Return it without Markdown's marks."""
         return Table(self.caption.replace("`", ""), [tuple(cell.replace("`", "") for cell in row) for row in self.rows])
 
 
@@ -87,7 +86,6 @@ def csv(values: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _answers(said: Findings) -> Iterator[Cells]:
-    """A row for each run that answered a whole split of questions."""
     matches = [measure for measure in said.measures if measure.evaluated]
     for run in said.sweep.runs:
         told = run.record.get("evaluation")
@@ -118,7 +116,6 @@ def of_search(sweep: Sweep, found: Mapping[str, Any]) -> Table:
 
 
 def _arms(arms: Mapping[Measure, list[Outcomes]], comparisons: Mapping[Measure, list[Comparison]]) -> Rows:
-    """Means and differences by arm; the last column exists only if some run did not simply end well."""
     header = ["arm", "n"]
     for measure in arms:
         header += [measure.heading or measure.name, f"difference ({measure.unit})" if measure.unit else "difference"]
@@ -162,7 +159,6 @@ def _mean(outcomes: Outcomes, decimals: int) -> str:
 
 
 def _arm_values(said: Findings) -> Iterator[dict[str, Any]]:
-    """A row for each arm and measure."""
     keys, reasons = ("n", "mean", "sd", "low", "high"), (*analysis.CENSORED, *analysis.UNFINISHED)
     for measure, table in said.arms.items():
         by_arm = {each.arm.arm: each for each in said.comparisons[measure]}
@@ -252,7 +248,6 @@ def values(judged: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
 
 
 def _attribution(judged: Sequence[Verdict]) -> Iterator[Cells]:
-    """What a control does by itself, and what the claim's arm does beyond it."""
     for verdict in judged:
         unit = verdict.claim.effect_unit
         for each in verdict.attribution:

@@ -79,7 +79,6 @@ ANSWERED = "Shares of questions answered rightly, by run. Differences between ar
 
 
 def lead(said: Findings) -> list[str]:
-    """Return the answer in short, a sentence each, and no more than the intervals allow."""
     sweep = said.sweep
     if not any(said.comparisons.values()):
         return ["One arm: nothing to compare."]
@@ -145,7 +144,6 @@ def _term(term: Term) -> str:
 
 
 def against(sweep: Sweep) -> str:
-    """Return what the arms are held to."""
     first = label(sweep.arms[0])
     return first if len({*map(sweep.baseline, sweep.arms)}) == 1 else f"{first.split(',')[0]} at the same values"
 
@@ -156,7 +154,6 @@ def title(sweep: Sweep) -> str:
 
 
 def caption(said: Findings) -> str:
-    """Return the caption of the table of arms."""
     sweep, every = said.sweep, [comparison for table in said.comparisons.values() for comparison in table]
     parts = [title(sweep), f"{analysis.progress(sweep).capitalize()}. Mean ± sd over finished runs."]
     if sweep.left_out:
@@ -263,7 +260,7 @@ def paper(judged: Judged) -> list[str]:
 def elsewhere(judged: Judged) -> str:
     """Return how many verdicts of which kind there are beside the paper's claims."""
     counts = Counter(verdict.verdict for _, verdict in judged)
-    few = sum(verdict.verdict == "equivalent" and verdict.n < verdicts.SURE_PAIRS for _, verdict in judged)
+    few = sum(verdict.verdict == "equivalent" and verdict.few_pairs for _, verdict in judged)
     order = ("superior", "inferior", "equivalent", "inconclusive", *[NONE] * (NONE in counts))
     kinds = [f"{counts[kind] or 'none'} {kind}" for kind in order]
     kinds[2] += f" ({few} from few pairs)" if few else ""
@@ -294,7 +291,6 @@ def limits(sweeps: Sequence[Sweep], judged: Judged) -> tuple[str, ...]:
 
 
 def made(sweeps: Sequence[Sweep], missing: Sequence[str], fingerprints: Mapping[str, str]) -> str:
-    """Return how many runs there are, how they ended, by which code, on what."""
     runs = [run for sweep in sweeps for run in sweep.runs]
     ends = ", ".join(f"{count:,} {status}" for status, count in Counter(run.status for run in runs).items())
     code = counted(str(run.record.get("code")) for run in runs)
