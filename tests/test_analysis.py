@@ -126,7 +126,7 @@ def test_a_number_that_is_not_finite_is_refused():
 
 def test_mixed_code_versions_are_flagged_in_words(tmp_path):
     sweep = write_sweep(tmp_path, {"adam": [0.5, 0.6], "x": [0.5, 0.6]}, codes={("x", 1): "beef"})
-    assert compare(sweep, "x", TEST_ACCURACY).mixed == ("code version: beef (1 of 4 runs), c0de (3 of 4 runs)",)
+    assert analysis.mixed_versions(sweep.runs) == ("code version: beef (1 of 4 runs), c0de (3 of 4 runs)",)
 
 
 def test_mixed_package_versions_are_flagged_in_words(tmp_path):

@@ -98,7 +98,6 @@ class Comparison:
     baseline: Outcomes
     differences: Mapping[int, float]
     estimate: Estimate
-    mixed: tuple[str, ...]
     rounded: bool = False
 
     @property
@@ -170,15 +169,12 @@ def compare(sweep: Sweep, arm: str, measure: Measure, baseline: str | None = Non
     """The paired differences of an arm to another, by default the sweep's baseline of it."""
     baseline = baseline or sweep.baseline(arm)
     sides = outcomes(sweep, arm, measure), outcomes(sweep, baseline, measure)
-    values, reference = sides[0].values, sides[1].values
-    seeds = [seed for seed in values if seed in reference]
-    a, b = (np.array([side[seed] for seed in seeds]) for side in (values, reference))
+    seeds = [seed for seed in sides[0].values if seed in sides[1].values]
+    a, b = (np.array([side.values[seed] for seed in seeds]) for side in sides)
     # What counts as rounding is what does in a verdict.
     found = inference.differences(a, b, measure.scale)[0]
     differences = dict(zip(seeds, found.tolist(), strict=True))
-    compared = [run for run in sweep.runs if run.arm in (arm, baseline) and run.seed in differences]
-    rounded = not np.array_equal(found, a - b)
-    return Comparison(measure, *sides, differences, student_interval(found), mixed_versions(compared), rounded)
+    return Comparison(measure, *sides, differences, student_interval(found), rounded=not np.array_equal(found, a - b))
 
 
 def mixed_versions(runs: Iterable[Run]) -> tuple[str, ...]:

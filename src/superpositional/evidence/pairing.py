@@ -25,6 +25,7 @@ from superpositional.records.measures import Measure
 
 
 def sides(sweep: Sweep, claim: Claim, arms: Sequence[str]) -> list[Outcomes]:
+    """The values of each of these arms, as the claim's metric asks."""
     if claim.metric == DIVERGED:
         shares = {"done": 0.0, "diverged": claim.scale}
         return [analysis.sort(sweep, arm, lambda run: shares.get(run.status, run.status)) for arm in arms]
