@@ -72,30 +72,26 @@ def along(sweep: Sweep, board: Dashboard, setting: Setting) -> Spec:
     A menu chooses the metric.
     """
     values = sorted({value for each in setting.series for value in each.arms})
-    shown: list[tuple[Panel, list[Spec]]] = []
+    drawn: list[tuple[Panel, Spec]] = []
     for panel in (panel for panel in board.panels if panel.against == setting.key):
-        traces = []
         for place, series in enumerate(setting.series):
-            traces += _points(sweep, panel, series.name, place + 1, series.arms)
+            drawn += [(panel, trace) for trace in _points(sweep, panel, series.name, place + 1, series.arms)]
         if baseline := dashboard.finals(sweep, panel.metric, sweep.arms[:1]):
             line = {"x": [values[0], values[-1]], "y": _row([panel.scale * np.mean(baseline)] * 2), "mode": "lines"}
-            traces.append(_named(label(sweep.arms[0]), 0) | line | {"hovertemplate": f"%{{y:.5g}}, n = {len(baseline)}"})
-        shown.append((panel, traces))
-    if not shown:
+            line["hovertemplate"] = f"%{{y:.5g}}, n = {len(baseline)}"
+            drawn.append((panel, _named(label(sweep.arms[0]), 0) | line))
+    panels = list(dict.fromkeys(panel for panel, _ in drawn))
+    if not panels:
         return {"data": [], "layout": {}}
     axis = {"title": {"text": setting.name}, "tickvals": values, "ticktext": [f"{value:g}" for value in values]}
     axis["type"] = "log" if 0 < LINEAR_SPAN * values[0] < values[-1] else "linear"
-    owners = [panel for panel, traces in shown for _ in traces]
     buttons = []
-    for panel, _ in shown:
+    for panel in panels:
         layout = {"yaxis.title.text": panel.axis, "yaxis.type": "log" if panel.log else "linear"}
-        visible = {"visible": [owner is panel for owner in owners]}
+        visible = {"visible": [owner == panel for owner, _ in drawn]}
         buttons.append({"label": panel.title, "method": "update", "args": [visible, layout]})
-    data = [
-        trace | ({} if owner is shown[0][0] else {"visible": False})
-        for owner, trace in zip(owners, [trace for _, traces in shown for trace in traces], strict=True)
-    ]
-    layout = _layout(axis, shown[0][0], "closest") | {"updatemenus": [MENU | {"buttons": buttons}]}
+    data = [trace | ({} if owner == panels[0] else {"visible": False}) for owner, trace in drawn]
+    layout = _layout(axis, panels[0], "closest") | {"updatemenus": [MENU | {"buttons": buttons}]}
     return {"data": data, "layout": layout}
 
 
