@@ -103,7 +103,7 @@ def test_a_target_that_was_never_measured_is_not_a_miss(tmp_path):
 def test_equal_arms_have_the_interval_from_zero_to_zero_and_say_so(tmp_path):
     comparison = compare(write_sweep(tmp_path, {"adam": [0.1, 0.7], "x": [0.1, 0.7]}), "x", TEST_ACCURACY)
     assert (comparison.estimate.low, comparison.estimate.high, comparison.estimate.sd) == (0, 0, 0)
-    assert (comparison.same, comparison.zeros) == (True, "0 in every pair")
+    assert (comparison.same, comparison.shown()) == (True, "0 in every pair")
 
 
 def test_equal_differences_claim_no_direction(tmp_path):
@@ -126,7 +126,7 @@ def test_a_number_that_is_not_finite_is_refused():
 
 def test_mixed_code_versions_are_flagged_in_words(tmp_path):
     sweep = write_sweep(tmp_path, {"adam": [0.5, 0.6], "x": [0.5, 0.6]}, codes={("x", 1): "beef"})
-    assert compare(sweep, "x", TEST_ACCURACY).mixed == ("code version: beef (1 of 4 runs), c0de (3 of 4 runs)",)
+    assert analysis.mixed_versions(sweep.runs) == ("code version: beef (1 of 4 runs), c0de (3 of 4 runs)",)
 
 
 def test_mixed_package_versions_are_flagged_in_words(tmp_path):

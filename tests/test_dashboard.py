@@ -200,21 +200,17 @@ def test_the_verdicts_and_differences_are_the_reports_own_and_the_mirrors_place_
 # Interactive figures -----------------------------------------------------------------------------------------------
 
 
-def drawn(sweep: Sweep, metric: str = "train/loss") -> tuple[dict, dict[str, list[dict]]]:
-    """A figure and its traces by the button that shows them, without bands."""
+def drawn(sweep: Sweep, metric: str = "train/loss") -> tuple[dict, list[dict]]:
+    """A figure and its visible traces, without bands."""
     _, spec = interactive.figures(sweep, dashboard.of(sweep), "train/loss")[metric]
-    found = {}
-    for button in spec["layout"]["updatemenus"][0]["buttons"]:
-        shown = zip(spec["data"], button["args"][0]["visible"], strict=True)
-        found[button["label"]] = [trace for trace, visible in shown if visible and trace["mode"] != "none"]
-    return spec, found
+    return spec, [trace for trace in spec["data"] if trace.get("visible", True) and trace["mode"] != "none"]
 
 
 def test_a_line_is_the_mean_over_seeds_with_students_interval_and_plotly_takes_it():
     sweep = made_up(four())
     spec, shown = drawn(sweep)
-    assert [trace["name"] for trace in shown["mean"]] == ["AdamW", "sgd", "placebo", "λ = 0.5"]
-    for trace, arm in zip(shown["mean"], sweep.arms, strict=True):
+    assert [trace["name"] for trace in shown] == ["AdamW", "sgd", "placebo", "λ = 0.5"]
+    for trace, arm in zip(shown, sweep.arms, strict=True):
         values = np.array([run.curves["train/loss"][1] for run in sweep.runs if run.arm == arm])
         expected = [student_interval(values[:, step]) for step in range(len(STEPS))]
         assert trace["x"] == STEPS.tolist()
@@ -226,43 +222,29 @@ def test_a_line_is_the_mean_over_seeds_with_students_interval_and_plotly_takes_i
 
 def test_a_validated_scalar_goes_by_epoch():
     _, shown = drawn(made_up(four()), "val/accuracy")
-    assert shown["mean"][0]["x"] == [step / 5 for step in STEPS]
-    assert list(shown) == ["mean", "difference"]
+    assert shown[0]["x"] == [step / 5 for step in STEPS]
 
 
-def test_paired_differences_along_the_curve_are_of_finished_pairs_and_a_baseline_has_none():
-    sweep = made_up(four(), ends={("sgd", 0): "diverged", ("adamw", 4): "failed"})
-    _, shown = drawn(sweep)
-    assert [trace["name"] for trace in shown["difference"]] == ["sgd", "placebo", "λ = 0.5"]
-    own = {(run.arm, run.seed): run.curves["train/loss"][1] for run in sweep.runs}
-    differences = [own["sgd", seed] - own["adamw", seed] for seed in (1, 2, 3, 5)]
-    assert shown["difference"][0]["y"] == pytest.approx(np.mean(differences, axis=0), rel=1e-5)
-    assert shown["difference"][0]["hovertemplate"].endswith("n = 4 of 6")
-
-
-def test_a_run_that_did_not_end_well_is_in_no_mean_and_among_the_seeds():
+def test_a_run_that_did_not_end_well_is_in_no_mean():
     ends = {("sgd", 0): "diverged", **{("placebo", seed): "interrupted" for seed in range(6)}}
     sweep = made_up(four(), ends=ends)
-    sweep.runs[6].curves["train/loss"][1][4] = math.inf
     _, shown = drawn(sweep)
-    assert [trace["name"] for trace in shown["mean"]] == ["AdamW", "sgd", "λ = 0.5"]
-    assert shown["mean"][1]["hovertemplate"].endswith("n = 5 of 6")
-    # Six curves, a gap after each, and what is not finite is a gap too.
-    assert [len([y for y in trace["y"] if y is None]) for trace in shown["seeds"]] == [6, 7, 6, 6]
+    assert [trace["name"] for trace in shown] == ["AdamW", "sgd", "λ = 0.5"]
+    assert shown[1]["hovertemplate"].endswith("n = 5 of 6")
 
 
 def test_a_mean_is_over_steps_that_every_run_has_and_of_a_step_logged_twice_the_last_counts():
     sweep = made_up(four(), seeds=2)
     sweep.runs[0].curves["train/loss"] = (np.array([1, 2, 2, 5]), np.array([1.0, 9.0, 3.0, 7.0]))
     sweep.runs[1].curves["train/loss"] = (np.array([2, 5, 9]), np.array([5.0, 8.0, 9.0]))
-    trace = drawn(sweep)[1]["mean"][0]
+    trace = drawn(sweep)[1][0]
     assert (trace["x"], trace["y"]) == ([2, 5], [4, 7.5])
 
 
 def test_final_values_stand_against_the_swept_setting_beside_the_baselines_mean():
     sweep = made_up(deep(values=(4, 1, 16)))
     _, shown = drawn(sweep, "circuit.depth")
-    traces = {trace["name"]: trace for trace in shown["test accuracy"]}
+    traces = {trace["name"]: trace for trace in shown}
     assert list(traces) == ["circuit", "attention", "AdamW"]
     assert traces["circuit"]["x"] == [1, 4, 16]
     for value, mean, high in zip((1, 4, 16), traces["circuit"]["y"], traces["circuit"]["error_y"]["array"], strict=True):
@@ -277,11 +259,11 @@ def test_long_curves_keep_their_ends_and_a_page_stays_small():
     metrics = tuple(f"own/scalar_{index}" for index in range(16))
     sweep = made_up(four(), seeds=30, steps=np.arange(1, 601), metrics=metrics)
     figures = interactive.figures(sweep, dashboard.of(sweep), "train/loss")
-    x = drawn(sweep)[1]["mean"][0]["x"]
+    x = drawn(sweep)[1][0]["x"]
     assert (x[0], x[-1], len(x) <= interactive.MOST) == (1, 600, True)
     assert len(json.dumps(figures)) < 4e6
 
 
 def test_a_name_is_words_and_never_a_mark():
     _, shown = drawn(made_up({"adamw": config("torch.optim.AdamW"), EVIL: config(OURS)}))
-    assert shown["mean"][1]["name"] == html.escape(EVIL.replace("_", " "))
+    assert shown[1]["name"] == html.escape(EVIL.replace("_", " "))

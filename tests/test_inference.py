@@ -80,7 +80,7 @@ def ratio_equivalence(arm, baseline, margin):
     They are of arm − (1 + margin) · baseline < 0 and arm − (1 − margin) · baseline > 0, so p < 0.05 iff the 90 % Fieller
     interval lies strictly within. For measures above 0, such as times: with a negative baseline p is never small.
     """
-    arm, baseline = inference._pairs(arm, baseline, least=2)
+    arm, baseline = inference._finite(arm, 2), inference._finite(baseline, 2)
     inference._check(margin=margin)
     scale = max(np.abs(arm).max(), np.abs(baseline).max())
     return max(p_above_zero((1 + margin) * baseline - arm, scale), p_above_zero(arm - (1 - margin) * baseline, scale))

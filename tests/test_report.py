@@ -10,9 +10,10 @@ from itertools import pairwise
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from test_analysis import write_sweep
 
-from superpositional import format, records
+from superpositional import records
 from superpositional.evidence import analysis, curves
 from superpositional.records.measures import TEST_ACCURACY
 from superpositional.records.published import fingerprint, publish
@@ -129,10 +130,11 @@ def test_no_name_breaks_a_label_a_caption_or_a_row_of_latex():
     "cell", ["=1+1", "+x", "-1+1", "@sum", " =x", "\t=x", "\n@x", "--1", "-", "+1e", "1=2", "−1", "adam"]
 )
 def test_no_cell_of_a_csv_is_a_formula_unless_it_is_a_number(cell):
-    ((written,),) = csv.reader(io.StringIO(format.written([(cell,)]), newline=""))
+    _, (written,) = csv.reader(io.StringIO(tables.csv([{"cell": cell}]), newline=""))
     assert written == (cell if cell in ("1=2", "−1", "adam") else f"'{cell}")
     numbers = ("-1", "+1.5", "-2e-05", "1e9", "-.5")
-    assert format.written([(-1.5, None, 2, *numbers)]) == f"-1.5,,2,{','.join(numbers)}\n"
+    row = dict(enumerate((-1.5, None, 2, *numbers)))
+    assert tables.csv([row]) == f"0,1,2,3,4,5,6,7\n-1.5,,2,{','.join(numbers)}\n"
 
 
 def test_the_report_tells_the_hash_of_the_records_it_judged(built):
@@ -159,12 +161,12 @@ def test_an_unfinished_sweep_says_so_in_words_everywhere(tmp_path):
 
 def test_a_figure_of_an_unfinished_sweep_shows_its_note(tmp_path):
     sweep = write_sweep(tmp_path, {"adam": [0.5, 0.6], "x": [0.5, None]}, curves=rising)
-    _, ax = style.column_figure(3)
+    ax = Figure(layout="constrained").add_subplot()
     figures.learning_curves(ax, curves.learning_curves(sweep), note="unfinished: 1 run missing")
     legend = ax.get_legend()
     assert legend.get_title().get_text().startswith("unfinished: 1 run missing\n")
     assert [text.get_text() for text in legend.get_texts()] == ["adam (2)", "x (1)"]
-    _, ax = style.column_figure(3)
+    ax = Figure(layout="constrained").add_subplot()
     comparison = analysis.compare(sweep, "x", TEST_ACCURACY)
     forests.paired_differences(ax, [comparison], note="unfinished: 1 run missing")
     assert ax.get_title(loc="right").startswith("unfinished: 1 run missing\n")
@@ -218,14 +220,14 @@ def test_the_inset_is_left_out_where_it_would_cover_a_curve(tmp_path):
     falling = write_sweep(tmp_path / "down", {"adam": [0.5, 0.5]}, curves=lambda arm, seed: rising(arm, seed)[::-1])
     up = write_sweep(tmp_path / "up", {"adam": [0.5, 0.5]}, curves=rising)
     for sweep, insets in ((up, 1), (falling, 0)):
-        _, ax = style.column_figure(3)
+        ax = Figure(layout="constrained").add_subplot()
         assert figures.learning_curves(ax, curves.learning_curves(sweep)) is ax
         assert len(ax.child_axes) == insets
 
 
 def test_a_conditional_row_of_the_forest_plot_has_an_open_marker(tmp_path):
     sweep = write_sweep(tmp_path, ARMS, statuses={("lambda_0.5", 1): "diverged"})
-    _, ax = style.column_figure(2)
+    ax = Figure(layout="constrained").add_subplot()
     forests.paired_differences(ax, [analysis.compare(sweep, arm, TEST_ACCURACY) for arm in sweep.arms[1:]])
     means = [line for line in ax.lines if len(line.get_xdata()) == 1]
     assert [line.get_markerfacecolor() == "white" for line in means] == [False, True]
@@ -318,7 +320,7 @@ def test_only_the_baseline_has_a_band_and_only_from_five_seeds_on(tmp_path):
     for n, bands in ((4, 0), (5, 1)):
         folder = tmp_path / str(n)
         write_sweep(folder, {"adam": [0.9] * n, "other": [0.9] * n}, curves=rising)
-        _, ax = style.column_figure(2.6)
+        ax = Figure(layout="constrained").add_subplot()
         figures.learning_curves(ax, curves.learning_curves(records.load_sweep(folder)))
         assert len(ax.collections) == bands
 

@@ -220,9 +220,9 @@ def test_no_number_but_zero_is_written_as_zero(values, said):
 def test_figure_two_has_a_panel_for_each_arm_on_one_axis_with_the_baseline_dashed(built):
     sweep = records.load_sweep(built[0])
     with style.style():
-        figure, axes = style.page_figure(5)
         table = curves.learning_curves(sweep, measures.LOSS_BY_STEP)
-        figures.seed_bands(axes, table, curves.seed_curves(sweep, measures.LOSS_BY_STEP), measures.LOSS_BY_STEP)
+        figure = style.page(5, figures.seed_bands, table, measures.LOSS_BY_STEP)
+    axes = figure.axes
     assert len({ax.get_ylim() for ax in axes}) == 1
     assert [ax.get_ylabel() for ax in axes] == ["training loss", "", "", "training loss", ""]
     assert {ax.get_xlabel() for ax in axes} == {"step"}
@@ -237,9 +237,8 @@ def test_figure_two_has_a_panel_for_each_arm_on_one_axis_with_the_baseline_dashe
 def test_a_loss_that_falls_by_more_than_thirty_has_a_log_axis(tmp_path):
     folder = write_sweep(tmp_path, ("adamw", "placebo"), losses=lambda arm, seed: 10.0 * 0.9 ** np.arange(60.0))
     sweep = records.load_sweep(folder)
-    _, axes = style.page_figure(2)
     table = curves.learning_curves(sweep, measures.LOSS_BY_STEP)
-    figures.seed_bands(axes, table, curves.seed_curves(sweep, measures.LOSS_BY_STEP), measures.LOSS_BY_STEP)
+    axes = style.page(2, figures.seed_bands, table, measures.LOSS_BY_STEP).axes
     assert [ax.get_yscale() for ax in axes] == ["log", "log"]
 
 
@@ -288,8 +287,7 @@ def test_departures_say_when_and_in_how_many_seeds(tmp_path):
 
 def test_a_panel_without_a_departure_says_so_in_words(built):
     sweep = records.load_sweep(built[0])
-    _, axes = style.page_figure(4)
-    figures.departures(axes, curves.departures(sweep), sweep.arms)
+    axes = style.page(4, figures.departures, curves.departures(sweep), sweep.arms).axes
     words = [[text.get_text() for text in ax.texts] for ax in axes]
     assert words == [["equal bit for bit\nin 3 of 3 seeds,\nover all 60 steps"], [], [], []]
     assert len({ax.get_ylim() for ax in axes}) == 1

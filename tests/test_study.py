@@ -17,7 +17,7 @@ from superpositional import records
 from superpositional.records import claims
 from superpositional.records.published import fingerprint, publish
 from superpositional.report import words
-from superpositional.report.along import by_setting
+from superpositional.report.along import by_setting, series
 from superpositional.report.forests import in_columns
 from superpositional.report.study import ORDER, gather, is_study, tabled, write_study
 from superpositional.report.write import ReportError, update_readme
@@ -279,10 +279,9 @@ def test_every_verdict_is_there_for_machines(folder, report):
 
 
 def test_arms_that_differ_in_one_setting_are_a_line_by_its_value(folder):
-    lines = {
-        line.name: line for line in by_setting(records.load_sweep(folder / "quantum_weight"), "optimizer.quantum_weight")
-    }
-    assert {name: line.arms for name, line in lines.items()} == {
+    sweep, key = records.load_sweep(folder / "quantum_weight"), "optimizer.quantum_weight"
+    lines = {line.name: line for line in by_setting(sweep, key)}
+    assert {each.name: tuple(each.arms.values()) for each in series(sweep, key)} == {
         "model": ("model_1", "model_10", "model_1000"),
         "all": ("all_1", "all_10", "all_1000"),
     }

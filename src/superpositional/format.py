@@ -1,11 +1,9 @@
 """Numbers, names and tables as text: intervals, signed numbers, seeds, arms, Markdown."""
 
-import csv
 import difflib
-import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -104,13 +102,6 @@ def markdown(rows: Rows) -> str:
     """Rows, the first of them the headings, as a Markdown table."""
     lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows]
     return "".join([lines[0], f"|{' --- |' * len(rows[0])}\n", *lines[1:]])
-
-
-def written(rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as CSV, in which no cell is a formula to a spreadsheet."""
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([[inert(cell) for cell in row] for row in rows])
-    return file.getvalue()
 
 
 def inert(cell: Any) -> Any:

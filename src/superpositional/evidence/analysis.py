@@ -9,7 +9,7 @@ conditional on the pairs that finished. A run that never reached the target has 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from superpositional.evidence import inference
 from superpositional.evidence.inference import LEVEL, Estimate, ratio, student_interval
+from superpositional.format import bounds
 from superpositional.records import Run, Sweep
 from superpositional.records.measures import Measure, declared, undeclared
 
@@ -53,16 +54,33 @@ def is_smoke(evaluation: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What every planned seed of an arm came to: a value, or the reason why there is none."""
+    """What every planned seed of an arm came to: a value, or the reason why there is none.
+
+    For a claim (``pairing.sides``) runs that ``missed`` the target stand with the length of training, and so do ``late``
+    ones, which reached it after another's end: up to there all runs were watched, so the mean of what each has by then is
+    one of all (restricted). ``diverged`` runs of any other metric have no value, and the worst rank.
+    """
 
     arm: str
     planned: int
     values: Mapping[int, float]
     without: Mapping[str, tuple[int, ...]]
+    missed: int = 0
+    late: int = 0
+    diverged: tuple[int, ...] = ()
 
     @property
     def estimate(self) -> Estimate:
         return student_interval(list(self.values.values()))
+
+    @property
+    def censored(self) -> int:
+        return self.missed + self.late
+
+    @property
+    def mostly_censored(self) -> bool:
+        """Whether more than a quarter of the runs are censored, where a restricted mean is no estimate of a time."""
+        return 4 * self.censored > len(self.values)
 
     def seeds(self, reasons: Iterable[str]) -> set[int]:
         return {seed for reason in reasons for seed in self.without.get(reason, ())}
@@ -80,7 +98,6 @@ class Comparison:
     baseline: Outcomes
     differences: Mapping[int, float]
     estimate: Estimate
-    mixed: tuple[str, ...]
     rounded: bool = False
 
     @property
@@ -98,10 +115,10 @@ class Comparison:
         """Whether every difference is 0: an interval from 0 to 0 could be taken for a rounded one."""
         return self.estimate.n > 1 and self.estimate.sd == 0 and self.estimate.mean == 0
 
-    @property
-    def zeros(self) -> str:
-        """``0 in every pair``, and whether that is exact."""
-        return f"0{' up to rounding' if self.rounded else ''} in every pair"
+    def shown(self, unit: str = "") -> str:
+        """The mean difference with its interval; where all are 0 ``0 in every pair``, and whether that is exact."""
+        zeros = f"0{' up to rounding' if self.rounded else ''} in every pair"
+        return zeros if self.same else bounds(self.estimate, unit)
 
     @property
     def change(self) -> Estimate | None:
@@ -123,18 +140,28 @@ def outcomes(sweep: Sweep, arm: str, measure: Measure) -> Outcomes:
     """
     if arm not in sweep.arms:
         raise ValueError(f"no arm {arm!r} in sweep {sweep.name}; it has {', '.join(sweep.arms)}")
+
+    def value_or_reason(run: Run) -> float | str:
+        if run.status != "done":
+            return run.status
+        if (value := run.summary(measure.metric)) is not None:
+            return measure.scale * value
+        measured = measure.requires and run.summary(measure.requires) is not None
+        return "missed the target" if measured else "gave no value"
+
+    return sort(sweep, arm, value_or_reason)
+
+
+def sort(sweep: Sweep, arm: str, value_or_reason: Callable[[Run], float | str]) -> Outcomes:
+    """Every planned seed of an arm, sorted into the values that its runs are given and the reasons for having none."""
     runs = {run.seed: run for run in sweep.runs if run.arm == arm}
     values, without = {}, {}
     for seed in sweep.seeds:
-        run = runs.get(seed)
-        reason = "not run" if run is None else run.status
-        if reason == "done":
-            if (value := run.summary(measure.metric)) is not None:
-                values[seed] = measure.scale * value
-                continue
-            measured = measure.requires and run.summary(measure.requires) is not None
-            reason = "missed the target" if measured else "gave no value"
-        without[reason] = (*without.get(reason, ()), seed)
+        found = value_or_reason(runs[seed]) if seed in runs else "not run"
+        if isinstance(found, str):
+            without[found] = (*without.get(found, ()), seed)
+        else:
+            values[seed] = found
     return Outcomes(arm, len(sweep.seeds), values, without)
 
 
@@ -142,35 +169,37 @@ def compare(sweep: Sweep, arm: str, measure: Measure, baseline: str | None = Non
     """The paired differences of an arm to another, by default the sweep's baseline of it."""
     baseline = baseline or sweep.baseline(arm)
     sides = outcomes(sweep, arm, measure), outcomes(sweep, baseline, measure)
-    values, reference = sides[0].values, sides[1].values
-    seeds = [seed for seed in values if seed in reference]
-    a, b = (np.array([side[seed] for seed in seeds]) for side in (values, reference))
+    seeds = [seed for seed in sides[0].values if seed in sides[1].values]
+    a, b = (np.array([side.values[seed] for seed in seeds]) for side in sides)
     # What counts as rounding is what does in a verdict.
     found = inference.differences(a, b, measure.scale)[0]
     differences = dict(zip(seeds, found.tolist(), strict=True))
-    compared = [run for run in sweep.runs if run.arm in (arm, baseline) and run.seed in differences]
-    rounded = not np.array_equal(found, a - b)
-    return Comparison(measure, *sides, differences, student_interval(found), mixed_versions(compared), rounded)
+    return Comparison(measure, *sides, differences, student_interval(found), rounded=not np.array_equal(found, a - b))
 
 
 def mixed_versions(runs: Iterable[Run]) -> tuple[str, ...]:
     """In words, what differs between finished runs and ought not to: the code, a version, the target, data, weights."""
-    stamps = []
-    for run in runs:
-        if run.status == "done":
-            # Behind a + stand the user's own sources, which belong to an arm.
-            stamp = {
-                "code version": str(run.record.get("code")).split("+")[0],
-                "target accuracy": run.summary("convergence/target"),
-            }
-            stamps.append(stamp | material(run) | run.record.get("versions", {}))
+    done = [run for run in runs if run.status == "done"]
+    stamps = [{"code version": code(run), "target accuracy": run.summary("convergence/target")} for run in done]
+    stamps = [stamp | material(run) | run.record.get("versions", {}) for stamp, run in zip(stamps, done, strict=True)]
     words = []
-    for name in sorted({name for stamp in stamps for name in stamp}):
-        counts = Counter(str(stamp.get(name)) for stamp in stamps)
-        if len(counts) > 1:
-            listed = ", ".join(f"{value} ({n} of {len(stamps)} runs)" for value, n in sorted(counts.items()))
-            words.append(f"{name}: {listed}")
+    for name, counts in sorted(differing(stamps)):
+        listed = ", ".join(f"{value} ({n} of {len(done)} runs)" for value, n in sorted(counts.items()))
+        words.append(f"{name}: {listed}")
     return tuple(words)
+
+
+def differing(stamps: Sequence[Mapping[str, Any]], lacking: str = "None") -> Iterator[tuple[str, Counter]]:
+    """Yield each name of which the stamps have several values, with how often each value stands there, as text."""
+    for name in dict.fromkeys(name for stamp in stamps for name in stamp):
+        counts = Counter(str(stamp.get(name, lacking)) for stamp in stamps)
+        if len(counts) > 1:
+            yield name, counts
+
+
+def code(run: Run) -> str:
+    """Return the package's own code version: behind a + stand the user's sources, which belong to an arm."""
+    return str(run.record.get("code")).split("+")[0]
 
 
 def material(run: Run) -> dict[str, str]:

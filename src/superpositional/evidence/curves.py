@@ -6,7 +6,7 @@ are averaged; n says how many.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,8 @@ PARAMETERS = {"bf16-true": "bfloat16", "16-true": "float16", "64-true": "float64
 @dataclass(frozen=True)
 class Curve:
     """One arm's mean over its finished runs by epoch or step; ``low`` and ``high`` are NaN where n < 2 allows no interval.
-    Of a curve by step ``window`` is the number of points that its running mean is over."""
+    Of a curve by step ``window`` is the number of points that its running mean is over; ``seeds`` are the runs' own
+    curves, (epochs or steps, values)."""
 
     arm: str
     n: int
@@ -46,6 +47,7 @@ class Curve:
     low: np.ndarray
     high: np.ndarray
     window: int = 1
+    seeds: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,29 +118,20 @@ class Departure:
         if not self.seeds:
             return f"no pair to compare of {self.planned}"
         equal = "equal bit for bit" if self.exact else "equal at the steps kept here"
-        alike = len(self.seeds) - len(self.first)
-        said = f"{equal} in {alike} of {number(self.planned, 'seed')}, over {self._looked_at}"
+        alike, points = len(self.seeds) - len(self.first), min(len(steps) for steps, _ in self.seeds.values())
+        of = "" if self.steps is None else f" of {self.steps:,}"
+        over = f"all {number(points, 'step')}" if points == self.steps else f"{points:,} recorded{of} steps"
+        said = f"{equal} in {alike} of {number(self.planned, 'seed')}, over {over}"
         if self.never:
             return f"{said}; {self.differing}" if self.elsewhere else said
         steps = sorted(self.first.values())
         # Of a curve that was not logged at every step the first that shows it need not be the first that has it.
-        first = "first differ" if self._points == self.steps else "first seen to differ"
+        first = "first differ" if points == self.steps else "first seen to differ"
         seeds, middle = number(len(steps), "seed"), f"{first} at step {np.median(steps):,.10g}"
         parted = f"{middle} (median of {seeds}; {steps[0]:,}–{steps[-1]:,})"
         if steps[0] == steps[-1]:
             parted = f"{middle} in {seeds}"
         return f"{parted}; {said}" if alike else parted
-
-    @property
-    def _points(self) -> int:
-        return min(len(steps) for steps, _ in self.seeds.values())
-
-    @property
-    def _looked_at(self) -> str:
-        if self._points == self.steps:
-            return f"all {number(self._points, 'step')}"
-        of = "" if self.steps is None else f" of {self.steps:,}"
-        return f"{self._points:,} recorded{of} steps"
 
 
 @dataclass(frozen=True)
@@ -184,18 +177,9 @@ def learning_curves(sweep: Sweep, along: Along = VALIDATION_ACCURACY) -> list[Cu
         at = sorted(set.intersection(*map(set, series))) if series else []
         estimates = [student_interval(along.scale * points[x] for points in series) for x in at]
         bands = [np.array([getattr(e, key) for e in estimates], dtype=float) for key in ("mean", "low", "high")]
-        curves.append(Curve(arm, len(series), len(sweep.seeds), np.array(at), *bands, window))
+        seeds = tuple((np.array([*each]), along.scale * np.array([*each.values()])) for each in series)
+        curves.append(Curve(arm, len(series), len(sweep.seeds), np.array(at), *bands, window, seeds))
     return curves
-
-
-def seed_curves(sweep: Sweep, along: Along = VALIDATION_ACCURACY) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-    """Of every arm each finished run's own curve, as (epochs or steps, values)."""
-    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {arm: [] for arm in sweep.arms}
-    window = running(sweep, along)
-    for run in sweep.runs:
-        if run.status == "done" and (points := _points(run, along, window)):
-            found[run.arm].append((np.array(list(points)), along.scale * np.array(list(points.values()))))
-    return found
 
 
 def running(sweep: Sweep, along: Along) -> int:
@@ -227,12 +211,11 @@ def departures(sweep: Sweep, along: Along = LOSS_BY_STEP) -> list[Departure]:
     for arm in sweep.arms:
         if (baseline := sweep.baseline(arm)) == arm:
             continue
-        pairs = {seed: (runs[arm, seed], runs[baseline, seed]) for seed in sweep.seeds if (arm, seed) in runs}
-        pairs = {seed: pair for seed, pair in pairs.items() if (baseline, seed) in runs}
+        both = [seed for seed in sweep.seeds if {(arm, seed), (baseline, seed)} <= runs.keys()]
+        pairs = {seed: (runs[arm, seed], runs[baseline, seed]) for seed in both}
         seeds = {seed: _difference(*pair, along) for seed, pair in pairs.items()}
         seeds = {seed: each for seed, each in seeds.items() if len(each[0])}
-        lengths = {run.record.get("steps") for pair in pairs.values() for run in pair}
-        steps = lengths.pop() if len(lengths) == 1 else None
+        steps = _steps(run for pair in pairs.values() for run in pair)
         elsewhere = [name for name in LOSSES if any(a.summary(name) != b.summary(name) for a, b in pairs.values())]
         # A long run's curves are thinned when it is published.
         whole = [len(run.curves[along.metric][0]) == run.record.get("steps") for pair in pairs.values() for run in pair]
@@ -241,7 +224,6 @@ def departures(sweep: Sweep, along: Along = LOSS_BY_STEP) -> list[Departure]:
 
 
 def _difference(arm: Run, baseline: Run, along: Along) -> tuple[np.ndarray, np.ndarray]:
-    """At the steps that both logged."""
     (steps, values), (others, reference) = arm.curves[along.metric], baseline.curves[along.metric]
     both, left, right = np.intersect1d(steps, others, return_indices=True)
     difference = along.scale * (values[left] - reference[right])
@@ -254,34 +236,22 @@ def _difference(arm: Run, baseline: Run, along: Along) -> tuple[np.ndarray, np.n
 
 def terms(sweep: Sweep, apart: list[Departure]) -> list[Term]:
     """Of every arm with a finished run what the term did; ``apart`` are its ``departures``."""
-    found = []
+    found, of_arms = [], {each.arm: each for each in apart}
     for arm in sweep.arms:
         runs = [run for run in sweep.runs if run.arm == arm and run.status == "done"]
         if not runs:
             continue
         counted = [run for run in runs if run.summary("perturbation/scalars_changed") is not None]
         settings = [((run.record.get("config") or {}).get("trainer") or {}).get("precision") for run in runs]
-        lengths = {run.record.get("steps") for run in runs}
-        share = _mean(runs, "perturbation/share")
-        found.append(
-            Term(
-                arm=arm,
-                precision=", ".join(dict.fromkeys(str(each or "32-true") for each in settings)),
-                runs=len(runs),
-                length=lengths.pop() if len(lengths) == 1 else None,
-                counted=len(counted),
-                touched=_sum(counted, "perturbation/scalars_touched"),
-                changed=_sum(counted, "perturbation/scalars_changed"),
-                steps=_sum(runs, "perturbation/steps"),
-                steps_with_gradient=_sum(runs, "perturbation/steps_with_gradient"),
-                steps_with_change=_sum(runs, "perturbation/steps_with_change"),
-                share=_traced_share(runs) if share is None else share,
-                angle=_mean(runs, "perturbation/angle"),
-                ratio=_mean(runs, "perturbation/ratio"),
-                traced=_mean(runs, "tracer/changed"),
-                departure=next((each for each in apart if each.arm == arm), None),
-            )
-        )
+        sums = ("steps", "steps_with_gradient", "steps_with_change")
+        told = {name: _over(runs, f"perturbation/{name}", _count) for name in sums}
+        told |= {name: _over(runs, f"perturbation/{name}", _mean) for name in ("share", "angle", "ratio")}
+        told |= {name: _over(counted, f"perturbation/scalars_{name}", _count) for name in ("touched", "changed")}
+        if told["share"] is None:
+            told["share"] = _traced_share(runs)
+        precision = ", ".join(dict.fromkeys(str(each or "32-true") for each in settings))
+        told |= {"traced": _over(runs, "tracer/changed", _mean), "departure": of_arms.get(arm)}
+        found.append(Term(arm, precision, len(runs), _steps(runs), len(counted), **told))
     return found
 
 
@@ -291,21 +261,25 @@ def _traced_share(runs: list[Run]) -> float | None:
     for run in runs:
         (steps, shares), moving = (run.curves.get(f"tracer/{name}", ((), ())) for name in ("share", "angle"))
         found += [share for step, share in zip(steps, shares, strict=True) if step in set(moving[0])]
-    return float(np.mean(found)) if found else None
+    return _mean(found) if found else None
 
 
-def _values(runs: list[Run], metric: str) -> list[float]:
-    return [value for run in runs if (value := run.summary(metric)) is not None]
+def _over(runs: list[Run], metric: str, reduced: Callable[[list[float]], float]) -> float | None:
+    values = [value for run in runs if (value := run.summary(metric)) is not None]
+    return reduced(values) if values else None
 
 
-def _sum(runs: list[Run], metric: str) -> int | None:
-    values = _values(runs, metric)
-    return round(sum(values)) if values else None
+def _count(values: list[float]) -> int:
+    return round(sum(values))
 
 
-def _mean(runs: list[Run], metric: str) -> float | None:
-    values = _values(runs, metric)
-    return float(np.mean(values)) if values else None
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values))
+
+
+def _steps(runs: Iterable[Run]) -> int | None:
+    lengths = {run.record.get("steps") for run in runs}
+    return lengths.pop() if len(lengths) == 1 else None
 
 
 def reached(sweep: Sweep) -> list[Reached]:

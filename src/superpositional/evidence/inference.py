@@ -195,7 +195,9 @@ def ratio(arm: Iterable[float], baseline: Iterable[float], level: float = LEVEL)
     `paired_t` of arm − baseline is below 1 − level, but for the equal differences that t cannot judge. That set is finite
     only if the baseline's own mean differs from 0 at this level; otherwise, and below two pairs, there is no interval.
     """
-    arm, baseline = _pairs(arm, baseline)
+    arm, baseline = _finite(arm), _finite(baseline)
+    if arm.size != baseline.size:
+        raise ValueError(f"arm and baseline must be pairs, got {arm.size} and {baseline.size} values; match them by seed")
     _check(level=level)
     n, mean = arm.size, float(baseline.mean()) if baseline.size else 0.0
     if mean == 0:
@@ -276,7 +278,8 @@ def power_equivalence(margin: float, sd: float, n: int, effect: float = 0.0, alp
 
     # Beyond the upper bound no mean fits. The integrand turns at the mode of s, and falls within nine normal sds of the
     # nearer edge, a step that few pairs at a small alpha make too steep to be found unasked.
-    bounds = float(stats.chi.ppf(1e-16, n - 1)) / root, min(_largest_sd(n), (upper - lower) / 2 / critical)
+    least, most = (float(side(1e-16, n - 1)) / root for side in (stats.chi.ppf, stats.chi.isf))
+    bounds = least, min(most, (upper - lower) / 2 / critical)
     if bounds[0] >= bounds[1]:
         return 0.0
     edge = min(upper, -lower)
@@ -326,13 +329,6 @@ def _finite(values: Iterable[float], least: int = 0) -> np.ndarray:
     return array
 
 
-def _pairs(arm: Iterable[float], baseline: Iterable[float], least: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    arm, baseline = _finite(arm, least), _finite(baseline, least)
-    if arm.size != baseline.size:
-        raise ValueError(f"arm and baseline must be pairs, got {arm.size} and {baseline.size} values; match them by seed")
-    return arm, baseline
-
-
 def _check(**numbers: float) -> None:
     for name, number in numbers.items():
         highest, cure = LIMITS[name]
@@ -356,11 +352,6 @@ def _moments(array: np.ndarray, scale: float | None = None) -> tuple[float, floa
         first = float(array[0])
         return (first if abs(first) > EQUAL * scale else 0.0), 0.0
     return float(array.mean()), float(array.std(ddof=1))
-
-
-def _largest_sd(n: int) -> float:
-    """The sample sd, in units of the true one, that is exceeded with probability 1e-16."""
-    return float(stats.chi.isf(1e-16, n - 1)) / math.sqrt(n - 1)
 
 
 def _fewest(power_at: Callable[[int], float], power: float, least: int) -> int | None:

@@ -8,9 +8,8 @@ and is not is named too; for times, so is whatever kept a run from having the ma
 import datetime
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,76 +17,41 @@ import numpy as np
 from scipy import stats
 
 from superpositional.evidence import analysis, inference
-from superpositional.evidence.analysis import Outcomes, material
+from superpositional.evidence.analysis import Outcomes, code, differing, material
 from superpositional.format import did_you_mean, name_seeds, number
 from superpositional.records import Run, Sweep
 from superpositional.records.claims import DIVERGED, Claim
 from superpositional.records.measures import Measure
 
 
-@dataclass(frozen=True)
-class Side:
-    """An arm's value for each seed that has one, and the seeds that have none by reason.
-
-    Of times to a target: ``missed`` runs stand with the length of training, and so do ``late`` ones, which reached it after
-    another's end: up to there all runs were watched, so the mean of what each has by then is one of all (restricted).
-    ``diverged`` runs of any other metric have no value, and the worst rank.
-    """
-
-    values: Mapping[int, float]
-    without: Mapping[str, tuple[int, ...]]
-    missed: int = 0
-    late: int = 0
-    diverged: tuple[int, ...] = ()
-
-    @property
-    def mostly_censored(self) -> bool:
-        """Whether more than a quarter of the runs are censored, where a restricted mean is no estimate of a time."""
-        return 4 * (self.missed + self.late) > len(self.values)
-
-
-def sides(sweep: Sweep, claim: Claim, arms: Sequence[str]) -> list[Side]:
-    """Of each of these arms."""
+def sides(sweep: Sweep, claim: Claim, arms: Sequence[str]) -> list[Outcomes]:
+    """The values of each of these arms, as the claim's metric asks."""
     if claim.metric == DIVERGED:
-        return [_diverged(sweep, arm, claim.scale) for arm in arms]
+        shares = {"done": 0.0, "diverged": claim.scale}
+        return [analysis.sort(sweep, arm, lambda run: shares.get(run.status, run.status)) for arm in arms]
     requires = "convergence/target" if claim.to_target else None
     measure = Measure(claim.metric, claim.metric, claim.unit, "", "", claim.scale, requires)
     found = [analysis.outcomes(sweep, arm, measure) for arm in arms]
     if not claim.to_target:
-        return [_ranked(each) for each in found]
+        lost = [(each, dict(each.without)) for each in found]
+        return [replace(each, diverged=rest.pop("diverged", ()), without=rest) for each, rest in lost]
     horizon = _horizon([run for run in sweep.runs if run.arm in arms and run.status == "done"], claim.metric)
     return [_censored(each, None if horizon is None else claim.scale * horizon) for each in found]
 
 
-def _ranked(found: Outcomes) -> Side:
-    rest = {reason: seeds for reason, seeds in found.without.items() if reason != "diverged"}
-    return Side(found.values, rest, diverged=found.without.get("diverged", ()))
-
-
-def _censored(found: Outcomes, horizon: float | None) -> Side:
-    """Times to a target, where a run that missed it stands with the length of training."""
+def _censored(found: Outcomes, horizon: float | None) -> Outcomes:
     # A run that diverged never reached it either, whatever it passed on the way.
     ended = ("missed the target", "diverged")
     misses = sorted(found.seeds(ended))
     without = {reason: seeds for reason, seeds in found.without.items() if reason not in ended}
     if horizon is None:
         there = tuple(sorted([*found.values, *misses]))
-        return Side({}, without | ({"length of training unknown": there} if there else {}))
+        return replace(found, values={}, without=without | ({"length of training unknown": there} if there else {}))
     times = inference.censored([*found.values.values(), *[None] * len(misses)], horizon)
     # Beyond rounding: a run may reach it with its last validation.
     late = sum(time > horizon * (1 + 1e-6) for time in found.values.values())
-    return Side(dict(zip([*found.values, *misses], map(float, times), strict=True)), without, len(misses), late)
-
-
-def _diverged(sweep: Sweep, arm: str, scale: float) -> Side:
-    status = {run.seed: run.status for run in sweep.runs if run.arm == arm}
-    values = {seed: scale * (status[seed] == "diverged") for seed in status if status[seed] in ("done", "diverged")}
-    without: dict[str, tuple[int, ...]] = {}
-    for seed in sweep.seeds:
-        if seed not in values:
-            reason = status.get(seed, "not run")
-            without[reason] = (*without.get(reason, ()), seed)
-    return Side(values, without)
+    values = dict(zip([*found.values, *misses], map(float, times), strict=True))
+    return replace(found, values=values, without=without, missed=len(misses), late=late)
 
 
 def _horizon(runs: Sequence[Run], metric: str) -> float | None:
@@ -104,7 +68,7 @@ def _horizon(runs: Sequence[Run], metric: str) -> float | None:
     return min(lengths) if lengths and all(length > 0 for length in lengths) else None
 
 
-def incomplete(sweep: Sweep, arm: Side, baseline: Side) -> Iterable[str]:
+def incomplete(sweep: Sweep, arm: Outcomes, baseline: Outcomes) -> Iterable[str]:
     """Pairs without two values, named; there is no verdict on a part of what was planned."""
     for reason in sorted({*arm.without, *baseline.without}):
         seeds = {*arm.without.get(reason, ()), *baseline.without.get(reason, ())}
@@ -120,7 +84,7 @@ def unmeasured(sweep: Sweep, claim: Claim) -> Iterable[str]:
     yield f"no run has {claim.metric}; {did_you_mean(claim.metric, known)}"
 
 
-def telltale(claim: Claim, arm: Side, baseline: Side) -> Iterable[str]:
+def telltale(claim: Claim, arm: Outcomes, baseline: Outcomes) -> Iterable[str]:
     """Why times to a target cannot tell these arms apart, whatever a test says."""
     if not claim.to_target or not arm.values or not baseline.values:
         return
@@ -142,13 +106,13 @@ def discordant(a: np.ndarray, b: np.ndarray, scale: float, level: float) -> tupl
     return scale * (low_more - high_less), scale * (high_more - low_less)
 
 
-def pairs(*sides: Side) -> list[np.ndarray]:
+def pairs(*sides: Outcomes) -> list[np.ndarray]:
     """The values of the seeds that all of them have, each side's in one order."""
     seeds = [seed for seed in sides[0].values if all(seed in side.values for side in sides)]
     return [np.array([side.values[seed] for seed in seeds]) for side in sides]
 
 
-def worst_ranks(arm: Side, baseline: Side, differences: np.ndarray, better: str) -> np.ndarray:
+def worst_ranks(arm: Outcomes, baseline: Outcomes, differences: np.ndarray, better: str) -> np.ndarray:
     """Signed ranks of the differences (Wilcoxon 1945), those of pairs with a run that diverged among them.
 
     Such a run has no value but is worse than any that finished: it takes the worst rank (Lachin 1999, Controlled Clinical
@@ -174,29 +138,18 @@ OTHERS = 0.5
 def unlike(sweep: Sweep, runs: Iterable[Run]) -> list[str]:
     """What differs between runs that have ended, each in words with its cure; nothing if they can be compared."""
     ended = [run for run in runs if run.status in ("done", "diverged")]
-    stamps = [_stamp(run) for run in ended]
-    words = []
-    for name in dict.fromkeys(name for stamp in stamps for name in stamp):
-        counts = Counter(stamp.get(name, "none") for stamp in stamps)
-        if len(counts) > 1:
-            shown = ", ".join(f"{count} with {value}" for value, count in counts.items())
-            words.append(f"the runs differ in {name} ({shown}); run the sweep again under one")
     # A run that diverged may have ended before it could say its target.
-    targets = Counter(run.summary("convergence/target") for run in ended if run.status == "done")
-    if len(targets) > 1:
-        shown = ", ".join(f"{count} with {json.dumps(value)}" for value, count in targets.items())
-        words.append(f"the runs differ in targets ({shown}); run the sweep again under one")
+    targets = [{"targets": json.dumps(run.summary("convergence/target"))} for run in ended if run.status == "done"]
+    words = []
+    for name, counts in (*differing([_stamp(run) for run in ended], "none"), *differing(targets)):
+        shown = ", ".join(f"{count} with {value}" for value, count in counts.items())
+        words.append(f"the runs differ in {name} ({shown}); run the sweep again under one")
     return [*words, *_unequally_tuned(sweep, {run.arm for run in ended})]
 
 
 def _stamp(run: Run) -> dict[str, str]:
     """What must be the same in all runs of a comparison, by what it is called."""
-    # Behind a + stand the user's own sources, which belong to an arm.
-    found = {
-        "code versions": str(run.record.get("code")).split("+")[0],
-        "execution modes": str(run.record.get("execution")),
-    }
-    found |= material(run)
+    found = {"code versions": code(run), "execution modes": str(run.record.get("execution"))} | material(run)
     config = run.record.get("config") or {}
     for key in TASK:
         found |= {f"the setting {path}": text for path, text in _settings(key, config.get(key))}
@@ -208,12 +161,11 @@ def _stamp(run: Run) -> dict[str, str]:
 
 def machines(runs: Iterable[Run]) -> Iterable[str]:
     """What the runs were made on and by, where that differs: numbers come out a little otherwise on another device."""
-    ended = [run for run in runs if run.status in ("done", "diverged")]
-    for key, name in (("device", "devices"), ("processor", "processors"), ("kernels", "kernels")):
-        counts = Counter(run.record.get(key) or "not said" for run in ended)
-        if len(counts) > 1:
-            shown = [f"{value} ({number(count, 'run')})" for value, count in counts.items()]
-            yield f"{name}: {', '.join(shown)}"
+    records = [run.record for run in runs if run.status in ("done", "diverged")]
+    keys = {"devices": "device", "processors": "processor", "kernels": "kernels"}
+    for name, counts in differing([{name: each.get(key) or "not said" for name, key in keys.items()} for each in records]):
+        shown = [f"{value} ({number(count, 'run')})" for value, count in counts.items()]
+        yield f"{name}: {', '.join(shown)}"
 
 
 def _settings(path: str, value: Any) -> Iterable[tuple[str, str]]:
@@ -252,13 +204,11 @@ def one_at_a_time(sweep: Sweep, runs: Sequence[Run]) -> list[str]:
     if overlapping:
         words.append(f"runs went side by side {overlapping} time{'' if overlapping == 1 else 's'}; {cure}")
     # Each seed's runs one after the other: a machine that slows down in an hour slows both arms.
-    compared, order = {(run.arm, run.seed) for run in runs}, sorted(every, key=_span)
-    scattered = set()
-    for seed in {run.seed for run in runs}:
-        places = [index for index, run in enumerate(order) if run.seed == seed and (run.arm, seed) in compared]
-        if any(run.seed != seed for run in order[places[0] : places[-1] + 1]):
-            scattered.add(seed)
-    if scattered:
+    order, places = [run.seed for run in sorted(every, key=_span)], {}
+    for index, run in enumerate(sorted(every, key=_span)):
+        if run in runs:
+            places.setdefault(run.seed, []).append(index)
+    if scattered := {seed for seed, at in places.items() if {*order[at[0] : at[-1] + 1]} != {seed}}:
         words.append(f"the arms were not interleaved at {name_seeds(scattered)}; {cure}")
     if resumed := sorted({run.seed for run in runs if run.record.get("sessions", 1) > 1}):
         words.append(f"runs were interrupted and resumed ({name_seeds(resumed)}); run them again")

@@ -69,28 +69,25 @@ def rows(effects: Sequence[float], powers: Sequence[float], family: int | None, 
 
     ``family`` None is that of each spread.
     """
-    # In units of the sd where nothing tells it.
-    each = found or [Spread("any", 1.0, 0, "sd", tuple(effects))]
     to_find = [f"pairs to find it, {100 * power:g} %" for power in powers]
     to_exclude = [f"to show it is smaller, {100 * power:g} %" for power in powers]
     table: Rows = [("claim", "family of", "sd of differences", "effect", *to_find, *to_exclude)]
-    for spread in each:
+    # In units of the sd where nothing tells it.
+    for spread in found or [Spread("any", 1.0, 0, "sd", tuple(effects))]:
         size = family or spread.family
         alpha, least = ALPHA / size, verdicts.least_pairs(size)
         unit = f" {spread.unit}".rstrip()
         sd = f"{spread.sd:.3g}{unit} (n = {spread.n})" if spread.n else "1 sd"
         for effect in spread.effects:
             find = [inference.pairs_to_detect(effect, spread.sd, alpha, power, least) for power in powers]
-            exclude = [
-                inference.pairs_for_equivalence(effect, spread.sd, alpha=ALPHA, power=power, least=LEAST_PAIRS)
-                for power in powers
-            ]
-            table.append((spread.name, str(size), sd, f"{effect:g}{unit}", *map(_count, [*find, *exclude])))
+            fixed = {"alpha": ALPHA, "least": LEAST_PAIRS}
+            exclude = [inference.pairs_for_equivalence(effect, spread.sd, power=power, **fixed) for power in powers]
+            counts = ["> 1,000,000" if pairs is None else str(pairs) for pairs in (*find, *exclude)]
+            table.append((spread.name, str(size), sd, f"{effect:g}{unit}", *counts))
     return table
 
 
 def check(effects: Sequence[float], powers: Sequence[float], family: int | None) -> list[str]:
-    """What is wrong with what was asked, in words."""
     wrong = [
         f"--effects must be finite and > 0, got {value:g}; 0.5 is half the sd of the differences"
         for value in effects
@@ -104,10 +101,6 @@ def check(effects: Sequence[float], powers: Sequence[float], family: int | None)
     if family is not None and family < 1:
         wrong.append(f"--family must be >= 1, got {family}; it is the number of claims")
     return wrong
-
-
-def _count(pairs: int | None) -> str:
-    return "> 1,000,000" if pairs is None else str(pairs)
 
 
 # Shapes of differences beside a sweep's own, as their quantiles; all with an sd that is small beside the margin.

@@ -1,27 +1,20 @@
-"""Word a search's ledger: the sentences, the table and the rows of its report.
+"""Word a search's ledger: the caption, the table and the rows of its report.
 
 Every arm's best trial is named and no best arm: the best of many on these seeds looks better on them than it is.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from superpositional import format
 from superpositional.evidence import analysis
-from superpositional.format import written
 from superpositional.records import STATUSES, Sweep
-from superpositional.records.ledger import COMPLETE, LOST
 
 
 def lead(sweep: Sweep, found: Mapping[str, Any]) -> str:
-    """Each arm's best in short, and what it is worth."""
-    best = [
-        f"{format.label(arm)} {_trial(entry, entry['best'])['mean']:.4g}"
-        if entry["best"]
-        else f"{format.label(arm)} none yet"
-        for arm, entry in found["arms"].items()
-    ]
+    trials = {format.label(arm): _best(entry) for arm, entry in found["arms"].items()}
+    best = [f"{arm} {trial['mean']:.4g}" if trial else f"{arm} none yet" for arm, trial in trials.items()]
     waiting = " The search is unfinished, so this is an interim look." if sweep.missing else ""
     return (
         f"**In short.** Best of {found['trials']} trials by {found['metric']}, {_seeds(found)}: {', '.join(best)}. "
@@ -31,7 +24,6 @@ def lead(sweep: Sweep, found: Mapping[str, Any]) -> str:
 
 
 def caption(sweep: Sweep, found: Mapping[str, Any]) -> str:
-    """What was tried, with which budget, and what it cannot show."""
     better = "higher" if found["goal"] == "max" else "lower"
     parts = [
         f"{analysis.progress(sweep).capitalize()}.",
@@ -55,17 +47,17 @@ def caption(sweep: Sweep, found: Mapping[str, Any]) -> str:
 
 def _seeds(found: Mapping[str, Any]) -> str:
     seeds = found["tuning_seeds"]
-    return f"mean over n = {len(seeds)} tuning seed{'' if len(seeds) == 1 else 's'} ({format.name_seeds(seeds)})"
+    return f"mean over n = {format.number(len(seeds), 'tuning seed')} ({format.name_seeds(seeds)})"
 
 
 def _space(space: Mapping[str, Any]) -> str:
     """``optimizer.lr 0.0001 to 0.1 (log)``."""
-    words = []
-    for key, each in space.items():
-        if "choices" in each:
-            words.append(f"{key} of {', '.join(map(_typed, each['choices']))}")
-        else:
-            words.append(f"{key} {each['low']:g} to {each['high']:g}{' (log)' if each['log'] else ''}")
+    words = [
+        f"{key} of {', '.join(map(_typed, each['choices']))}"
+        if "choices" in each
+        else f"{key} {each['low']:g} to {each['high']:g}{' (log)' if each['log'] else ''}"
+        for key, each in space.items()
+    ]
     return ", ".join(words) or "nothing"
 
 
@@ -73,8 +65,8 @@ def _typed(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _trial(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    return next(trial for trial in entry["trials"] if trial["trial"] == name)
+def _best(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return next((trial for trial in entry["trials"] if trial["trial"] == entry["best"]), None)
 
 
 def _values(trial: Mapping[str, Any]) -> str:
@@ -101,49 +93,25 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     for arm, entry in found["arms"].items():
         runs, statuses = entry["runs_planned"], entry["statuses"]
         trials = f"{entry['trials_recorded']} of {entry['trials_planned']}"
-        best = ("–", "–", "–")
-        if entry["best"]:
-            trial = _trial(entry, entry["best"])
-            best = (f"{trial['number']}", f"`{_values(trial)}`", _score(trial))
+        trial = _best(entry)
+        best = (f"{trial['number']}", f"`{_values(trial)}`", _score(trial)) if trial else ("–", "–", "–")
         median = "–" if entry["median"] is None else f"{entry['median']:.4g}"
         diverged = f"{statuses['diverged']} of {runs} ({100 * statuses['diverged'] / runs:.0f} %)"
-        ended = ", ".join(
-            f"{statuses[status]} {status}" for status in ("failed", "interrupted", "missing") if statuses[status]
-        )
-        table.append(
-            (format.label(arm), trials, str(len(entry["seeds"])), *best, median, diverged, _seconds(entry), ended or "–")
-        )
+        others = [f"{statuses[each]} {each}" for each in ("failed", "interrupted", "missing") if statuses[each]]
+        first, last = (format.label(arm), trials, str(len(entry["seeds"]))), ", ".join(others) or "–"
+        table.append((*first, *best, median, diverged, _seconds(entry), last))
     return table if any(row[-1] != "–" for row in table[1:]) else [row[:-1] for row in table]
 
 
-def sentence(found: Mapping[str, Any], arm: str) -> str:
-    """``adam: best of 16 trials is number 3, optimizer.lr=0.003: 0.9123 ± 0.01 (n = 3), …``"""
-    entry = found["arms"][arm]
-    lost = sum(trial["outcome"] == LOST for trial in entry["trials"])
-    complete = sum(trial["outcome"] == COMPLETE for trial in entry["trials"])
-    words = [f"{complete} of {entry['trials_planned']} trials complete"]
-    words += [f"{lost} lost a run (diverged, failed or without {found['metric']})"] if lost else []
-    counts = f"{', '.join(words)}; {_seconds(entry)} s of compute"
-    if not entry["best"]:
-        return f"{format.label(arm)}: no trial is complete yet; {counts}."
-    trial = _trial(entry, entry["best"])
-    return f"{format.label(arm)}: number {trial['number']} is best, {_values(trial)}: {_score(trial)}; {counts}."
-
-
-def trials_csv(found: Mapping[str, Any]) -> str:
-    """One row per trial of every arm, with every digit; an empty cell is "no value"."""
+def values(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row per trial of every arm, with every digit; None is "no value"."""
     keys = list(dict.fromkeys(key for entry in found["arms"].values() for key in entry["space"]))
-    statuses = (*STATUSES, "missing")
-    measured = ("n", "mean", "sd", "wall_seconds", "steps")
-    seeds = [f"{found['metric']} seed {seed}" for seed in found["tuning_seeds"]]
-    rows = [("arm", "trial", "number", "rank", "best", "outcome", *keys, *statuses, *measured, *seeds)]
     for arm, entry in found["arms"].items():
         for trial in entry["trials"]:
-            first = (arm, trial["trial"], trial["number"], trial["rank"], trial["trial"] == entry["best"], trial["outcome"])
-            cells = [
-                *first,
-                *(trial["values"].get(key) for key in keys),
-                *(trial["statuses"][status] for status in statuses),
-            ]
-            rows.append([*cells, *(trial[key] for key in measured), *trial["metric_by_seed"].values()])
-    return written(rows)
+            row = {"arm": arm} | {key: trial[key] for key in ("trial", "number", "rank")}
+            row |= {"best": trial["trial"] == entry["best"], "outcome": trial["outcome"]}
+            row |= {key: trial["values"].get(key) for key in keys}
+            row |= {status: trial["statuses"][status] for status in (*STATUSES, "missing")}
+            row |= {key: trial[key] for key in ("n", "mean", "sd", "wall_seconds", "steps")}
+            scores = zip(found["tuning_seeds"], trial["metric_by_seed"].values(), strict=True)
+            yield row | {f"{found['metric']} seed {seed}": score for seed, score in scores}

@@ -5,13 +5,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from superpositional.evidence import inference
 from superpositional.evidence.inference import Estimate, SignFlip
 from superpositional.format import as_given, bounds, label, number
+from superpositional.records import plain
 from superpositional.records.claims import Claim
 
 ALPHA, POWER, LEAST_PAIRS = 0.05, 0.8, 6
@@ -19,6 +20,8 @@ ALPHA, POWER, LEAST_PAIRS = 0.05, 0.8, 6
 SURE_PAIRS = 15
 NARROW = 1 - 2 * ALPHA  # the interval that the two one-sided tests amount to
 NONE = "no verdict"
+# Fields that a plain verdict has under other names, or not at all.
+ASIDE = ("effect", "narrow", "sign_flip", "exploratory", "disagreement")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Attribution:
     share: inference.Ratio | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """A claim and what our runs say of it. Effects are arm against baseline in ``claim.effect_unit``.
 
@@ -57,6 +60,7 @@ class Verdict:
         diverged: runs of either arm that rank last.
         attribution: what each control does.
         exploratory: in words, that the claim was declared or changed after runs were made; it is a caution too.
+        disagreement: in words, that one of the two tests alone rejects no effect; it is a caution too.
         detectable: the effect that n pairs find in 80 of 100 cases, at the family's strictest level.
         pairs: how many would decide in 80 of 100 cases, be the effect as large as the margin or 0; None if too many.
         pairs_seen: how many would find an effect as large as the one seen.
@@ -65,7 +69,7 @@ class Verdict:
     """
 
     claim: Claim
-    verdict: str
+    verdict: str = NONE
     refusals: tuple[str, ...]
     cautions: tuple[str, ...]
     planned: int
@@ -74,15 +78,16 @@ class Verdict:
     n: int
     direction: int
     p: float | None
-    p_holm: float | None
+    p_holm: float | None = None
     family_size: int
     sign_flip: SignFlip | None
-    small: bool
+    small: bool = False
     sd: float | None
     missed: Mapping[str, int]
     diverged: Mapping[str, int]
     attribution: tuple[Attribution, ...] = ()
     exploratory: str = ""
+    disagreement: str = ""
 
     @cached_property
     def detectable(self) -> float | None:
@@ -125,8 +130,19 @@ class Verdict:
     @property
     def words(self) -> str:
         """``superior, smaller than matters``; of a small effect that rests on fewer than 15 pairs, ``(few pairs)``."""
-        small = ", smaller than matters" if self.small else ""
-        return f"{self.verdict}{small}{' (few pairs)' if self._is_small and self.n < SURE_PAIRS else ''}"
+        return self.kind + " (few pairs)" * self.few_pairs
+
+    @property
+    def kind(self) -> str:
+        return self.verdict + ", smaller than matters" * self.small
+
+    @property
+    def established(self) -> bool:
+        return self.verdict in ("superior", "inferior")
+
+    @property
+    def few_pairs(self) -> bool:
+        return self._is_small and self.n < SURE_PAIRS
 
     @property
     def shown(self) -> str:
@@ -182,7 +198,6 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """All of it in words, with n."""
         claim = self.claim
         unit = f" {claim.effect_unit}".rstrip()
         head = f"{claim.id}, {label(claim.arm)} vs {label(claim.baseline)}, {claim.metric}: {self.words}"
@@ -190,7 +205,8 @@ class Verdict:
             head += f" ({self.answer})"
         if self.refusals:
             said = "; ".join(self.refusals)
-            return f"{head}: {said}{'' if said.endswith('?') else '.'}{self._of_some_pairs}"
+            there = f" Of the {number(self.effect.n, 'pair')} there are: {bounds(self.effect, claim.effect_unit)}."
+            return f"{head}: {said}{'' if said.endswith('?') else '.'}{there * (self.effect.mean is not None)}"
         kind = "mean paired difference" if claim.compare == "difference" else "change of the mean"
         parts = [f"{head}. {kind.capitalize()} {self.shown}, n = {self.n} seeds", f"margin ± {claim.margin:g}{unit}"]
         if self._is_small:
@@ -220,30 +236,16 @@ class Verdict:
         seen = "" if self.pairs_seen is None else f", about {self.pairs_seen:,} the effect seen"
         return f"about {self.pairs:,} pairs decide at the margin{seen}"
 
-    @property
-    def _of_some_pairs(self) -> str:
-        if self.effect.mean is None:
-            return ""
-        return f" Of the {number(self.effect.n, 'pair')} there are: {bounds(self.effect, self.claim.effect_unit)}."
-
     def plain(self) -> dict[str, Any]:
         """For ``claims.json``: every digit, None where there is no value."""
-        claim = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self.claim).items()}
+        found = plain(asdict(self))
         # Of the report, not of a claim: `runs_before_declaration`.
-        own = ("claim", "effect", "narrow", "sign_flip", "exploratory")
-        found = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in own}
+        effect, narrow, flip, _, _ = (found.pop(key) for key in ASIDE)
         found |= {key: getattr(self, key) for key in ("detectable", "pairs", "pairs_seen")}
         found |= {key: getattr(self, key) for key in ("rare_failures", "smallest_margin", "shown")}
-        found |= {"refusals": list(self.refusals), "cautions": list(self.cautions), "missed": dict(self.missed)}
-        found["diverged"] = dict(self.diverged)
-        found |= {"effect": vars(self.effect) | {"unit": self.claim.effect_unit}, "interval_90": list(self.narrow)}
-        found |= {"sign_flip": self.sign_flip and vars(self.sign_flip), "words": self.words, "answer": self.answer}
-        found |= {"published_within_interval": self.published_within, "sentence": self.sentence}
-        found["attribution"] = [
-            {key: value if key == "arm" else value and vars(value) for key, value in vars(each).items()}
-            for each in self.attribution
-        ]
-        return {"claim": claim, **found}
+        found |= {"effect": effect | {"unit": self.claim.effect_unit}, "interval_90": narrow, "sign_flip": flip}
+        found |= {"words": self.words, "answer": self.answer, "published_within_interval": self.published_within}
+        return found | {"sentence": self.sentence}
 
 
 def least_pairs(family: int) -> int:

@@ -74,23 +74,23 @@ def judge(sweep: Sweep, claims: Sequence[Claim], declared: str | None = None) ->
 
 
 def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
-    """All that can be said of one claim without the rest of its family."""
     arms = claim.arm, claim.baseline
     arm, baseline = sides(sweep, claim, arms)
     a, b = pairs(arm, baseline)
     refusals = list(unmeasured(sweep, claim)) or [*incomplete(sweep, arm, baseline), *telltale(claim, arm, baseline)]
     refusals += _unfit(sweep, claim, arms)
-    mostly = arm.mostly_censored, baseline.mostly_censored
-    effect, narrow = _effect(claim, a, b, mostly)
+    both = {claim.arm: arm, claim.baseline: baseline}
+    lost = {name: len(side.diverged) for name, side in both.items() if side.diverged}
+    mostly = {name: side for name, side in both.items() if side.mostly_censored}
+    effect, narrow = _effect(claim, a, b, (arm.mostly_censored, baseline.mostly_censored))
     each, resolution = differences(a, b, claim.scale)
-    lost = {claim.arm: len(arm.diverged), claim.baseline: len(baseline.diverged)}
     tested = each
-    if any(lost.values()):
+    if lost:
         tested, narrow = worst_ranks(arm, baseline, each, claim.better), (None, None)
-    elif not refusals and effect.low is None and not any(mostly):
+    elif not refusals and effect.low is None and not mostly:
         refusals.append(_no_interval(effect.n, b))
     # Ranks, shares and censored times have no spread that t could use.
-    by_t = not (any(lost.values()) or any(mostly) or claim.metric == DIVERGED)
+    by_t = not (lost or mostly or claim.metric == DIVERGED)
     usable = not refusals and len(tested) > 0
     runs = [run for run in sweep.runs if run.arm in arms]
     cautions = [f"the runs compared differ in {words}" for words in [*analysis.mixed_versions(runs), *machines(runs)]]
@@ -101,19 +101,13 @@ def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
         if claim.metric != DIVERGED:
             # An interval of no width would say more than n runs can.
             effect = replace(effect, low=None, high=None)
-    cautions += [
-        f"{count} of {len(sweep.seeds)} runs of {label(name)} diverged and rank last"
-        for name, count in lost.items()
-        if count
-    ]
-    if any(mostly):
-        named = [(name, side) for name, side, most in zip(arms, (arm, baseline), mostly, strict=True) if most]
-        shares = ", ".join(
-            f"{label(name)} ({side.missed + side.late} of {len(side.values)})" for name, side in sorted(named)
-        )
+    all_seeds = len(sweep.seeds)
+    cautions += [f"{n} of {all_seeds} runs of {label(name)} diverged and rank last" for name, n in lost.items()]
+    if mostly:
+        shares = [f"{label(name)} ({mostly[name].censored} of {len(mostly[name].values)})" for name in sorted(mostly)]
         what = "no size" if effect.low is effect.high is None else "a bound, no estimate"
-        cautions.append(f"{what}: more than a quarter of the runs of {shares} never reached the target")
-    if usable and claim.published is not None and (missed := arm.missed + baseline.missed + arm.late + baseline.late):
+        cautions.append(f"{what}: more than a quarter of the runs of {', '.join(shares)} never reached the target")
+    if usable and claim.published is not None and (missed := arm.censored + baseline.censored):
         censored = f"{number(missed, 'run')} {'is' if missed == 1 else 'are'} censored here"
         cautions.append(f"{censored}, and the published value is not of restricted means")
     if usable and (late := arm.late + baseline.late):
@@ -121,7 +115,7 @@ def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
             f"{number(late, 'run')} reached the target after the shortest run of the comparison had ended, and "
             f"{'stands' if late == 1 else 'stand'} with that"
         )
-    flips = inference.sign_flip(tested, 0.0 if any(lost.values()) else resolution) if usable else None
+    flips = inference.sign_flip(tested, 0.0 if lost else resolution) if usable else None
     attribution = []
     for control in claim.controls:
         mixed = _unfit(sweep, claim, (*arms, control)) if usable else []
@@ -129,28 +123,24 @@ def _look(sweep: Sweep, claim: Claim, size: int) -> Verdict:
         attribution.append(_attribution(sweep, claim, control, comparable=usable and not mixed))
     return Verdict(
         claim=claim,
-        verdict=NONE,
         refusals=tuple(refusals),
         cautions=tuple(cautions),
-        planned=len(sweep.seeds),
+        planned=all_seeds,
         effect=effect,
         narrow=narrow,
         n=len(tested),
         direction=int(np.sign(tested.sum())),
         p=(inference.paired_t(each) if by_t else flips.p) if usable else None,
-        p_holm=None,
         family_size=size,
         sign_flip=flips,
-        small=False,
         sd=sd,
         missed={claim.arm: arm.missed, claim.baseline: baseline.missed} if claim.to_target else {},
-        diverged={name: count for name, count in lost.items() if count},
+        diverged=lost,
         attribution=tuple(attribution),
     )
 
 
 def _unfit(sweep: Sweep, claim: Claim, arms: Sequence[str]) -> list[str]:
-    """Why the runs of these arms cannot be compared."""
     runs = [run for run in sweep.runs if run.arm in arms]
     return [*unlike(sweep, runs), *(one_at_a_time(sweep, runs) if claim.of_time else [])]
 
@@ -165,16 +155,16 @@ def _no_interval(n: int, baseline: np.ndarray) -> str:
 
 
 def _decide(found: Verdict, p_holm: float | None, flip_holm: float | None) -> Verdict:
-    """The rule of this module's docstring."""
+    # An effect that is not established has no share to give.
+    without_shares = tuple(replace(each, share=None) for each in found.attribution)
     if found.refusals:
-        # An effect that is not established has no share to give.
-        return replace(found, attribution=tuple(replace(each, share=None) for each in found.attribution))
+        return replace(found, attribution=without_shares)
     claim, enough = found.claim, found.n >= LEAST_PAIRS
     within = enough and found.narrow[0] is not None and -claim.margin < found.narrow[0] <= found.narrow[1] < claim.margin
     by_t, by_flips = p_holm < ALPHA, flip_holm < ALPHA
     # A time of which not even a bound is known has no direction either.
     sized = found.sd is not None or found.diverged or not found.effect.low is found.effect.high is None
-    verdict, small = "inconclusive", False
+    verdict, small, disagreement = "inconclusive", False, ""
     if enough and by_t and by_flips and sized:
         good = (found.direction > 0) == (claim.better == "higher")
         verdict, small = ("superior" if good else "inferior"), within
@@ -182,20 +172,17 @@ def _decide(found: Verdict, p_holm: float | None, flip_holm: float | None) -> Ve
         small = within
     elif within:
         verdict = "equivalent"
-    cautions = list(found.cautions)
-    attribution = found.attribution
-    if verdict not in ("superior", "inferior"):
-        attribution = tuple(replace(each, share=None) for each in attribution)
     if enough and by_t != by_flips:
         cannot = found.n < least_pairs(found.family_size)
         why = f", which cannot with {found.n} pairs and {found.family_size} claims" if cannot else ""
-        cautions.append(f"after Holm the t test and the sign-flip test disagree at 5 %{why}")
-    if (small or verdict == "equivalent") and found.n < SURE_PAIRS:
-        cautions.append(f"{found.n} pairs are few: below {SURE_PAIRS} pairs a small effect is stated with this caution")
+        disagreement = f"after Holm the t test and the sign-flip test disagree at 5 %{why}"
     # It has decided; to show an interval of no width would say more than n runs can.
     narrow = (None, None) if found.sd == 0 and claim.metric != DIVERGED else found.narrow
-    changed = {"verdict": verdict, "small": small, "p_holm": p_holm, "narrow": narrow}
-    return replace(found, **changed, cautions=tuple(cautions), attribution=attribution)
+    changed = {"verdict": verdict, "small": small, "p_holm": p_holm, "narrow": narrow, "disagreement": disagreement}
+    decided = replace(found, **changed)
+    few = f"{found.n} pairs are few: below {SURE_PAIRS} pairs a small effect is stated with this caution"
+    cautions = (*found.cautions, *filter(None, [disagreement, few * decided.few_pairs]))
+    return replace(decided, cautions=cautions, attribution=found.attribution if decided.established else without_shares)
 
 
 def _effect(

@@ -59,6 +59,28 @@ def declared(plain: Iterable[Mapping[str, Any]]) -> tuple[Measure, ...]:
     return tuple(Measure(**{**each, "along": Along(**each["along"]) if each.get("along") else None}) for each in plain)
 
 
+# Title, unit and scale of a metric, in the order of the panels. The title of any other is its own name.
+SPOKEN = {
+    "train/loss": ("training loss", "", 1.0),
+    "val/loss": ("validation loss", "", 1.0),
+    "val/accuracy": ("validation accuracy", "%", 100.0),
+    "test/accuracy": ("test accuracy", "%", 100.0),
+    "test/exact_match": ("exact match", "%", 100.0),
+    "test/exact_match_flexible": ("flexible match", "%", 100.0),
+    "train/loss/last_epoch": ("mean training loss of the last epoch", "", 1.0),
+    "val/loss/last": ("last validation loss", "", 1.0),
+    "train/lr": ("learning rate", "", 1.0),
+    "gradient/norm": ("norm of the gradient, before clipping", "", 1.0),
+    "perturbation/ratio": ("size of the term over that of AdamW's step", "", 1.0),
+    "perturbation/share": ("share of the term in the update", "%", 100.0),
+    "perturbation/angle": ("angle between the update with and without the term", "°", 1.0),
+    "perturbation/norm": ("norm of the term", "", 1.0),
+    "memory/peak_bytes": ("peak memory", "MiB", 2.0**-20),
+    "convergence/epochs_to_target": ("epochs to target", "", 1.0),
+    "diverged": ("share of runs that diverged", "%", 100.0),
+    "convergence/area": ("mean height of the validation curve", "", 1.0),
+    "convergence/loss_variance": ("variance of the loss from step to step", "", 1.0),
+}
 # The measures of records that declare none: those of the two tasks of the published study.
 VALIDATION_ACCURACY = Along("val/accuracy", "validation accuracy (%)", 100.0)
 LOSS_BY_STEP = Along("train/loss", "training loss", by="step")
@@ -88,3 +110,8 @@ def undeclared(had: Iterable[str]) -> tuple[Measure, ...]:
         return LOSS_FIRST
     own = [name for name in had if name.startswith("test/")] or [name for name in had if name.startswith("val/")]
     return tuple(Measure(name, name, "", "higher", "lower") for name in own) or ACCURACY_FIRST
+
+
+def spoken(metric: str) -> str:
+    """Return the title of a metric for readers; that of an unknown one is its own name."""
+    return SPOKEN.get(metric, (metric,))[0]

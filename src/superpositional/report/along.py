@@ -6,14 +6,15 @@ noise of a backend to the same circuit run exactly.
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from superpositional.evidence.analysis import compare
-from superpositional.evidence.inference import clopper_pearson, student_interval
+from superpositional.evidence.inference import Estimate, clopper_pearson, student_interval
 from superpositional.format import label
 from superpositional.records import Run, Sweep
 from superpositional.records.identity import PRESENTATION
@@ -54,7 +55,6 @@ class Line:
     """The points of a series by kind: ``accuracy``, ``epochs``, and ``broken`` (%) or, along a backend's, ``error``."""
 
     name: str
-    arms: tuple[str, ...]
     points: Mapping[str, tuple[Point, ...]]
     backend: str = ""
 
@@ -86,9 +86,7 @@ def by_setting(sweep: Sweep, key: str) -> list[Line]:
     found = []
     for each in series(sweep, key):
         if len(each.arms) >= LEAST_VALUES:
-            to = {arm: sweep.baseline(arm) for arm in each.arms.values()}
-            broken = tuple(point for value, arm in each.arms.items() for point in _broken(sweep, value, arm))
-            found.append(Line(each.name, tuple(to), _differences(sweep, each.arms, to) | {"broken": broken}))
+            found.append(_line(sweep, each.name, each.arms, {arm: sweep.baseline(arm) for arm in each.arms.values()}))
     return found
 
 
@@ -110,10 +108,9 @@ def by_backend(sweep: Sweep) -> list[Line]:
     made = []
     for (backend, places), arms in groups.items():
         if len(arms) > 1:
-            arms, to = dict(sorted(arms.items())), dict.fromkeys(arms.values(), exact[places])
             where = "optimizer" if all(place.startswith("optimizer") for place in places) else "attention"
-            error = tuple(point for value, arm in arms.items() for point in _error(sweep, value, arm))
-            made.append(Line(where, tuple(arms.values()), _differences(sweep, arms, to) | {"error": error}, backend))
+            to = dict.fromkeys(arms.values(), exact[places])
+            made.append(_line(sweep, where, dict(sorted(arms.items())), to, backend))
     return made
 
 
@@ -153,28 +150,31 @@ def _backends(sweep: Sweep, arm: str) -> Mapping[str, Mapping[str, Any]]:
     return {place: each["backend"] for place, each in told.items() if "backend" in each}
 
 
-def _differences(sweep: Sweep, arms: Mapping[float, str], to: Mapping[str, str]) -> dict[str, tuple[Point, ...]]:
-    """Return the paired differences of arms by value, each to its own; an arm without a pair has no point."""
+def _line(sweep: Sweep, name: str, arms: Mapping[float, str], to: Mapping[str, str], backend: str = "") -> Line:
+    """Return the points of arms by value, differences each to its own; an arm without a value has none."""
 
-    def points(measure: Measure) -> Iterable[Point]:
-        for value, arm in arms.items():
-            found = compare(sweep, arm, measure, to[arm])
-            if found.differences:
-                estimate = found.estimate
-                yield Point(value, estimate.mean, estimate.low, estimate.high, estimate.n, found.arm.planned)
+    def difference(measure: Measure) -> Callable[[str], Estimate]:
+        return lambda arm: compare(sweep, arm, measure, to[arm]).estimate
 
-    return {"accuracy": tuple(points(TEST_ACCURACY)), "epochs": tuple(points(EPOCHS_TO_TARGET))}
+    kinds = {"accuracy": difference(TEST_ACCURACY), "epochs": difference(EPOCHS_TO_TARGET)}
+    kinds |= {"error": partial(_error, sweep)} if backend else {"broken": partial(_broken, sweep)}
+    found = {kind: [(value, estimate(arm)) for value, arm in arms.items()] for kind, estimate in kinds.items()}
+    points = {
+        kind: tuple(Point(value, each.mean, each.low, each.high, each.n, len(sweep.seeds)) for value, each in own if each.n)
+        for kind, own in found.items()
+    }
+    return Line(name, points, backend)
 
 
-def _broken(sweep: Sweep, value: float, arm: str) -> Iterator[Point]:
+def _broken(sweep: Sweep, arm: str) -> Estimate:
     """The share of runs whose training broke, with Clopper and Pearson's interval."""
-    if runs := ended(sweep, arm):
-        count = sum(map(broke, runs))
-        low, high = clopper_pearson(count, len(runs))
-        yield Point(value, 100 * count / len(runs), 100 * low, 100 * high, len(runs), len(sweep.seeds))
+    broken = [broke(run) for run in ended(sweep, arm)]
+    count, n = sum(broken), len(broken)
+    low, high = clopper_pearson(count, n)
+    return Estimate(n, 100 * count / n if n else None, None, 100 * low, 100 * high)
 
 
-def _error(sweep: Sweep, value: float, arm: str) -> Iterator[Point]:
+def _error(sweep: Sweep, arm: str) -> Estimate:
     """The root mean square over a run's circuits and measured steps, averaged over runs."""
     squares = [
         [
@@ -187,7 +187,7 @@ def _error(sweep: Sweep, value: float, arm: str) -> Iterator[Point]:
         for run in sweep.runs
         if run.arm == arm and run.status == "done"
     ]
-    if errors := [math.sqrt(np.mean(each)) for each in squares if each]:
-        found = student_interval(errors)
-        low = None if found.low is None else max(found.low, min(errors) / 10)  # a logarithm is drawn of it
-        yield Point(value, found.mean, low, found.high, len(errors), len(sweep.seeds))
+    errors = [math.sqrt(np.mean(each)) for each in squares if each]
+    found = student_interval(errors)
+    # A logarithm is drawn of it.
+    return found if found.low is None else replace(found, low=max(found.low, min(errors) / 10))

@@ -13,8 +13,9 @@ from superpositional.evidence import analysis
 from superpositional.format import Rows, label
 from superpositional.records import Sweep
 from superpositional.records.identity import moved
+from superpositional.records.measures import SPOKEN
 from superpositional.report.along import Series, config, series
-from superpositional.report.style import drawn_as
+from superpositional.report.style import LINEAR_SPAN, drawn_as
 
 # What an optimizer's target is for readers.
 METHODS = {f"torch.optim.{name}": f"torch's {name}" for name in ("Adam", "AdamW", "SGD")}
@@ -28,47 +29,19 @@ VERDICTS, DIFFERENCES, LEARNING, OTHER = "Verdicts", "Paired differences", "Loss
 SECTIONS = dict.fromkeys(("train", "val", "test"), LEARNING) | {"train/lr": "Optimization", "gradient": "Optimization"}
 SECTIONS |= {"perturbation": "The quantum term", "tracer": "The quantum term", "circuit": "Circuits"}
 SECTIONS |= dict.fromkeys(("throughput", "memory", "time"), "Speed and memory") | {"convergence": "Convergence"}
-# Title, unit and scale of a metric, in the order of the panels. The title of any other is its own name.
-SPOKEN = {
-    "train/loss": ("training loss", "", 1.0),
-    "val/loss": ("validation loss", "", 1.0),
-    "val/accuracy": ("validation accuracy", "%", 100.0),
-    "test/accuracy": ("test accuracy", "%", 100.0),
-    "test/exact_match": ("exact match", "%", 100.0),
-    "test/exact_match_flexible": ("flexible match", "%", 100.0),
-    "train/loss/last_epoch": ("mean training loss of the last epoch", "", 1.0),
-    "val/loss/last": ("last validation loss", "", 1.0),
-    "train/lr": ("learning rate", "", 1.0),
-    "gradient/norm": ("norm of the gradient, before clipping", "", 1.0),
-    "perturbation/ratio": ("size of the term over that of AdamW's step", "", 1.0),
-    "perturbation/share": ("share of the term in the update", "%", 100.0),
-    "perturbation/angle": ("angle between the update with and without the term", "°", 1.0),
-    "perturbation/norm": ("norm of the term", "", 1.0),
-    "memory/peak_bytes": ("peak memory", "MiB", 2.0**-20),
-    "convergence/epochs_to_target": ("epochs to target", "", 1.0),
-    "diverged": ("share of runs that diverged", "%", 100.0),
-    "convergence/area": ("mean height of the validation curve", "", 1.0),
-    "convergence/loss_variance": ("variance of the loss from step to step", "", 1.0),
-}
 # Summaries that no curve shows, one of them a constant, and what else is shown along a setting.
 IN_BARS, CONSTANT = ("test/", "convergence/", "circuit/"), "convergence/target"
 ALONG_SETTINGS = ("train/loss/last_epoch", "val/loss/last", "convergence/area", "perturbation/ratio")
-# Positive values that span more than this factor are shown on a log axis.
-LINEAR_SPAN = 30
 
 
 @dataclass(frozen=True)
 class Arm:
-    """An arm and what it trains with; its colour follows from ``place``, its place in the sweep."""
+    """An arm and what it trains with."""
 
     name: str
     label: str
     method: str
-    place: int
-
-    @property
-    def colour(self) -> str:
-        return drawn_as(self.place)["color"]
+    colour: str
 
 
 @dataclass(frozen=True)
@@ -98,6 +71,10 @@ class Panel:
     words: str = ""
     rows: tuple[tuple[str, ...], ...] = ()
 
+    @property
+    def axis(self) -> str:
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
 
 @dataclass(frozen=True)
 class Section:
@@ -123,11 +100,6 @@ class Dashboard:
     @property
     def panels(self) -> list[Panel]:
         return [panel for section in self.sections for panel in section.panels]
-
-    @property
-    def learning(self) -> list[Panel]:
-        """The learning curves."""
-        return [p for section in self.sections if section.name == LEARNING for p in section.panels if p.kind == "line"]
 
 
 def of(
@@ -160,7 +132,10 @@ def of(
         question=" ".join(sweep.question.split()),
         lead=lead,
         progress=analysis.progress(sweep),
-        arms=tuple(Arm(arm, label(arm), _method(config(sweep, arm)), place) for place, arm in enumerate(sweep.arms)),
+        arms=tuple(
+            Arm(arm, label(arm), _method(config(sweep, arm)), drawn_as(place)["color"])
+            for place, arm in enumerate(sweep.arms)
+        ),
         settings=settings,
         sections=tuple(Section(name, tuple(panels)) for name, panels in sections.items() if panels),
         provenance=dict(provenance or {}),
@@ -170,7 +145,6 @@ def of(
 
 
 def _lines(sweep: Sweep) -> Iterator[Panel]:
-    """A panel for each scalar that some run logged more than once."""
     logged = {name for run in sweep.runs for name, (steps, _) in run.curves.items() if len(np.unique(steps)) > 1}
     for metric in sorted(logged, key=_order):
         values = [run.curves[metric][1] for run in sweep.runs if run.status == "done" and metric in run.curves]
@@ -185,7 +159,6 @@ def _bars(sweep: Sweep, drawn: set[str]) -> Iterator[Panel]:
 
 
 def _along(sweep: Sweep, setting: Setting) -> Iterator[Panel]:
-    """A panel for each summary that the setting may move."""
     arms = {arm for each in setting.series for arm in each.arms.values()}
     wanted = [measure.metric for measure in analysis.measures(sweep)] + list(ALONG_SETTINGS)
     wanted += [name for name in _summaries(sweep) if name.startswith("circuit/")]
@@ -196,24 +169,17 @@ def _along(sweep: Sweep, setting: Setting) -> Iterator[Panel]:
 def _panel(kind: str, metric: str, values: Iterable[float], against: str = "") -> Panel:
     finite = [value for value in values if np.isfinite(value)]
     log = len(finite) > 0 and bool(0 < LINEAR_SPAN * min(finite) < max(finite))
-    return Panel(kind, *_spoken(metric), log=log, against=against)
-
-
-def _spoken(metric: str) -> tuple[str, str, str, float]:
-    """Return title, metric, unit and scale."""
     above, _, last = metric.rpartition("/")
-    if metric not in SPOKEN and above in SPOKEN:  # perturbation/norm/group1
-        title, unit, scale = SPOKEN[above]
-        return f"{title}, {last}", metric, unit, scale
-    place = above.partition("/")[2]
-    title, unit, scale = SPOKEN.get(metric, (last.replace("_", " ") + (f", {place}" if place else ""), "", 1.0))
-    return title, metric, unit, scale
+    title, unit, scale = SPOKEN.get(metric) or SPOKEN.get(above) or (last.replace("_", " "), "", 1.0)
+    if metric not in SPOKEN:  # perturbation/norm/group1, circuit/optimizer/entanglement
+        place = last if above in SPOKEN else above.partition("/")[2]
+        title += f", {place}" * bool(place)
+    return Panel(kind, title, metric, unit, scale, log=log, against=against)
 
 
 def _order(metric: str) -> tuple[int, str]:
-    places = list(SPOKEN)
     known = metric if metric in SPOKEN else metric.rpartition("/")[0]
-    return (places.index(known) if known in SPOKEN else len(places), metric)
+    return (list(SPOKEN).index(known) if known in SPOKEN else len(SPOKEN), metric)
 
 
 def _summaries(sweep: Sweep) -> list[str]:
@@ -223,7 +189,6 @@ def _summaries(sweep: Sweep) -> list[str]:
 
 
 def finals(sweep: Sweep, metric: str, arms: Iterable[str]) -> list[float]:
-    """The summary's values over the finished runs of these arms."""
     runs = [run for run in sweep.runs if run.status == "done" and run.arm in set(arms)]
     return [float(value) for run in runs if (value := run.summary(metric)) is not None]
 

@@ -3,7 +3,7 @@
 A figure takes axes and a table that ``evidence`` or ``along`` prepared; it neither loads nor averages nor saves.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -14,14 +14,10 @@ from superpositional.evidence.curves import Curve, Departure, Reached
 from superpositional.format import label
 from superpositional.records.measures import VALIDATION_ACCURACY, Along
 from superpositional.report.along import BACKENDS, Line
-from superpositional.report.style import ZERO, drawn_as
+from superpositional.report.style import BAND_SEEDS, LINEAR_SPAN, ZERO, drawn_as
 
 INSET_EPOCHS = 3
 INSET_BOX = (0.46, 0.13, 0.52, 0.50)  # axes fractions: left, bottom, width, height
-# Fewer seeds than this, and Student's interval says more of t than of the runs.
-BAND_SEEDS = 5
-# Means that span more than this factor are drawn on a log axis.
-LINEAR_SPAN = 30
 # Beyond this many points a difference would flatten all others, so the axis is logarithmic there.
 FLATTENS = 20.0
 SMALL_LEGEND = {"title": "($n$)", "fontsize": "x-small", "title_fontsize": "x-small"}
@@ -53,23 +49,17 @@ def learning_curves(ax: Axes, table: Sequence[Curve], along: Along = VALIDATION_
     return ax
 
 
-def seed_bands(
-    axes: Sequence[Axes], table: Sequence[Curve], seeds: Mapping[str, Sequence], along: Along = VALIDATION_ACCURACY
-) -> Sequence[Axes]:
+def seed_bands(axes: Sequence[Axes], table: Sequence[Curve], along: Along = VALIDATION_ACCURACY) -> Sequence[Axes]:
     """Draw a panel for each arm: every seed's curve, the mean with its 95 % Student-t band, and the baseline's mean.
 
     All panels have one y-axis (by step: Pamuk et al. 2025, Fig. 2).
-
-    Args:
-        axes: one for each curve of ``table``.
-        seeds: the (epochs or steps, values) of each arm's runs.
     """
-    few = max((len(each) for each in seeds.values()), default=0) < BAND_SEEDS
+    few = max(curve.n for curve in table) < BAND_SEEDS
     thin = {"linewidth": 0.6, "alpha": 0.6} if few else {"linewidth": 0.4, "alpha": 0.35}
     baseline = table[0]
     for index, (ax, curve) in enumerate(zip(axes, table, strict=True)):
         color = drawn_as(index)["color"]
-        for epochs, values in seeds[curve.arm]:
+        for epochs, values in curve.seeds:
             ax.plot(epochs, values, color=color, zorder=1, **thin)
         if curve.n >= BAND_SEEDS:
             ax.fill_between(curve.at, curve.low, curve.high, color=color, alpha=0.3, linewidth=0, zorder=2)
@@ -84,7 +74,7 @@ def seed_bands(
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set_xlabel(along.by)
         ax.set_ylabel(along.quantity if ax.get_subplotspec().is_first_col() else "")
-    drawn = [values for each in seeds.values() for _, values in each]
+    drawn = [values for curve in table for _, values in curve.seeds]
     if drawn and 0 < LINEAR_SPAN * min(each.min() for each in drawn) < max(each.max() for each in drawn):
         for ax in axes:
             ax.set_yscale("log")
@@ -152,10 +142,9 @@ def time_to_target(ax: Axes, table: Sequence[Reached], note: str = "") -> Axes:
 
 def by_setting(axes: Sequence[Axes], lines: Sequence[Line], name: str, log: bool) -> Sequence[Axes]:
     """Draw differences in accuracy and in epochs by a setting's value and, of a third axes, where training broke."""
-    words = {"accuracy": "test accuracy, difference (points)", "epochs": "epochs to target, difference"}
-    words["broken"] = "runs whose training broke (%)"
+    words = ("test accuracy, difference (points)", "epochs to target, difference", "runs whose training broke (%)")
     every = sorted({point.x for line in lines for kind in ("accuracy", "broken") for point in line.points[kind]})
-    for ax, (kind, said) in zip(axes, words.items(), strict=False):
+    for ax, kind, said in zip(axes, lines[0].points, words, strict=False):
         if kind != "broken":
             ax.axhline(0, linewidth=0.7, **ZERO)
         for index, line in enumerate(lines):
@@ -163,12 +152,10 @@ def by_setting(axes: Sequence[Axes], lines: Sequence[Line], name: str, log: bool
             x = np.array([point.x * 1.07**aside if log else point.x + 0.07 * aside for point in line.points[kind]])
             _with_intervals(ax, line, kind, x, index + 1, capsize=1.5)
             # Some pairs ended without a value: what stands here is of the others alone.
-            part = np.array([point.n < point.of for point in line.points[kind]], dtype=bool)
-            if kind != "broken" and part.any():
-                mean = np.array([point.mean for point in line.points[kind]])
-                ax.plot(
-                    x[part], mean[part], linestyle="none", marker="o", markersize=7, markerfacecolor="none", color="0.3"
-                )
+            part = [(at, point.mean) for at, point in zip(x, line.points[kind], strict=True) if point.n < point.of]
+            if kind != "broken" and part:
+                ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "color": "0.3"}
+                ax.plot(*zip(*part, strict=True), linestyle="none", **ring)
         if log:
             ax.set_xscale("log")
         else:
@@ -198,9 +185,7 @@ def by_backend(axes: Sequence[Axes], lines: Sequence[Line]) -> Sequence[Axes]:
                 ax.plot([], [], label=f"{line.name} (0)", **drawn_as(index + 1))
     words = ("test accuracy − exact (points)", "epochs to target − exact", "error of gradient, of modulation")
     for ax, said in zip(axes, words, strict=True):
-        ax.set_xscale("log")
-        ax.set_xlabel(BACKENDS[lines[0].backend][1])
-        ax.set_ylabel(said)
+        ax.set(xscale="log", xlabel=BACKENDS[lines[0].backend][1], ylabel=said)
     for ax in axes[:2]:
         ax.axhline(0, color="0.5", linewidth=0.7, zorder=0)
     axes[2].set_yscale("log")
@@ -273,11 +258,9 @@ def _last_epochs(ax: Axes, table: Sequence[Curve]) -> None:
             at = np.isin(curve.at, shown)
             mean, low, high = curve.mean[at], curve.low[at], curve.high[at]
             # Side by side within an epoch's slot; the epoch is the slot's middle.
-            dodge = 0.7 * (shown[-1] - shown[-2]) * ((index + 0.5) / len(table) - 0.5)
-            look = {**drawn_as(index), "linestyle": "none", "markersize": 3}
-            inset.errorbar(
-                np.array(shown) + dodge, mean, yerr=np.nan_to_num([mean - low, high - mean]), elinewidth=0.8, **look
-            )
+            x = np.array(shown) + 0.7 * (shown[-1] - shown[-2]) * ((index + 0.5) / len(table) - 0.5)
+            look = drawn_as(index) | {"linestyle": "none", "markersize": 3, "elinewidth": 0.8}
+            inset.errorbar(x, mean, yerr=np.nan_to_num([mean - low, high - mean]), **look)
     for before, after in pairwise(shown):
         inset.axvline((before + after) / 2, color="0.85", linewidth=0.6, zorder=0)
     inset.set_xticks(shown, [f"{epoch:g}" for epoch in shown])

@@ -66,11 +66,18 @@ def findings(sweep: Sweep, folder: str | Path, *, declared: str | Path | None = 
     except claims.ClaimError as error:
         raise ReportError(str(error)) from None
     judged = verdicts.judge(sweep, asked, claims.digest(content))
-    _check(judged, found, folder)
+    if not any(curve.n for curve in found) and all(verdict.verdict == verdicts.NONE for verdict in judged):
+        why = next((f" ({verdict.refusals[0]})" for verdict in judged), "")
+        raise ReportError(
+            f"nothing to show in {folder}: no finished run logged {ALONG}, and no claim has a verdict{why}; "
+            "report a sweep of a task that validates its accuracy at each epoch's end or logs its training loss, or name "
+            "claims about what it has"
+        )
     held = [arm for arm in sweep.arms if sweep.baseline(arm) != arm]
     controls = {sweep.baseline(arm): arm for arm in held if arm.split(",")[0] == CONTROL}
     rest = [(arm, controls.get(sweep.baseline(arm), arm)) for arm in held]
-    apart = curves.departures(sweep) if measures[0].along == LOSS_BY_STEP else []
+    of_loss = measures[0].along == LOSS_BY_STEP
+    apart = curves.departures(sweep) if of_loss else []
     return Findings(
         sweep,
         measures,
@@ -81,7 +88,7 @@ def findings(sweep: Sweep, folder: str | Path, *, declared: str | Path | None = 
         content=content,
         judged=judged,
         apart=apart,
-        terms=curves.terms(sweep, apart) if measures[0].along == LOSS_BY_STEP else [],
+        terms=curves.terms(sweep, apart) if of_loss else [],
     )
 
 
@@ -107,14 +114,4 @@ def _check_begun(sweep: Sweep, folder: str | Path) -> None:
         raise ReportError(
             f"nothing to show in {folder}: {analysis.progress(sweep)}; start or resume it with "
             f"`superpositional sweep {sweep.name}` and report again once a run has finished"
-        )
-
-
-def _check(judged: list[Verdict], found: list[curves.Curve], folder: str | Path) -> None:
-    if not any(curve.n for curve in found) and all(verdict.verdict == verdicts.NONE for verdict in judged):
-        why = next((f" ({verdict.refusals[0]})" for verdict in judged), "")
-        raise ReportError(
-            f"nothing to show in {folder}: no finished run logged {ALONG}, and no claim has a verdict{why}; "
-            "report a sweep of a task that validates its accuracy at each epoch's end or logs its training loss, or name "
-            "claims about what it has"
         )

@@ -8,11 +8,9 @@ from matplotlib.axes import Axes
 
 from superpositional.evidence.analysis import Comparison
 from superpositional.evidence.verdicts import NONE, Verdict
-from superpositional.format import bounds, label
+from superpositional.format import bounds, label, signed
 from superpositional.report.style import PUBLISHED, ZERO, drawn_as
 
-# What ends the words of a verdict that rests on few pairs; a figure has a mark for it.
-FEW = " (few pairs)"
 # Where the axis of claims ends at the latest; what is further off is an arrow.
 WIDEST_MARGINS = 12.0
 # Below this, numbers on an axis in decimals would run into one another.
@@ -31,10 +29,8 @@ def claims_forest(ax: Axes, table: Sequence[Verdict], note: str = "") -> Axes:
     height = 0.36 if len(table) > 2 else 0.24
     ax.barh(range(len(table)), 2, left=-1, height=height, color="0.88", linewidth=0, zorder=0)
     ax.axvline(0, linewidth=0.8, **ZERO)
-    values = [
-        (v.claim.margin, each) for v in table for each in (v.claim.published, v.effect.low, v.effect.high, v.effect.mean)
-    ]
-    ends = [abs(value) / margin for margin, value in values if value is not None]
+    shown = [(v.claim.margin, (v.claim.published, v.effect.low, v.effect.high, v.effect.mean)) for v in table]
+    ends = [abs(value) / margin for margin, values in shown for value in values if value is not None]
     reach = min(WIDEST_MARGINS, max(2.0, 1.15 * max(ends, default=0.0)))
     for row, verdict in enumerate(table):
         claim, effect = verdict.claim, verdict.effect
@@ -48,13 +44,13 @@ def claims_forest(ax: Axes, table: Sequence[Verdict], note: str = "") -> Axes:
         if claim.published is not None:
             look = {"marker": "D", "color": PUBLISHED, "markerfacecolor": "white"}
             _at_or_beyond(ax, claim.published / claim.margin, row, reach, **look)
-        words = f"{bounds(effect, claim.effect_unit)}, $n$ = {verdict.n}: {verdict.words}" if effect.n else verdict.words
-        _row_words(ax, row, words.removesuffix(FEW) + "*" * words.endswith(FEW), above=9)
+        words = f"{bounds(effect, claim.effect_unit)}, $n$ = {verdict.n}: " * bool(effect.n) + verdict.kind
+        _row_words(ax, row, words + "*" * verdict.few_pairs, above=9)
     _name_rows(ax, [label(verdict.claim.id) for verdict in table], top=-0.8)
     ax.set_xlim(-reach, reach)
     ax.set_xlabel("effect in margins (grey: smaller than matters)")
     said = "95 % interval" + "; open diamond: as published" * any(v.claim.published is not None for v in table)
-    said += "; *: few pairs" * any(verdict.words.endswith(FEW) for verdict in table)
+    said += "; *: few pairs" * any(verdict.few_pairs for verdict in table)
     ax.set_title("\n".join(filter(None, [note, said])), loc="right", multialignment="left")
     return ax
 
@@ -74,7 +70,7 @@ def paired_differences(ax: Axes, table: Sequence[Comparison], note: str = "", ar
         if estimate.mean is not None:
             face = "white" if each.conditional else color
             ax.plot(estimate.mean, row, marker=look["marker"], color=color, markerfacecolor=face, markersize=5)
-        words = each.zeros if each.same else bounds(estimate) if estimate.n else "no finished pair"
+        words = each.shown() if estimate.n else "no finished pair"
         _row_words(ax, row, f"{words}, $n$ = {estimate.n}{'†' if each.conditional else ''}", above=7)
     _name_rows(ax, [label(each.arm.arm) for each in table], top=-0.75)
     # Zero and air around the outermost interval, the same on both sides so that the eye compares fairly.
@@ -159,9 +155,9 @@ def _column_of_arms(ax: Axes, blocks: Mapping[str, Sequence[Comparison]], publis
                 ax.plot(estimate.mean, row, markerfacecolor="white" if each.conditional else color, **look)
             else:
                 _arrow(ax, np.copysign(REACH, estimate.mean), row, color)
-                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
-                text = {"fontsize": 6, "va": "center", "ha": "right" if estimate.mean > 0 else "left", "bbox": box}
-                ax.text(np.copysign(REACH / 2, estimate.mean), row, f"{estimate.mean:+.1f}".replace("-", "−"), **text)
+                text = {"fontsize": 6, "va": "center", "ha": "right" if estimate.mean > 0 else "left"}
+                text["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
+                ax.text(np.copysign(REACH / 2, estimate.mean), row, signed(estimate.mean, 1), **text)
         row += 1.1
     ax.set_yticks(places, names, fontsize=6.5)
     ax.tick_params(axis="y", length=0, pad=2)
@@ -216,7 +212,6 @@ def _row_words(ax: Axes, row: int, words: str, above: float) -> None:
 
 
 def _at_or_beyond(ax: Axes, x: float, row: int, reach: float, *, marker: str, **look: Any) -> None:
-    """Put a marker where it belongs, or an arrow at the edge it lies beyond."""
     if abs(x) <= reach:
         ax.plot(x, row, marker=marker, markersize=4.5, linestyle="none", **look)
     else:

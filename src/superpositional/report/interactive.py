@@ -1,7 +1,7 @@
 """Interactive figures of a sweep: Plotly's JSON for the panels of its dashboard, which the page draws.
 
 Lines and points are means over an arm's finished runs, not smoothed, with Student's 95 % interval, which is drawn from five
-seeds on. A paired difference is arm − baseline of the same seed, over the pairs of finished runs.
+seeds on.
 """
 
 import html
@@ -20,16 +20,16 @@ from superpositional.evidence.inference import LEVEL, student_interval
 from superpositional.format import label
 from superpositional.records import Run, Sweep
 from superpositional.report import dashboard
-from superpositional.report.dashboard import LINEAR_SPAN, Dashboard, Panel, Setting
-from superpositional.report.figures import BAND_SEEDS
-from superpositional.report.style import drawn_as
+from superpositional.report.dashboard import Dashboard, Panel, Setting
+from superpositional.report.style import BAND_SEEDS, LINEAR_SPAN, drawn_as
 
 SCRIPT = "plotly.min.js"
-# Points of one line at the most and the least, of all lines of a page, and of all single seeds of one figure.
-MOST, LEAST, BUDGET, SEEDS = 200, 30, 24_000, 12_000
+# Points of one line at the most and the least, and of all lines of a page.
+MOST, LEAST, BUDGET = 200, 30, 24_000
 SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross", "X": "x"}
 GRID = {"gridcolor": "rgba(128,128,128,.25)", "zerolinecolor": "rgba(128,128,128,.6)", "automargin": True}
-MENU = {"y": 1.02, "yanchor": "bottom", "bgcolor": "#f5f5f3", "font": {"color": "#1a1a1a", "size": 11}}
+MENU = {"y": 1.02, "yanchor": "bottom", "bgcolor": "#f5f5f3", "font": {"color": "#1a1a1a", "size": 11}, "x": 0}
+MENU |= {"xanchor": "left", "type": "dropdown", "direction": "down", "pad": {"l": -50}}
 LAYOUT = {"legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"}, "margin": {"t": 50, "r": 15}}
 Spec = dict[str, Any]
 
@@ -43,92 +43,64 @@ def write_script(folder: Path) -> Path:
 
 
 def figures(sweep: Sweep, board: Dashboard, main: str) -> dict[str, tuple[str, Spec]]:
-    """Return every interactive figure by its metric or setting, with its title; ``main``, which shows seeds too, first."""
+    """Return every interactive figure by its metric or setting, with its title; ``main`` first."""
     lines = sorted((panel for panel in board.panels if panel.kind == "line"), key=lambda panel: panel.metric != main)
     points = min(MOST, max(LEAST, BUDGET // max(1, len(lines) * len(sweep.arms))))
-    found = {panel.metric: (panel.title, curves(sweep, panel, points, seeds=panel.metric == main)) for panel in lines}
+    found = {panel.metric: (panel.title, curves(sweep, panel, points)) for panel in lines}
     return {name: each for name, each in (found | swept(sweep, board)).items() if each[1]["data"]}
 
 
 def swept(sweep: Sweep, board: Dashboard | None = None) -> dict[str, tuple[str, Spec]]:
-    """Return the figures along swept settings alone."""
     board = board or dashboard.of(sweep)
     return {each.key: (f"final values by {each.name}", along(sweep, board, each)) for each in board.settings}
 
 
-def curves(sweep: Sweep, panel: Panel, points: int = MOST, *, seeds: bool = False) -> Spec:
-    """Draw a logged scalar by step or epoch: means with bands, seeds, or paired differences to the baseline."""
+def curves(sweep: Sweep, panel: Panel, points: int = MOST) -> Spec:
+    """Draw the arms' means of a logged scalar by step or epoch, with bands."""
     per_epoch = {run.record.get("steps_per_epoch") for run in sweep.runs} if panel.metric.startswith("val/") else {None}
     epoch = next(iter(per_epoch)) if len(per_epoch) == 1 else None
-    runs = {(run.arm, run.seed): run for run in sweep.runs if len(run.curves.get(panel.metric, ((), ()))[0])}
-    own = {pair: _curve(run, panel, epoch or 1) for pair, run in runs.items()}
-    done = {pair: own[pair] for pair, run in runs.items() if run.status == "done"}
-    unit = f" ({panel.unit})" * bool(panel.unit)
-    kinds: dict[str, tuple[str, list[Spec]]] = {
-        "mean": (panel.title + unit, []),
-        "seeds": (panel.title + unit, []),
-        "difference": (f"{panel.title}, difference to the baseline{unit.replace('%', 'points')}", []),
-    }
-    for arm in sweep.arms:
-        to = sweep.baseline(arm)
-        kinds["mean"][1].extend(_line(sweep, arm, [done[arm, s] for s in sweep.seeds if (arm, s) in done], points))
-        pairs = [done[arm, s] - done[to, s] for s in sweep.seeds if arm != to and {(arm, s), (to, s)} <= {*done}]
-        kinds["difference"][1].extend(_line(sweep, arm, pairs, points))
-        if seeds:
-            every = [own[arm, seed] for seed in sweep.seeds if (arm, seed) in own]
-            kinds["seeds"][1].extend(_seeds(sweep, arm, every, max(LEAST, min(MOST, SEEDS // len(own)))))
-    menus = [_choices(kinds, {"difference": False})]
-    means = [y for trace in kinds["mean"][1] if trace["mode"] == "lines" for y in trace["y"]]
-    if means and min(means) > 0:
-        scales = ("log", "linear") if panel.log else ("linear", "log")
-        buttons = [{"label": scale, "method": "relayout", "args": [{"yaxis.type": scale}]} for scale in scales]
-        menus.append(MENU | {"type": "buttons", "direction": "right", "buttons": buttons, "x": 1, "xanchor": "right"})
-    return _figure(kinds, menus, {"title": {"text": "epoch" if epoch else "step"}}, panel.log, "x unified")
+    runs = [run for run in sweep.runs if run.status == "done" and len(run.curves.get(panel.metric, ((), ()))[0])]
+    own = {arm: [_curve(run, panel, epoch or 1) for run in runs if run.arm == arm] for arm in sweep.arms}
+    data = [trace for arm, found in own.items() for trace in _line(sweep, arm, found, points)]
+    axis = {"title": {"text": "epoch" if epoch else "step"}}
+    return {"data": data, "layout": _layout(axis, panel, "x unified")}
 
 
 def along(sweep: Sweep, board: Dashboard, setting: Setting) -> Spec:
-    """Draw final values against a swept setting, a line for each series of arms, beside the baseline's mean."""
-    panels = [panel for panel in board.panels if panel.against == setting.key]
+    """Draw final values against a swept setting, a line for each series of arms, beside the baseline's mean.
+
+    A menu chooses the metric.
+    """
     values = sorted({value for each in setting.series for value in each.arms})
-    kinds: dict[str, tuple[str, list[Spec]]] = {}
-    for panel in panels:
-        _, kind = kinds[panel.title] = (panel.title + f" ({panel.unit})" * bool(panel.unit), [])
+    drawn: list[tuple[Panel, Spec]] = []
+    for panel in (panel for panel in board.panels if panel.against == setting.key):
         for place, series in enumerate(setting.series):
-            kind += _points(sweep, panel, series.name, place + 1, series.arms)
+            drawn += [(panel, trace) for trace in _points(sweep, panel, series.name, place + 1, series.arms)]
         if baseline := dashboard.finals(sweep, panel.metric, sweep.arms[:1]):
             line = {"x": [values[0], values[-1]], "y": _row([panel.scale * np.mean(baseline)] * 2), "mode": "lines"}
-            kind.append(_named(label(sweep.arms[0]), 0) | line | {"hovertemplate": f"%{{y:.5g}}, n = {len(baseline)}"})
+            line["hovertemplate"] = f"%{{y:.5g}}, n = {len(baseline)}"
+            drawn.append((panel, _named(label(sweep.arms[0]), 0) | line))
+    panels = list(dict.fromkeys(panel for panel, _ in drawn))
+    if not panels:
+        return {"data": [], "layout": {}}
     axis = {"title": {"text": setting.name}, "tickvals": values, "ticktext": [f"{value:g}" for value in values]}
     axis["type"] = "log" if 0 < LINEAR_SPAN * values[0] < values[-1] else "linear"
-    menu = _choices(kinds, {panel.title: panel.log for panel in panels}) | {
-        "type": "dropdown",
-        "direction": "down",
-        "pad": {"l": -50},
-    }
-    return _figure(kinds, [menu], axis, bool(panels and panels[0].log), "closest")
+    buttons = []
+    for panel in panels:
+        layout = {"yaxis.title.text": panel.axis, "yaxis.type": "log" if panel.log else "linear"}
+        visible = {"visible": [owner == panel for owner, _ in drawn]}
+        buttons.append({"label": panel.title, "method": "update", "args": [visible, layout]})
+    data = [trace | ({} if owner == panels[0] else {"visible": False}) for owner, trace in drawn]
+    layout = _layout(axis, panels[0], "closest") | {"updatemenus": [MENU | {"buttons": buttons}]}
+    return {"data": data, "layout": layout}
 
 
 # Parts of a figure -------------------------------------------------------------------------------------------------
 
 
-def _figure(kinds: Mapping[str, tuple[str, list[Spec]]], menus: list[Spec], axis: Spec, log: bool, hover: str) -> Spec:
-    """Return all traces, of which those of the first kind are visible."""
-    there = [(title, traces) for title, traces in kinds.values() if traces]
-    data = [trace | ({"visible": False} if place else {}) for place, (_, each) in enumerate(there) for trace in each]
-    y = GRID | {"type": "log" if log else "linear", "title": {"text": there[0][0] if there else ""}}
-    return {"data": data, "layout": {**LAYOUT, "xaxis": GRID | axis, "yaxis": y, "updatemenus": menus, "hovermode": hover}}
-
-
-def _choices(kinds: Mapping[str, tuple[str, list[Spec]]], logs: Mapping[str, bool]) -> Spec:
-    """Return a button for each kind of traces, which shows those alone."""
-    buttons = []
-    for name, (title, traces) in kinds.items():
-        if traces:
-            shown = [other == name for other, (_, each) in kinds.items() for _ in each]
-            layout = {"yaxis.title.text": title}
-            layout |= {"yaxis.type": "log" if logs[name] else "linear"} if name in logs else {}
-            buttons.append({"label": name, "method": "update", "args": [{"visible": shown}, layout]})
-    return MENU | {"type": "buttons", "direction": "right", "buttons": buttons, "x": 0, "xanchor": "left"}
+def _layout(axis: Spec, panel: Panel, hover: str) -> Spec:
+    y = GRID | {"type": "log" if panel.log else "linear", "title": {"text": panel.axis}}
+    return LAYOUT | {"xaxis": GRID | axis, "yaxis": y, "hovermode": hover}
 
 
 def _named(name: str, place: int) -> Spec:
@@ -159,17 +131,7 @@ def _line(sweep: Sweep, arm: str, found: Sequence[pandas.Series], points: int) -
     return [band, line] if n >= BAND_SEEDS else [line]
 
 
-def _seeds(sweep: Sweep, arm: str, found: Sequence[pandas.Series], points: int) -> list[Spec]:
-    """Return every run's own curve, one that diverged or failed too, as one line with gaps."""
-    thinned = [_thinned(each, points) for each in found]
-    x = [value for each in thinned for value in [*_row(each.index), None]]
-    y = [value for each in thinned for value in [*_row(each), None]]
-    line = _named(label(arm), sweep.arms.index(arm)) | {"mode": "lines", "opacity": 0.6, "hovertemplate": "%{y:.5g}"}
-    return [line | {"x": x, "y": y, "line": line["line"] | {"width": 0.8, "dash": "solid"}}] if x else []
-
-
 def _points(sweep: Sweep, panel: Panel, name: str, place: int, arms: Mapping[float, str]) -> list[Spec]:
-    """Return the means of a series of arms by value, with their intervals."""
     values = {x: [panel.scale * value for value in dashboard.finals(sweep, panel.metric, [arm])] for x, arm in arms.items()}
     found = {x: student_interval(each) for x, each in values.items() if each}
     up = [0 if each.high is None else each.high - each.mean for each in found.values()]

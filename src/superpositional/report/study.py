@@ -18,10 +18,9 @@ from superpositional.evidence.verdicts import Verdict
 from superpositional.format import as_given, label
 from superpositional.records import Sweep, claims, load_sweep, write_json
 from superpositional.records.ledger import ledger
-from superpositional.records.measures import TEST_ACCURACY
+from superpositional.records.measures import TEST_ACCURACY, spoken
 from superpositional.records.published import fingerprint
-from superpositional.report import forests, interactive, pictures, style, tables, words
-from superpositional.report.dashboard import SPOKEN
+from superpositional.report import forests, interactive, style, tables, words, write
 from superpositional.report.findings import Findings, ReportError, findings
 from superpositional.report.tables import NONE, Cells, Table, csv, rows, values
 from superpositional.report.write import image, render, write_texts
@@ -50,13 +49,12 @@ class Study:
     @property
     def of_the_paper(self) -> list[tuple[str, Verdict]]:
         """The paper's own claims, in its order: those that say where it claims them."""
-        found = [(name, verdict) for name, verdict in self.verdicts if verdict.claim.source]
+        found = [each for each in self.verdicts if each[1].claim.source]
         return sorted(found, key=lambda each: each[1].claim.id.split("_")[0])
 
     @property
     def besides(self) -> list[tuple[str, Verdict]]:
-        """What else was asked."""
-        return [(name, verdict) for name, verdict in self.verdicts if not verdict.claim.source]
+        return [each for each in self.verdicts if not each[1].claim.source]
 
     @cached_property
     def planted(self) -> Table | None:
@@ -67,16 +65,11 @@ class Study:
     @property
     def missing(self) -> list[str]:
         """Sweeps of ``ORDER`` that are not there."""
-        return [name for name in ORDER if name not in {sweep.name for sweep in self.sweeps}]
+        return [name for name in ORDER if name not in self.fingerprints]
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """The SHA-256 of each sweep's records."""
         return {sweep.name: fingerprint(sweep) for sweep in self.sweeps}
-
-
-def _place(name: str) -> tuple[int, str]:
-    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
 
 
 def is_study(folder: Path) -> bool:
@@ -98,10 +91,10 @@ def gather(folder: Path) -> Study:
         found[sweep.name] = (sweep, path.parent)
     if not found:
         raise ReportError(f"no sweep in {folder}: none of its folders holds a sweep.json")
-    ordered = {name: found[name] for name in sorted(found, key=_place)}
-    said = {name: findings(sweep, place) for name, (sweep, place) in ordered.items() if sweep.search is None}
-    searches = {name: ledger(sweep) for name, (sweep, _) in ordered.items() if sweep.search is not None}
-    return Study(tuple(sweep for sweep, _ in ordered.values()), said, searches)
+    names = [name for name in ORDER if name in found] + sorted(found.keys() - {*ORDER})
+    said = {name: findings(*found[name]) for name in names if found[name][0].search is None}
+    searches = {name: ledger(found[name][0]) for name in names if name not in said}
+    return Study(tuple(found[name][0] for name in names), said, searches)
 
 
 # Tables ------------------------------------------------------------------------------------------------------------
@@ -110,27 +103,26 @@ def gather(folder: Path) -> Study:
 def tabled(study: Study) -> dict[str, Table]:
     """Return every table by its file's name; those of verdicts with every digit."""
     every = csv(values([verdict for _, verdict in study.verdicts]))
-    besides = [_asked(study.said[name], name, verdict) for name, verdict in study.besides]
-    found = [row for row, (_, each) in zip(besides, study.besides, strict=True) if each.verdict in ("superior", "inferior")]
+    besides = [(_asked(study.said[name], name, verdict), verdict) for name, verdict in study.besides]
     broke = [
-        {"sweep": f"`{sweep.name}`", "arm": arm, "runs that broke": lost, "of them diverged": str(diverged)}
-        for sweep in study.sweeps
-        if sweep.search is None
-        for arm, lost, diverged in words.broken(sweep)
+        {"sweep": f"`{name}`", "arm": arm, "runs that broke": lost, "of them diverged": str(diverged)}
+        for name, said in study.said.items()
+        for arm, lost, diverged in words.broken(said.sweep)
     ]
     tables = {
-        "claims": Table(f"The paper's claims. {words.RULE}", rows([_claim(*each) for each in study.of_the_paper])),
-        "besides": Table(f"What else was asked. {words.RULE}", rows(besides)),
+        "claims": Table(f"The paper's claims. {words.RULE}", rows(_claim(*each) for each in study.of_the_paper)),
+        "besides": Table(f"What else was asked. {words.RULE}", rows(row for row, _ in besides)),
         "verdicts": Table("Every verdict.", [], every),
-        "found": Table("Differences found beside the paper's claims.", rows(found)),
+        "found": Table(
+            "Differences found beside the paper's claims.", rows(row for row, each in besides if each.established)
+        ),
         "broken": Table(f"{words.BROKE}.", rows(broke)),
-        "logbook": Table("The logbook.", rows([_row(study, sweep) for sweep in study.sweeps])),
+        "logbook": Table("The logbook.", rows(_row(study, sweep) for sweep in study.sweeps)),
     }
     return tables | ({"planted": study.planted} if study.planted else {})
 
 
 def _claim(name: str, verdict: Verdict) -> Cells:
-    """What was published, what came out, and how to run it again."""
     claim, unit = verdict.claim, verdict.claim.effect_unit
     outside = ", outside" if verdict.published_within is False else ""
     return {
@@ -151,7 +143,7 @@ def _asked(said: Findings, name: str, verdict: Verdict) -> Cells:
         "sweep": f"`{name}`",
         "arm": label(claim.arm),
         "against": label(claim.baseline),
-        "metric": SPOKEN.get(claim.metric, [claim.metric])[0],
+        "metric": spoken(claim.metric),
         "ours, 95 % interval": verdict.shown + words.against_first(said, verdict),
         "margin": f"± {claim.margin:g} {claim.effect_unit}",
         "n": words.pairs(verdict),
@@ -160,7 +152,6 @@ def _asked(said: Findings, name: str, verdict: Verdict) -> Cells:
 
 
 def _row(study: Study, sweep: Sweep) -> Cells:
-    """What a sweep asked, of how many runs, and what came of it."""
     if sweep.search is not None:
         told = tuning.lead(sweep, study.searches[sweep.name])
     elif sweep.name == CALIBRATION:
@@ -171,9 +162,8 @@ def _row(study: Study, sweep: Sweep) -> Cells:
     else:
         said = study.said[sweep.name]
         lost = [f"{arm} in {runs} runs, {n} of them by diverging" for arm, runs, n in words.broken(sweep)]
-        told = (
-            " ".join(words.lead(said)) + words.beyond(said.judged) + (f" {words.BROKE}: {'; '.join(lost)}." if lost else "")
-        )
+        told = " ".join(words.lead(said)) + words.beyond(said.judged)
+        told += f" {words.BROKE}: {'; '.join(lost)}." if lost else ""
     return {
         "sweep": f"`{sweep.name}`",
         "question": sweep.question,
@@ -188,7 +178,6 @@ def _row(study: Study, sweep: Sweep) -> Cells:
 
 # The sweeps of the paper's own figures, and the columns of the figure of every arm.
 FIG1, FIG2, COLUMNS = "paper_classification", "paper_gsm8k", 3
-Drawn = dict[str, tuple[Figure, str]]
 
 
 @dataclass(frozen=True)
@@ -240,17 +229,12 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> StudyRepor
 
 
 def _summary(study: Study, found: dict[str, Table]) -> str:
-    """What README says."""
     parts = [*words.paper(study.of_the_paper), found["claims"].markdown, words.PAIRS] if study.of_the_paper else []
     parts = parts or words.paper([])
     parts.append(words.elsewhere(study.besides))
     parts += [found[name].text for name in ("found", "broken", "planted") if name in found and found[name].rows]
-    parts += [*_limits(study), words.made(study.sweeps, study.missing, study.fingerprints)]
+    parts += [*words.limits(study.sweeps, study.verdicts), words.made(study.sweeps, study.missing, study.fingerprints)]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
-
-
-def _limits(study: Study) -> tuple[str, ...]:
-    return words.limits(study.sweeps, study.verdicts, any(each.sweep.tuned is not None for each in study.said.values()))
 
 
 def _page(study: Study, found: dict[str, Table], images: dict[str, Any]) -> str:
@@ -261,7 +245,7 @@ def _page(study: Study, found: dict[str, Table], images: dict[str, Any]) -> str:
         found={name: table.plain() for name, table in found.items() if table.rows},
         pairs=words.PAIRS,
         sweeps=[_part(study, sweep, images) for sweep in study.sweeps],
-        limits=_limits(study),
+        limits=words.limits(study.sweeps, study.verdicts),
         rule=words.RULE,
         again=words.AGAIN,
         made=words.made(study.sweeps, study.missing, study.fingerprints),
@@ -269,7 +253,6 @@ def _page(study: Study, found: dict[str, Table], images: dict[str, Any]) -> str:
 
 
 def _part(study: Study, sweep: Any, images: dict[str, Any]) -> dict[str, Any]:
-    """A sweep's part of the page."""
     name, shown = sweep.name, [key for key in images if key == sweep.name or key.startswith(f"{sweep.name}_")]
     part = {"name": name, "question": sweep.question, "figures": shown, "lead": [], "plots": {}, "sentences": []}
     part["extent"] = f"{words.extent(sweep)}, commit {words.commits(sweep)}."
@@ -277,17 +260,14 @@ def _part(study: Study, sweep: Any, images: dict[str, Any]) -> dict[str, Any]:
         return part | {"tables": [tables.of_search(sweep, study.searches[name])]}
     said = study.said[name]
     several = [table for kind, table in tables.of(said).items() if kind != "claims"]
-    part |= {
-        "lead": words.lead(said),
-        "sentences": [each.sentence for each in said.judged],
-        "plots": interactive.swept(sweep),
-    }
+    part |= {"lead": words.lead(said), "plots": interactive.swept(sweep)}
+    part["sentences"] = [each.sentence for each in said.judged]
     return part | {"tables": several + [study.planted] * (name == CALIBRATION)}
 
 
-def draw(study: Study) -> Drawn:
+def draw(study: Study) -> dict[str, tuple[Figure, str]]:
     """Return every figure by its file's name with what it shows, in the order in which a reader meets them."""
-    drawn: Drawn = {}
+    drawn: dict[str, tuple[Figure, str]] = {}
     if judged := [verdict for _, verdict in study.of_the_paper]:
         says = (
             "The paper's claims, each in units of its margin with its 95 % interval; an open diamond is the value as "
@@ -295,13 +275,13 @@ def draw(study: Study) -> Drawn:
         )
         drawn["claims"] = style.column(1.0 + 0.36 * len(judged), forests.claims_forest, judged), says
     for name, said in study.said.items():
-        sweep, shown, made = said.sweep, words.shown(said), pictures.of(said)
+        sweep, shown, made = said.sweep, words.shown(said), write.pictures(said)
         names = {"fig1": "fig1"} if name == FIG1 else {}
         if said.of_loss:
             names |= {"fig2": "fig2" if name == FIG2 else f"{name}_losses", "departures": f"{name}_departures"}
         drawn |= {own: (made[each](), shown[each]) for each, own in names.items() if each in made}
-        for setting, figure in pictures.by_setting(said).items():
-            says = f"{sweep.question} {words.BY_SETTING.format(pictures.SETTINGS[setting][0])}"
+        for setting, figure in write.by_setting(said).items():
+            says = f"{sweep.question} {words.BY_SETTING.format(write.SETTINGS[setting][0])}"
             drawn[_free(drawn, name, setting.rpartition(".")[2])] = figure(), says
         if any(verdict.attribution for verdict in said.judged) and name != FIG1 and not said.terms:
             says = f"{sweep.question} {shown['paired_differences']}"
@@ -327,6 +307,6 @@ def draw(study: Study) -> Drawn:
     return drawn
 
 
-def _free(drawn: Drawn, name: str, kind: str) -> str:
+def _free(drawn: Mapping[str, Any], name: str, kind: str) -> str:
     """The sweep's own name for its first figure; more have their kind in it."""
     return name if name not in drawn else f"{name}_{kind}"

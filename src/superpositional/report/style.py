@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLUMN_INCHES, PAGE_INCHES = 3.5, 7.16
@@ -42,6 +41,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 # The line at zero, and the colour of a value as published.
 ZERO = {"color": "0.45", "linestyle": (0, (4, 2)), "zorder": 0}
 PUBLISHED = "#D55E00"
+# Fewer seeds than this, and Student's interval says more of t than of the runs.
+BAND_SEEDS = 5
+# Positive values that span more than this factor are drawn on a log axis.
+LINEAR_SPAN = 30
 
 
 @contextmanager
@@ -53,31 +56,19 @@ def style() -> Iterator[None]:
         yield
 
 
-def column_figure(height: float) -> tuple[Figure, Axes]:
-    """Return a figure of one column's width, outside of pyplot's global list of figures."""
-    figure = Figure(figsize=(COLUMN_INCHES, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def page_figure(panels: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure of both columns' width with this many panels, a third of it each."""
-    rows = math.ceil(panels / PANELS_PER_ROW)
-    figure = Figure(figsize=(PAGE_INCHES, 0.45 + 2.1 * rows), layout="constrained")
-    grid = figure.add_gridspec(rows, min(panels, PANELS_PER_ROW))
-    return figure, [figure.add_subplot(grid[divmod(index, PANELS_PER_ROW)]) for index in range(panels)]
-
-
 def column(height: float, draw: Callable, *arguments: Any) -> Figure:
-    """Return a figure of one column's width that ``draw(ax, *arguments)`` has drawn."""
-    figure, ax = column_figure(height)
-    draw(ax, *arguments)
+    """Return a figure of one column's width, which is in no global list, that ``draw(ax, *arguments)`` has drawn."""
+    figure = Figure(figsize=(COLUMN_INCHES, height), layout="constrained")
+    draw(figure.add_subplot(), *arguments)
     return figure
 
 
 def page(panels: int, draw: Callable, *arguments: Any) -> Figure:
-    """Return a figure of both columns' width that ``draw(axes, *arguments)`` has drawn."""
-    figure, axes = page_figure(panels)
-    draw(axes, *arguments)
+    """Return a figure of both columns' width, a third for each panel, that ``draw(axes, *arguments)`` has drawn."""
+    rows = math.ceil(panels / PANELS_PER_ROW)
+    figure = Figure(figsize=(PAGE_INCHES, 0.45 + 2.1 * rows), layout="constrained")
+    grid = figure.add_gridspec(rows, min(panels, PANELS_PER_ROW))
+    draw([figure.add_subplot(grid[divmod(index, PANELS_PER_ROW)]) for index in range(panels)], *arguments)
     return figure
 
 

@@ -17,7 +17,7 @@ from superpositional.evidence.analysis import Comparison, Outcomes
 from superpositional.evidence.curves import Term
 from superpositional.evidence.verdicts import Verdict
 from superpositional.format import Rows, as_given, label, number
-from superpositional.records import Sweep
+from superpositional.records import Run, Sweep
 from superpositional.records.measures import Measure
 from superpositional.records.published import fingerprint
 from superpositional.report import words
@@ -65,7 +65,6 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def plain(self) -> "Table":
-        """Return it without Markdown's marks."""
         return Table(self.caption.replace("`", ""), [tuple(cell.replace("`", "") for cell in row) for row in self.rows])
 
 
@@ -86,16 +85,13 @@ def csv(values: Iterable[Mapping[str, Any]]) -> str:
     return pandas.DataFrame(plain, dtype=object).to_csv(index=False, lineterminator="\n") if plain else ""
 
 
-def _answers(said: Findings) -> list[dict[str, Any]]:
-    """Return a row for each run that answered a whole split of questions."""
+def _answers(said: Findings) -> Iterator[Cells]:
     matches = [measure for measure in said.measures if measure.evaluated]
-    asked = [(run, run.record.get("evaluation")) for run in said.sweep.runs if run.status == "done"]
-    return [
-        {"arm": label(run.arm), "seed": str(run.seed), "questions": str(told["questions"])}
-        | {each.heading: f"{each.scale * run.summary(each.metric):.{each.decimals}f}" for each in matches}
-        for run, told in asked
-        if matches and told and not analysis.is_smoke(told)
-    ]
+    for run in said.sweep.runs:
+        told = run.record.get("evaluation")
+        if run.status == "done" and matches and told and not analysis.is_smoke(told):
+            row = {"arm": label(run.arm), "seed": str(run.seed), "questions": str(told["questions"])}
+            yield row | {each.heading: _value(run, each) for each in matches}
 
 
 def of(said: Findings) -> dict[str, Table]:
@@ -113,14 +109,13 @@ def of(said: Findings) -> dict[str, Table]:
 
 def of_search(sweep: Sweep, found: Mapping[str, Any]) -> Table:
     caption = f"{words.title(sweep)} {tuning.caption(sweep, found)}"
-    return Table(caption, tuning.rows(found), tuning.trials_csv(found))
+    return Table(caption, tuning.rows(found), csv(tuning.values(found)))
 
 
 # Arms --------------------------------------------------------------------------------------------------------------
 
 
 def _arms(arms: Mapping[Measure, list[Outcomes]], comparisons: Mapping[Measure, list[Comparison]]) -> Rows:
-    """Means and differences by arm; the last column exists only if some run did not simply end well."""
     header = ["arm", "n"]
     for measure in arms:
         header += [measure.heading or measure.name, f"difference ({measure.unit})" if measure.unit else "difference"]
@@ -131,13 +126,12 @@ def _arms(arms: Mapping[Measure, list[Outcomes]], comparisons: Mapping[Measure, 
         arm, reasons, cells = every[0].arm, {}, []
         for measure, outcomes in zip(arms, every, strict=True):
             reasons = outcomes.without | reasons
-            cells += [_mean(outcomes, measure.decimals), "baseline", *["baseline"] * measure.relative]
+            shown = change = "baseline"
             if (each := by_arm[measure].get(arm)) is not None:
                 dagger, n = "†" * each.conditional, each.estimate.n
-                shown = each.zeros if each.same else format.bounds(each.estimate)
-                change = [("0" if each.same else f"{format.bounds(each.change)}{dagger}") if measure.relative else ""]
-                shown += "" if n == each.arm.planned else f"{dagger} ({number(n, 'pair')})"
-                cells[-1 - measure.relative :] = [shown, *change * measure.relative]
+                shown = each.shown() + ("" if n == each.arm.planned else f"{dagger} ({number(n, 'pair')})")
+                change = "0" if each.same else f"{format.bounds(each.change)}{dagger}" if measure.relative else ""
+            cells += [_mean(outcomes, measure.decimals), shown, *[change] * measure.relative]
         said = ", ".join(f"{len(seeds)} {reason}" for reason, seeds in reasons.items())
         body.append((label(arm), f"{_done(every[0])} of {every[0].planned}", *cells, said))
     if not any(row[-1] for row in body):
@@ -146,9 +140,9 @@ def _arms(arms: Mapping[Measure, list[Outcomes]], comparisons: Mapping[Measure, 
 
 
 def _beside(each: Comparison) -> Cells:
-    shown = each.zeros if each.same else format.bounds(each.estimate, each.measure.unit)
     pair = {"arm": label(each.arm.arm), "against": label(each.baseline.arm), "metric": each.measure.name}
-    return pair | {"difference": shown + "†" * each.conditional, "n": f"{each.estimate.n} of {each.arm.planned}"}
+    shown = each.shown(each.measure.unit) + "†" * each.conditional
+    return pair | {"difference": shown, "n": f"{each.estimate.n} of {each.arm.planned}"}
 
 
 def _done(outcomes: Outcomes) -> int:
@@ -157,19 +151,14 @@ def _done(outcomes: Outcomes) -> int:
 
 def _mean(outcomes: Outcomes, decimals: int) -> str:
     """A mean over the runs that reached the target is not the arm's mean: it says how many those are."""
-    estimate = outcomes.estimate
-    if estimate.mean is None:
-        shown = NONE
-    else:
-        shown = f"{estimate.mean:.{decimals}f}" + (
-            " (one run)" if estimate.sd is None else f" ± {estimate.sd:.{decimals}f}"
-        )
+    mean, sd = outcomes.estimate.mean, outcomes.estimate.sd
+    spread = " (one run)" if sd is None else f" ± {sd:.{decimals}f}"
+    shown = NONE if mean is None else f"{mean:.{decimals}f}{spread}"
     missed = "missed the target" in outcomes.without
     return f"{shown} ({len(outcomes.values)} of {_done(outcomes)} reached it)" if missed else shown
 
 
 def _arm_values(said: Findings) -> Iterator[dict[str, Any]]:
-    """A row for each arm and measure."""
     keys, reasons = ("n", "mean", "sd", "low", "high"), (*analysis.CENSORED, *analysis.UNFINISHED)
     for measure, table in said.arms.items():
         by_arm = {each.arm.arm: each for each in said.comparisons[measure]}
@@ -187,7 +176,6 @@ def _arm_values(said: Findings) -> Iterator[dict[str, Any]]:
 
 
 def _term(each: Term) -> Cells:
-    """The term's size, the scalars it really changed, and when the losses part."""
     changed = _of(each.changed, each.touched)
     if each.counted not in (0, each.runs):
         changed += f" (in {each.counted} of {each.runs} runs)"
@@ -224,7 +212,6 @@ def _of(some: int | None, whole: int | None) -> str:
 
 
 def _claim(verdict: Verdict) -> Cells:
-    """What was published, what came out, what is to be said."""
     claim, unit = verdict.claim, verdict.claim.effect_unit
     # Where there is a spread, no number of pairs is more than a million.
     none = "> 1,000,000" if verdict.decide else NONE
@@ -248,12 +235,11 @@ def _claim(verdict: Verdict) -> Cells:
 
 
 def values(judged: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
-    """Every number of every verdict."""
     for each in judged:
         claim, effect, (low, high) = each.claim, each.effect, each.narrow
-        row = {"claim": claim.id, "arm": claim.arm, "baseline": claim.baseline, "metric": claim.metric}
-        row |= {"compare": claim.compare, "unit": claim.effect_unit, "published": claim.published, "margin": claim.margin}
-        row |= {"family": claim.family, "family_size": each.family_size, "planned": each.planned, "n": each.n}
+        row = {"claim": claim.id} | {name: getattr(claim, name) for name in ("arm", "baseline", "metric", "compare")}
+        row |= {"unit": claim.effect_unit, "published": claim.published, "margin": claim.margin, "family": claim.family}
+        row |= {"family_size": each.family_size, "planned": each.planned, "n": each.n}
         row |= {"effect": effect.mean, "low_95": effect.low, "high_95": effect.high, "low_90": low, "high_90": high}
         row |= {"p": each.p, "p_holm": each.p_holm, "p_sign_flip": each.sign_flip and each.sign_flip.p}
         last = ("verdict", "answer", "small", "detectable", "pairs", "pairs_seen", "rare_failures", "smallest_margin")
@@ -262,12 +248,11 @@ def values(judged: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
 
 
 def _attribution(judged: Sequence[Verdict]) -> Iterator[Cells]:
-    """What a control does by itself, and what the claim's arm does beyond it."""
     for verdict in judged:
         unit = verdict.claim.effect_unit
         for each in verdict.attribution:
             share, stays = each.share, "no finite interval"
-            if verdict.verdict not in ("superior", "inferior"):
+            if not verdict.established:
                 stays = "no effect established"
             elif share is None:
                 stays = "control incomplete or not comparable"
@@ -290,19 +275,22 @@ def runs(sweep: Sweep, measures: Sequence[Measure]) -> Rows:
             run = there.get((arm, seed))
             seconds = run and run.record.get("wall_seconds")
             cells = {"arm": label(arm), "seed": str(seed), "status": run.status if run else "not run"}
-            for each in measures:
-                value = run and run.summary(each.metric)
-                cells[each.heading or each.name] = NONE if value is None else f"{each.scale * value:.{each.decimals}f}"
+            cells |= {each.heading or each.name: _value(run, each) for each in measures}
             cells["seconds"] = NONE if seconds is None else f"{seconds:.1f}"
             found.append(cells | {"what ended it": (run and run.record.get("error")) or NONE})
     return rows(found)
 
 
+def _value(run: Run | None, measure: Measure) -> str:
+    value = run and run.summary(measure.metric)
+    return NONE if value is None else f"{measure.scale * value:.{measure.decimals}f}"
+
+
 def environment(sweep: Sweep) -> Rows:
     """What the runs were made with and of; several values of one thing stand side by side with their counts."""
     found: dict[str, Counter] = {}
-    for run in sweep.runs:
-        record, config, git = run.record, run.record.get("config") or {}, run.record.get("git") or {}
+    for record in (run.record for run in sweep.runs):
+        config, git = record.get("config") or {}, record.get("git") or {}
         stamp = {"code version": record.get("code"), "execution": record.get("execution"), "device": record.get("device")}
         stamp |= {"threads": config.get("threads"), "machine": record.get("machine")}
         stamp |= {"commit": git.get("commit"), "commit had changes": git.get("dirty")}
@@ -321,16 +309,3 @@ def environment(sweep: Sweep) -> Rows:
     seconds = [run.record["wall_seconds"] for run in sweep.runs if run.record.get("wall_seconds") is not None]
     total = ("time of all runs", f"{sum(seconds):.0f} s over {len(seconds)} of {len(sweep.runs)} runs")
     return [*table, *[total] * bool(seconds)]
-
-
-def tuned(sweep: Sweep) -> Rows:
-    """What the arms' settings were chosen from, where a search chose them."""
-    found = []
-    for arm, entry in (sweep.tuned or {}).get("arms", {}).items():
-        best = next((trial["values"] for trial in entry["trials"] if trial["trial"] == entry["best"]), {})
-        shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in best.items()}
-        seconds = entry["wall_seconds"]
-        cells = {"arm": label(arm), "trials": str(entry["trials_recorded"]), "runs": str(entry["runs_recorded"])}
-        cells |= {"seconds": "unknown" if seconds is None else f"{seconds:.0f}", "best trial": entry["best"] or NONE}
-        found.append(cells | {"its settings": " ".join(f"{key}={value}" for key, value in shown.items()) or NONE})
-    return rows(found)

@@ -13,8 +13,8 @@ from superpositional.evidence.verdicts import LEAST_PAIRS, NARROW, NONE, Verdict
 from superpositional.format import bounds, label, number
 from superpositional.records import Sweep, claims
 from superpositional.records.claims import DIVERGED
+from superpositional.records.measures import spoken
 from superpositional.report.along import broke, ended
-from superpositional.report.dashboard import SPOKEN
 from superpositional.report.findings import Findings
 
 RULE = (
@@ -79,15 +79,13 @@ ANSWERED = "Shares of questions answered rightly, by run. Differences between ar
 
 
 def lead(said: Findings) -> list[str]:
-    """Return the answer in short, a sentence each, and no more than the intervals allow."""
     sweep = said.sweep
     if not any(said.comparisons.values()):
         return ["One arm: nothing to compare."]
     found = list(filter(None, map(_term, said.terms)))
     if said.judged:
         found.append(verdicts.lead(said.judged))
-        late = {f"These verdicts are {verdict.exploratory}.": None for verdict in said.judged if verdict.exploratory}
-        found += list(late)[:1]
+        found += [f"These verdicts are {each.exploratory}." for each in said.judged if each.exploratory][:1]
     text = "; ".join(f"{measure.name}: {_apart(said, table)}" for measure, table in said.comparisons.items())
     found.append(f"Of each interval alone, uncorrected: {text}." if said.judged else f"{text[0].upper()}{text[1:]}.")
     # What has no pair left has no interval either, and that may be the result.
@@ -146,7 +144,6 @@ def _term(term: Term) -> str:
 
 
 def against(sweep: Sweep) -> str:
-    """Return what the arms are held to."""
     first = label(sweep.arms[0])
     return first if len({*map(sweep.baseline, sweep.arms)}) == 1 else f"{first.split(',')[0]} at the same values"
 
@@ -157,7 +154,6 @@ def title(sweep: Sweep) -> str:
 
 
 def caption(said: Findings) -> str:
-    """Return the caption of the table of arms."""
     sweep, every = said.sweep, [comparison for table in said.comparisons.values() for comparison in table]
     parts = [title(sweep), f"{analysis.progress(sweep).capitalize()}. Mean ± sd over finished runs."]
     if sweep.left_out:
@@ -264,7 +260,7 @@ def paper(judged: Judged) -> list[str]:
 def elsewhere(judged: Judged) -> str:
     """Return how many verdicts of which kind there are beside the paper's claims."""
     counts = Counter(verdict.verdict for _, verdict in judged)
-    few = sum(verdict.verdict == "equivalent" and verdict.n < verdicts.SURE_PAIRS for _, verdict in judged)
+    few = sum(verdict.verdict == "equivalent" and verdict.few_pairs for _, verdict in judged)
     order = ("superior", "inferior", "equivalent", "inconclusive", *[NONE] * (NONE in counts))
     kinds = [f"{counts[kind] or 'none'} {kind}" for kind in order]
     kinds[2] += f" ({few} from few pairs)" if few else ""
@@ -273,13 +269,14 @@ def elsewhere(judged: Judged) -> str:
     return f"Beside the paper's claims {asked}: {', '.join(kinds)}." if judged else ""
 
 
-def limits(sweeps: Sequence[Sweep], judged: Judged, tuned: bool) -> tuple[str, ...]:
+def limits(sweeps: Sequence[Sweep], judged: Judged) -> tuple[str, ...]:
     """Return what none of it says anything about."""
     runs = [run for sweep in sweeps for run in sweep.runs]
     classes = sorted({((run.record.get("config") or {}).get("task") or {}).get("n_classes") or 0 for run in runs} - {0})
     tasks = [f"one synthetic task of {count} classes" for count in classes]
     tasks += [f"one language model ({said})" for sweep in sweeps if sweep.search is None for said in trained(sweep)]
     on = "CPUs" if all(str(run.record.get("device")).startswith("cpu") for run in runs) else "several devices"
+    tuned = any(sweep.tuned is not None for sweep in sweeps if sweep.search is None)
     timed = any(verdict.claim.of_time for _, verdict in judged)
     return (
         f"These results hold for {', '.join(tasks) or 'the sweeps named here'} only, on {on}, in the readings of the paper "
@@ -294,7 +291,6 @@ def limits(sweeps: Sequence[Sweep], judged: Judged, tuned: bool) -> tuple[str, .
 
 
 def made(sweeps: Sequence[Sweep], missing: Sequence[str], fingerprints: Mapping[str, str]) -> str:
-    """Return how many runs there are, how they ended, by which code, on what."""
     runs = [run for sweep in sweeps for run in sweep.runs]
     ends = ", ".join(f"{count:,} {status}" for status, count in Counter(run.status for run in runs).items())
     code = counted(str(run.record.get("code")) for run in runs)
@@ -330,11 +326,11 @@ def commits(sweep: Sweep) -> str:
 def beyond(judged: Sequence[Verdict]) -> str:
     """Return what is left of established effects beyond controls whose runs are not the arm's own in every pair."""
     parts = []
-    for verdict in (each for each in judged if each.verdict in ("superior", "inferior")):
+    for verdict in (each for each in judged if each.established):
         claim, beside = verdict.claim, [(one.arm, one.beyond) for one in verdict.attribution]
         wide = [(arm, each) for arm, each in beside if None not in (each.low, each.high) and each.low < each.high]
         told = [f"{label(arm)} {bounds(each, claim.effect_unit)}" for arm, each in wide]
-        head = f"{SPOKEN.get(claim.metric, [claim.metric])[0]}, n = {verdict.n}: {label(claim.arm)} beyond"
+        head = f"{spoken(claim.metric)}, n = {verdict.n}: {label(claim.arm)} beyond"
         parts += [f"{head} {', '.join(told)}"] if told else []
     return f" {BEYOND}: {'; '.join(parts)}." if parts else ""
 
@@ -352,23 +348,23 @@ def decided(verdict: Verdict) -> str:
     said, claim = verdict.words, verdict.claim
     if verdict.verdict == NONE:
         said = f"{NONE}: {verdict.refusals[0]}"
-    elif disagree := next((caution for caution in verdict.cautions if "disagree" in caution), ""):
-        said += f": {disagree}"
+    elif verdict.disagreement:
+        said += f": {verdict.disagreement}"
     elif verdict.verdict == "inconclusive" and claim.metric == DIVERGED:
         # Of exact shares no spread tells it; 36 pairs in which no run differs are within ± 10 points.
         ends = ((n, claim.scale * clopper_pearson(0, n, (1 + NARROW) / 2)[1]) for n in itertools.count(1))
         said += f"; {next(n for n, end in ends if end < claim.margin)} pairs if no run of them diverges"
-    elif verdict.verdict == "inconclusive":
-        said += (
-            f"; it takes {LEAST_PAIRS} pairs" if verdict.n < LEAST_PAIRS else f"; {verdict.decide}" * bool(verdict.decide)
-        )
+    elif verdict.verdict == "inconclusive" and verdict.n < LEAST_PAIRS:
+        said += f"; it takes {LEAST_PAIRS} pairs"
+    elif verdict.verdict == "inconclusive" and verdict.decide:
+        said += f"; {verdict.decide}"
     return said + ", exploratory" * bool(verdict.exploratory)
 
 
 def pairs(verdict: Verdict) -> str:
     """Return ``30 of 30``, and how many runs stand with the end of training for a target that they never reached."""
     lost = "".join(f", {label(arm)} diverged {count}" for arm, count in verdict.diverged.items())
-    return f"{verdict.n} of {verdict.planned}{lost}" + (f", {verdict.censored}" if verdict.censored else "")
+    return f"{verdict.n} of {verdict.planned}{lost}" + f", {verdict.censored}" * bool(verdict.censored)
 
 
 def against_first(said: Findings, verdict: Verdict) -> str:

@@ -8,23 +8,33 @@ select, they do not test. Everything is rebuilt from records alone: same records
 import base64
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from superpositional.evidence import analysis, tuning, verdicts
+from superpositional.evidence import analysis, curves, tuning, verdicts
 from superpositional.evidence.verdicts import Verdict
+from superpositional.format import label
 from superpositional.records import Sweep, claims, load_sweep, write_json
 from superpositional.records.published import fingerprint
-from superpositional.report import dashboard, findings, interactive, pictures, style, tables, words
+from superpositional.report import along, dashboard, figures, findings, forests, interactive, style, tables, words
 from superpositional.report.dashboard import Dashboard
 from superpositional.report.findings import Findings, ReportError
+from superpositional.report.style import column, page
 from superpositional.report.tables import Table
 
+# The settings that sweeps went along: their axis, and whether it is logarithmic.
+SETTINGS = {
+    "optimizer.quantum_weight": ("λ", True),
+    "circuit.depth": ("depth of the circuit", False),
+    "circuit.n_qubits": ("qubits of the circuit", False),
+}
 TABLES = ("results", "claims", "attribution", "beside", "term", "answers")
 # The tables that stand below the answer where losses are what counts.
 BELOW = ("results", "term")
@@ -51,13 +61,16 @@ class Report:
     def markdown(self) -> str:
         bullets = "".join(f"- {sentence}\n" for sentence in self.sentences)
         details = f"<details><summary>Each verdict in a sentence</summary>\n\n{bullets}\n</details>\n" if bullets else ""
-        parts = [self.lead, *(table.text.strip() for table in self.tables.values())]
-        return "\n\n".join(parts) + f"\n\n{details}"
+        return "\n\n".join([self.lead, *self._told, details])
 
     @property
     def text(self) -> str:
-        parts = [*(table.text.strip() for table in self.tables.values()), "\n".join(self.sentences), self.lead]
-        return "\n\n".join([*filter(None, parts), "\n".join(map(str, self.files))])
+        parts = [*self._told, "\n".join(self.sentences), self.lead, "\n".join(map(str, self.files))]
+        return "\n\n".join(filter(None, parts))
+
+    @property
+    def _told(self) -> list[str]:
+        return [table.text.strip() for table in self.tables.values()]
 
 
 def write_report(folder: str | Path, out: str | Path | None = None, *, declared: str | Path | None = None) -> Report:
@@ -91,7 +104,7 @@ def _write(said: Findings, out: Path) -> Report:
     says_of = {verdict.claim.id: f"{verdict.claim.says}. {verdict.claim.source}".strip() for verdict in said.judged}
     files, images = [], {}
     with style.style():
-        for name, draw in pictures.of(said).items():
+        for name, draw in pictures(said).items():
             figure = draw()
             files += style.save(figure, out / "figures" / name, provenance)
             images[name] = image(style.svg(figure, f"{sweep.name}-{name}"), says[name], style.is_wide(figure))
@@ -114,7 +127,6 @@ def _write(said: Findings, out: Path) -> Report:
         plots=interactive.figures(sweep, board, said.main.along.metric),
         settings=[setting.key for setting in board.settings],
         runs=tables.runs(sweep, said.measures),
-        tuned=tables.tuned(sweep),
         environment=tables.environment(sweep),
     )
     files += write_texts(out, texts)
@@ -122,20 +134,56 @@ def _write(said: Findings, out: Path) -> Report:
     files += [out / "claims.json", interactive.write_script(out)]
     # What an earlier report said and this one does not, of other claims, must not stand beside it.
     possible = [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("md", "csv", "tex")]
-    possible += [f"figures/{name}.{suffix}" for name in pictures.NAMES for suffix in ("pdf", "png")]
+    possible += [f"figures/{name}.{suffix}" for name in says for suffix in ("pdf", "png")]
     for stale in {out / name for name in possible} - set(files):
         stale.unlink(missing_ok=True)
-    return Report(
-        sweep.name, " ".join(lead), found, tuple(sentences), tuple(files), tuple(said.judged), said.content, board
-    )
+    last = (tuple(said.judged), said.content, board)
+    return Report(sweep.name, board.lead, found, tuple(sentences), tuple(files), *last)
 
 
 def _write_search(sweep: Sweep, found: Mapping[str, Any], out: Path) -> Report:
-    """Write what a search cost and found. It names each arm's best trial and no best arm."""
     table = tables.of_search(sweep, found)
     files = write_texts(out, {"tables/trials.csv": table.csv, "tables/search.md": table.text})
-    sentences = tuple(tuning.sentence(found, arm) for arm in found["arms"])
-    return Report(sweep.name, tuning.lead(sweep, found), {"search": table}, sentences, tuple(files))
+    return Report(sweep.name, tuning.lead(sweep, found), {"search": table}, (), tuple(files))
+
+
+def pictures(said: Findings) -> dict[str, Callable[[], Figure]]:
+    """Return what draws each figure, in the order in which a reader meets them."""
+    sweep, judged, of_main = said.sweep, said.judged, said.comparisons[said.main]
+    note, names = words.note(sweep), [label(arm) for arm in sweep.arms]
+    lines, above = 0.15 * (note.count("\n") + bool(note)), 0.14 * figures.legend_rows(names)
+    by_epoch = said.main.along.by == "epoch"
+    found: dict[str, Callable[[], Figure]] = {}
+    if judged:
+        found["claims"] = partial(column, 1.0 + 0.36 * len(judged) + lines, forests.claims_forest, judged, note)
+    logged = any(curve.n for curve in said.curves)
+    if logged and by_epoch:
+        found["fig1"] = partial(column, 2.55 + above + lines, figures.learning_curves, said.curves, said.main.along, note)
+    if any(each.arm.values or each.baseline.values for each in of_main):
+        height = 0.9 + 0.33 * len(of_main) + 0.15 * note.count("\n")
+        found["paired_differences"] = partial(column, height, forests.paired_differences, of_main, note, sweep.arms)
+    if logged:
+        drawn = partial(page, len(said.curves), figures.seed_bands, said.curves, said.main.along)
+        found["seed_bands" if by_epoch else "fig2"] = drawn
+    if any(each.seeds for each in said.apart):
+        found["departures"] = partial(page, len(said.apart), figures.departures, said.apart, sweep.arms)
+    times = curves.reached(sweep)
+    if any(len(each.epochs) for each in times):
+        found["time_to_target"] = partial(column, 2.3 + above + lines, figures.time_to_target, times, note)
+    told = along.by_backend(sweep)
+    for backend in dict.fromkeys(line.backend for line in told):
+        found[f"by_{backend}"] = partial(page, 3, figures.by_backend, [each for each in told if each.backend == backend])
+    return found
+
+
+def by_setting(said: Findings) -> dict[str, Callable[[], Figure]]:
+    """Return what draws the effect along each swept setting; with where training broke, if it did."""
+    found = {}
+    for setting, (axis, log) in SETTINGS.items():
+        if lines := along.by_setting(said.sweep, setting):
+            broke = any(point.mean for line in lines for point in line.points["broken"])
+            found[setting] = partial(page, 2 + broke, figures.by_setting, lines, axis, log)
+    return found
 
 
 def write_texts(out: Path, texts: Mapping[str, str]) -> list[Path]:
@@ -158,9 +206,8 @@ def update_readme(readme: str | Path, blocks: Mapping[str, str]) -> None:
     for name in [name for name, pair in marks.items() if any(mark in text for mark in pair)] or list(marks):
         start, end = marks[name]
         if text.count(start) != 1 or text.count(end) != 1 or text.index(end) < text.index(start):
-            raise ReportError(
-                f"{readme} must hold the line {start} once and after it {end} once; add them where results go"
-            )
+            cure = "add them where results go"
+            raise ReportError(f"{readme} must hold the line {start} once and after it {end} once; {cure}")
         before, rest = text.split(start)
         text = f"{before}{start}\n{blocks[name]}{end}{rest.split(end)[1]}"
     readme.write_text(text, encoding="utf-8", newline="\n")
