@@ -1,11 +1,9 @@
-"""What would AdamW alone have done from here?
+"""A tracer of what an optimizer's step has over AdamW's.
 
 At a sampled step ``Tracer`` keeps the weights, gradients and moments from before it, takes AdamW's own step on the copies
-(torch's code, the same settings), and holds what the optimizer really did against it: how large a share of the update the
-rest is (for Pamuk et al. 2025, eq. 1, the quantum term), how far it turns the update, and how many scalars came out other
-than AdamW alone would have left them, in floating point. It works for every optimizer with Adam's state, and costs a copy
-of the model at the sampled steps; the numbers that ``SuperpositionalAdamW`` leaves on its groups are the cheap way to most
-of this, and are held to it. Read by the ``UpdateTracer`` callback and by ``plan``.
+(torch's code, the same settings), and compares what the optimizer really did: the norm of the rest (for Pamuk et al. 2025,
+eq. 1, the quantum term) against the update's, how far it turns the update, and how many scalars it changed in floating
+point. That costs a copy of the model; ``SuperpositionalAdamW.statistics``, which are held to it, have most of this cheaply.
 """
 
 import inspect
@@ -19,6 +17,7 @@ from torch.optim import Adam, Optimizer
 
 from superpositional.optim.fused import OnePass
 from superpositional.optim.optimizer import SuperpositionalAdamW
+from superpositional.places import not_integers
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 # What changes the numbers of an Adam step; a group that lacks one has torch's default.
@@ -63,12 +62,12 @@ class Tracer:
         every: steps from one sampled step to the next; the first is one.
 
     Raises:
-        ValueError: the optimizer is no Adam, or parameters are sharded.
+        ValueError: the optimizer is not an Adam, or parameters are sharded.
     """
 
     def __init__(self, optimizer: Optimizer, *, every: int = 1) -> None:
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"every must be an integer >= 1, got {every!r}; 1 traces each step")
+        if mistakes := not_integers({"every": (every, 1, "1 traces each step")}):
+            raise ValueError(*mistakes)
         if not isinstance(optimizer, Adam):
             raise ValueError(
                 f"optimizer must be torch's Adam or AdamW to be traced, or a subclass, got {type(optimizer).__name__}"
@@ -96,11 +95,15 @@ class Tracer:
 
     @torch.no_grad()
     def _keep(self, optimizer: Optimizer, *_: Any) -> None:
+        """Copy each parameter and its moments."""
         if getattr(optimizer, "grad_scale", None) is not None:
             raise ValueError("fused must be false to be traced under GradScaler, got true: it unscales within the step")
         self.before = None
         if self.steps % self.every == 0:
-            self.before = [_copied(optimizer, group) for group in optimizer.param_groups]
+            self.before = [
+                [(parameter.detach().clone(), _moments(optimizer, parameter)) for parameter in group["params"]]
+                for group in optimizer.param_groups
+            ]
         self.steps += 1
 
     @torch.no_grad()
@@ -119,8 +122,7 @@ class Tracer:
                 scalars += after.numel()
                 after, before, pure = (each.double() for each in (after, before, pure))
                 update, adamw, rest = after - before, pure - before, after - pure
-                dots = [update @ update, adamw @ adamw, rest @ rest, rest @ adamw]
-                sums += torch.stack(dots).cpu()
+                sums += torch.stack([update @ update, adamw @ adamw, rest @ rest, rest @ adamw]).cpu()
         whole, adamw, rest, product = sums.tolist()
         said = [each["touched"] for each in getattr(optimizer, "statistics", ()) if "touched" in each]
         self.traces.append(
@@ -136,15 +138,8 @@ class Tracer:
         self.before = None
 
 
-def _copied(optimizer: Optimizer, group: dict[str, Any]) -> list[tuple[Tensor, dict[str, Tensor]]]:
-    """Each parameter's numbers and moments."""
-    return [
-        (
-            parameter.detach().clone(),
-            {name: value.clone() for name, value in optimizer.state.get(parameter, {}).items() if name in MOMENTS},
-        )
-        for parameter in group["params"]
-    ]
+def _moments(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in optimizer.state.get(parameter, {}).items() if name in MOMENTS}
 
 
 def _adam_step(

@@ -28,8 +28,7 @@ from superpositional.circuits.backends.aer import OnDevice
 from superpositional.circuits.backends.gradients import circuits_of_gradient
 from superpositional.circuits.readouts import is_amplitude
 from superpositional.optim.circuit_perturbation import CircuitPerturbation, is_circuit, perturbation_from
-from superpositional.optim.scope import leading, scoped
-from superpositional.optim.term import in_blocks
+from superpositional.optim.term import in_blocks, leading, scoped
 
 # Seconds between a job's arrival and its results beside the executions: a guess, for queues differ by orders of magnitude.
 JOB_OVERHEAD = 2.0

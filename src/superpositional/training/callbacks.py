@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from superpositional.optim.scope import describe, scoped
+from superpositional.optim.term import describe, scoped
 from superpositional.optim.tracer import Tracer
 from superpositional.training.curves import interval, log
 
