@@ -214,7 +214,7 @@ def _compiled(perturbation: CircuitPerturbation) -> build.Circuit:
 
 
 def is_circuit(value: Any) -> bool:
-    """Whether a param group's value is a circuit perturbation in plain values (``CircuitPerturbation.plain``)."""
+    """Whether a param group's value is a circuit perturbation in plain values."""
     return isinstance(value, Mapping) and "ansatz" in value
 
 

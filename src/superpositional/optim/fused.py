@@ -31,12 +31,7 @@ class FewScalars(Term):
     """A group's term where it touches some scalars at the head of some tensors, for ``inject="update"``."""
 
     def __init__(
-        self,
-        optimizer: AdamW,
-        group: dict[str, Any],
-        touched: Sequence[tuple[Tensor, int]],
-        circuit: CircuitPerturbation | None,
-        sampled: bool,
+        self, optimizer: AdamW, group: dict[str, Any], touched: Sequence[tuple[Tensor, int]], circuit: Any, sampled: bool
     ) -> None:
         """``touched``: parameters with how many of their leading scalars; all have a gradient. ``circuit``: None is the
         sine. ``sampled``: whether AdamW's step is measured too."""
@@ -76,11 +71,10 @@ class FewScalars(Term):
         return cls(optimizer, group, touched, circuit, sampled) if served else None
 
     def enter_update(self, overflow: None) -> dict[str, int | Tensor]:
-        group, dtype = self.group, self.terms.dtype
-        lr = group["lr"] * (-1 if group["maximize"] else 1)
+        lr = self.group["lr"] * (-1 if self.group["maximize"] else 1)
         comparison = self.compare() if self.sampled else {}
         squares = ctypes.c_double()
-        after = build.kernel("term_after", dtype)
+        after = build.kernel("term_after", self.terms.dtype)
         changed = after(self.parameters, len(self.touched), lr, self.terms.data_ptr(), squares)
         torch.autograd.graph.increment_version([parameter for parameter, _ in self.touched])
         nonzero_gradient, changed = torch.tensor((self.nonzero_gradient, changed), device="cpu").unbind()
@@ -94,21 +88,19 @@ class FewScalars(Term):
         }
 
     def compare(self) -> dict[str, Tensor]:
-        group, dtype = self.group, self.terms.dtype
-        displacement = build.kernel("displacement", dtype)
-        heads = {id(parameter): count for parameter, count in self.touched}
-        parts = dict(zip(heads, self.terms.split(self.counts), strict=True))
+        group = self.group
+        displacement = build.kernel("displacement", self.terms.dtype)
+        parts = {id(each): part for (each, _), part in zip(self.touched, self.terms.split(self.counts), strict=True)}
         squares, product = 0.0, 0.0
-        given = [parameter for parameter in group["params"] if parameter.grad is not None]
-        plain = _group(group, 1)
-        for parameter in given:
-            plain.threads = 1 if parameter.numel() < ALONE else torch.get_num_threads()
+        for parameter in [parameter for parameter in group["params"] if parameter.grad is not None]:
+            plain = _group(group, parameter.numel())
             (structure,) = _parameters(self.optimizer, group, [parameter])
-            steps = self.terms.new_empty(heads.get(id(parameter), 0))
-            sums = self.terms.new_empty(-(-parameter.numel() // CHUNK), dtype=torch.float64)
+            part = parts.get(id(parameter), self.terms[:0])
+            steps = torch.empty_like(part)
+            sums = part.new_empty(-(-parameter.numel() // CHUNK), dtype=torch.float64)
             squares += displacement(structure, plain, len(steps), steps.data_ptr(), sums.data_ptr())
             if len(steps):
-                product -= float((steps.double() * parts[id(parameter)].double()).sum())
+                product -= float((steps.double() * part.double()).sum())
         sign, lr = -1 if group["maximize"] else 1, group["lr"]
         size = lr * torch.linalg.vector_norm(self.terms.double())
         whole, along = (torch.tensor(each, dtype=torch.float64, device="cpu") for each in (squares, product * lr * sign))
@@ -142,7 +134,7 @@ class OnePass:
         chunks = sum(-(-size // CHUNK) for size in sizes)
         numbers = parameters[0].new_empty(chunks, NUMBERS, dtype=torch.float64)
         total = parameters[0].new_empty(NUMBERS, dtype=torch.float64)
-        plain = _group(group, 1 if sum(sizes) < ALONE else torch.get_num_threads())
+        plain = _group(group, sum(sizes))
         adamw = build.kernel("adamw", parameters[0].dtype)
         adamw(structures, len(structures), plain, numbers.data_ptr(), total.data_ptr())
         torch.autograd.graph.increment_version(parameters)
@@ -168,19 +160,12 @@ def adamw_of_torch(optimizer: AdamW, group: dict[str, Any]) -> bool:
         return False
     steps = [state["step"] for state in states]
     largest = [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else []
+    grads = [parameter.grad for parameter in given]
+    first, second = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+    settings = {key: group[key] for key in ("lr", "weight_decay", "eps", "amsgrad", "maximize")}
     beta1, beta2 = group["betas"]
     _count_up(steps)
-    torch._fused_adamw_(
-        given,
-        [parameter.grad for parameter in given],
-        [state["exp_avg"] for state in states],
-        [state["exp_avg_sq"] for state in states],
-        largest,
-        steps,
-        beta1=beta1,
-        beta2=beta2,
-        **{key: group[key] for key in ("lr", "weight_decay", "eps", "amsgrad", "maximize")},
-    )
+    torch._fused_adamw_(given, grads, first, second, largest, steps, beta1=beta1, beta2=beta2, **settings)
     return True
 
 
@@ -197,12 +182,13 @@ def _served(optimizer: AdamW, parameters: Sequence[Tensor], *, state: bool = Tru
     code takes all that is odd: it raises, or computes."""
     tensors, counts = [], []
     for parameter in parameters:
-        own = [parameter.grad]
+        shape, own = parameter.shape, [parameter.grad]
         if state and (kept := optimizer.state.get(parameter)):
             own += [kept[name] for name in MOMENTS if name in kept]
             counts.append(kept.get("step"))
-        if not all(isinstance(each, Tensor) and each.shape == parameter.shape for each in own):
-            return False
+        for each in own:  # plainly, because an optimizer asks at every step
+            if not isinstance(each, Tensor) or each.shape != shape:
+                return False
         tensors += [parameter, *own]
     countable = all(
         type(count) is Tensor and count.is_cpu and count.numel() == 1 and count.dtype in build.NAMES for count in counts
@@ -257,9 +243,10 @@ def check_fused(optimizer: AdamW, group: dict[str, Any]) -> None:
         raise RuntimeError("\n".join(mistakes))
 
 
-def _group(group: dict[str, Any], threads: int) -> build.Group:
+def _group(group: dict[str, Any], size: int) -> build.Group:
+    """A group's settings, with threads for this many scalars."""
     rest = (group[key] for key in ("eps", "weight_decay", "quantum_weight", "maximize"))
-    return build.Group(group["lr"], *group["betas"], *rest, threads)
+    return build.Group(group["lr"], *group["betas"], *rest, 1 if size < ALONE else torch.get_num_threads())
 
 
 def _parameters(optimizer: AdamW, group: dict[str, Any], parameters: Sequence[Tensor]) -> ctypes.Array:

@@ -78,7 +78,7 @@ class Tracer:
         self.optimizer, self.every = optimizer, every
         self.steps = 0
         self.traces: list[Trace] = []
-        self.before: list[list[tuple[Tensor, dict[str, Tensor]]]] | None = None
+        self.before: list[list[tuple[Tensor, Tensor, dict[str, Tensor]]]] = []
         self.hooks: list[Any] = []
 
     def __enter__(self) -> "Tracer":
@@ -91,30 +91,27 @@ class Tracer:
     def __exit__(self, *_: Any) -> None:
         for hook in self.hooks:
             hook.remove()
-        self.hooks, self.before = [], None
+        self.hooks, self.before = [], []
 
     @torch.no_grad()
     def _keep(self, optimizer: Optimizer, *_: Any) -> None:
-        """Copy each parameter and its moments."""
+        """Copy each parameter and its moments, at sampled steps."""
         if getattr(optimizer, "grad_scale", None) is not None:
             raise ValueError("fused must be false to be traced under GradScaler, got true: it unscales within the step")
-        self.before = None
-        if self.steps % self.every == 0:
-            self.before = [
-                [(parameter.detach().clone(), _moments(optimizer, parameter)) for parameter in group["params"]]
-                for group in optimizer.param_groups
-            ]
+        groups = optimizer.param_groups if self.steps % self.every == 0 else ()
+        self.before = [
+            [(each, each.detach().clone(), _moments(optimizer, each)) for each in group["params"]] for group in groups
+        ]
         self.steps += 1
 
     @torch.no_grad()
     def _compare(self, optimizer: Optimizer, *_: Any) -> None:
-        if self.before is None:
+        if not self.before:
             return
         changed = scalars = 0
         sums = torch.zeros(4, dtype=torch.float64)
         for group, kept in zip(optimizer.param_groups, self.before, strict=True):
-            moved = [(parameter, *each) for parameter, each in zip(group["params"], kept, strict=True)]
-            moved = [each for each in moved if each[0].grad is not None]
+            moved = [each for each in kept if each[0].grad is not None]
             for real, start, alone in _adam_step(optimizer, group, moved) if moved else ():
                 after, before, pure = (_numbers(each) for each in (real, start, alone))
                 # Not the difference's count: it may be a denormal that is flushed.
@@ -125,17 +122,10 @@ class Tracer:
                 sums += torch.stack([update @ update, adamw @ adamw, rest @ rest, rest @ adamw]).cpu()
         whole, adamw, rest, product = sums.tolist()
         said = [each["touched"] for each in getattr(optimizer, "statistics", ()) if "touched" in each]
-        self.traces.append(
-            Trace(
-                step=self.steps,
-                share=math.sqrt(rest / whole) if whole else math.nan,
-                angle=_angle(adamw, rest, product) if whole and adamw else math.nan,
-                touched=sum(said) if said else None,
-                changed=changed,
-                scalars=scalars,
-            )
-        )
-        self.before = None
+        share = math.sqrt(rest / whole) if whole else math.nan
+        angle = _angle(adamw, rest, product) if whole and adamw else math.nan
+        self.traces.append(Trace(self.steps, share, angle, sum(said) if said else None, changed, scalars))
+        self.before = []
 
 
 def _moments(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
