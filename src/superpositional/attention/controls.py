@@ -90,14 +90,11 @@ class ClassicalTwin(NoTerm):
     @torch.no_grad()
     def term(self, angles_ALRQ: Tensor) -> dict[str, Tensor]:
         """The free coefficients of the circuit at these angles."""
+        self.rank = generic_rank(self.ansatz, self.readout)
         start_AC = self.fitted_at(angles_ALRQ)[0].mT.flatten(1).to(angles_ALRQ.dtype)
         # Column by column: a list as an index is a tensor on the host.
         columns = [start_AC[:, place] for place in self.free]
         return {"coefficients_free": torch.stack(columns, 1) if columns else start_AC[:, :0]}
-
-    @property
-    def rank(self) -> measures.Rank:
-        return generic_rank(self.ansatz, self.readout)
 
     @property
     def free(self) -> tuple[int, ...]:
