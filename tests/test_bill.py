@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from superpositional.attention import QuantumAttention
-from superpositional.attention.nodes import run_together
+from superpositional.attention.module import run_together
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits.backends import Aer, Noisy, Shots, estimate
 from superpositional.circuits.backends.aer import OnDevice, on_device

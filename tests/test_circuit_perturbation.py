@@ -381,7 +381,7 @@ def test_groups_may_have_circuits_of_their_own() -> None:
         ({"backend": Exact("fourier")}, "backend.method=fourier takes one input for all qubits, got one for each"),
         ({"backend": Exact("closed_form")}, "entanglement=linear; choose statevector"),
         ({"angles": "one"}, "angles must be zero or random, got 'one'"),
-        ({"seed": -1}, "seed must be an integer >= 0 or None, got -1; None draws one"),
+        ({"seed": -1}, "seed must be an integer >= 0, got -1; None draws one"),
         (
             {"backend": "shots"},
             "backend must be one of superpositional.circuits.backends, got 'shots'; in a config, choose backend=",

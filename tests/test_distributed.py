@@ -16,7 +16,7 @@ from superpositional import SuperpositionalAdamW
 from superpositional.circuits import Ansatz
 from superpositional.optim.circuit_perturbation import CircuitPerturbation
 from superpositional.optim.placebo import PlaceboAdamW
-from superpositional.optim.scope import SCOPES
+from superpositional.optim.term import SCOPES
 
 pytestmark = pytest.mark.slow
 

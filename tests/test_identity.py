@@ -161,9 +161,9 @@ def test_moving_and_renaming_modules_changes_no_code_version(package):
     before = code(MODULES)
     (package / "dose").mkdir()
     (package / "dose" / "__init__.py").write_text('"""A folder is a place."""\n')
-    (package / "optim" / "scope.py").rename(package / "dose" / "reach.py")
+    (package / "optim" / "schedules.py").rename(package / "dose" / "reach.py")
     for path in package.rglob("*.py"):
-        text = path.read_text().replace("superpositional.optim.scope import", "superpositional.dose.reach import")
+        text = path.read_text().replace("superpositional.optim.schedules import", "superpositional.dose.reach import")
         path.write_text(text)
     identities._file.cache_clear()
     after = code(MODULES)

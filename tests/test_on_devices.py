@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from superpositional.attention import QuantumAttention
-from superpositional.attention.nodes import run_together
+from superpositional.attention.module import run_together
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits.backends import BACKENDS, Aer, Backend, BackendError, Depolarizing, Exact, Shots, estimate
 from superpositional.circuits.backends.exact import evaluate
@@ -221,7 +221,7 @@ def test_what_was_prepared_is_used_once() -> None:
     model = net(backend=Shots(10))
     layer = model.layers[0].self_attn
     run_together([layer])
-    prepared = layer.prepared[0].coefficients_A2J
+    prepared = layer.prepared[0][0]
     assert layer.coefficients() is prepared
     assert layer.prepared is None
     layer.shot_seed = 1
@@ -236,7 +236,7 @@ def test_what_was_prepared_for_other_angles_is_not_used() -> None:
         layer.angles.add_(1.0)
     found = layer.coefficients()
     assert torch.equal(found, layer.coefficients())
-    assert torch.equal(found, layer.fitted_at(layer.angles, seed=1).coefficients_A2J)
+    assert torch.equal(found, layer.fitted_at(layer.angles, seed=1)[0])
 
 
 def test_gradient_checkpointing_measures_again_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ ERROR_INPUTS = [
         "(theta, gradient, generator) -> Q, got 'tangent'",
     ),
     ({"perturbation": {"kind": "sheared"}}, "a modulation that draws must be one of random_sign, shuffled, got 'sheared'"),
-    ({"perturbation": {"kind": "shuffled", "seed": -1}}, "seed must be an integer >= 0 or None, got -1"),
+    ({"perturbation": {"kind": "shuffled", "seed": -1}}, "seed must be an integer >= 0, got -1"),
     ({"perturbation": "random_sign", "capturable": True}, "capturable must be false with perturbation='random_sign'"),
     ({"inject": "gradient"}, "inject must be one of update, moments, got 'gradient'"),
     ({"bias_correction": "yes"}, "bias_correction must be true or false, got 'yes'"),

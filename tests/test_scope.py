@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from superpositional import SuperpositionalAdamW
-from superpositional.optim.scope import SCOPES, describe, leading, scalars, scoped
+from superpositional.optim.term import SCOPES, describe, leading, scalars, scoped
 
 SHAPES = [(), (0,), (1,), (7,), (3, 4), (4, 1), (1, 4), (0, 3), (3, 0), (2, 3, 4), (3, 1, 2), (2, 2, 3, 2)]
 

@@ -1,8 +1,7 @@
-"""What is left of quantum attention without a circuit?
+"""Controls of quantum attention: the same module with a different Phi in eq. (4) of Pamuk et al. 2025.
 
-``QuantumAttention`` differs from softmax attention in more than a circuit: another code path, a term in the scores, further
-parameters. Each control here is that module with another Phi in eq. (4) of Pamuk et al. 2025, and the same in all else,
-the order in which initial values are drawn included, so that arms of one seed share every tensor that they have in common:
+``QuantumAttention`` differs from softmax attention in more than a circuit: code path, a term in the scores, parameters.
+Initial values are drawn in the same order too, so that arms of one seed share every tensor that they have in common:
 
 =================  ================================================  ==============================================
 ``NoTerm``         0                                                 the code path alone
@@ -11,16 +10,16 @@ the order in which initial values are drawn included, so that arms of one seed s
 ``ClassicalTwin``  a Fourier series with free coefficients           as many ways to learn, but no circuit
 =================  ================================================  ==============================================
 
-Entanglement's own control needs no class: ``circuit.entanglement=none``. Read by sweeps through Hydra's targets.
+Entanglement's own control needs no class: ``circuit.entanglement=none``.
 
-Shapes: A sets of coefficients (H heads, or 1 if shared), F free ones, J frequencies; else as in ``attention``.
+Shapes: A sets of coefficients (H heads, or 1 if shared), F free ones, J frequencies; else as in ``attention.module``.
 """
 
 import functools
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from superpositional.attention import QuantumAttention
 from superpositional.attention.inputs import wide
@@ -33,32 +32,25 @@ class FrozenCircuit(QuantumAttention):
     What it has over ``NoTerm``, a random function of the score has; what quantum attention has over it is learned.
     """
 
-    def make_term(self, angles_ALRQ: Tensor) -> None:
-        super().make_term(angles_ALRQ)
-        self.angles.requires_grad_(False)
+    trained = False
 
 
 class NoTerm(QuantumAttention):
     """Phi = 0: softmax attention by quantum attention's own code, its series with coefficients 0.
 
-    Differs from ``nn.MultiheadAttention`` by rounding. ``ansatz`` and ``readout`` say in which circuit's place it stands;
-    no circuit runs.
+    Differs from ``nn.MultiheadAttention`` by rounding. ``ansatz`` and ``readout`` name the circuit that it replaces.
     """
 
     circuits = 0
 
-    def make_term(self, angles_ALRQ: Tensor) -> None:
-        """Nothing: Phi has no parameters."""
-
-    def reset_term(self, angles_ALRQ: Tensor) -> None:
-        """Nothing: Phi has no parameters."""
+    def term(self, angles_ALRQ: Tensor) -> dict[str, Tensor]:
+        return {}
 
     def coefficients(self) -> Tensor:
-        count = len(series.doubled_frequencies(self.ansatz, self.readout))
-        return wide(self.in_proj_weight.new_zeros(self.sets, 2, count))
+        return wide(self.in_proj_weight.new_zeros(self.sets, 2, len(self.frequencies)))
 
     def reference(self, x_AT: Tensor) -> Tensor:
-        """What the series should be at these inputs: itself, as it is written. There is no circuit to be compared with."""
+        """What the series should be at these inputs: itself, as it is written."""
         return series.series_reference(self.ansatz, self.readout, self.coefficients()[:, None], x_AT)
 
     def notes(self) -> dict[str, Any]:
@@ -69,17 +61,12 @@ class ConstantTerm(NoTerm):
     """Phi = one free number per head, or one for all if ``shared_angles``: attention's placebo.
 
     Softmax does not see a number that is added to all its logits. So outputs differ from those of ``NoTerm``, and the
-    gradient of this number from 0, by rounding alone; what such an arm differs by is the least noise that a paired
-    comparison of attentions can have. It starts at 1, Phi's order of magnitude, and Adam, which divides a gradient by its
-    own size, makes it wander.
+    gradient of this number from 0, by rounding alone: the least noise that a paired comparison of attentions can have. It
+    starts at 1, Phi's order of magnitude, and Adam, which divides a gradient by its own size, makes it wander.
     """
 
-    def make_term(self, angles_ALRQ: Tensor) -> None:
-        super().make_term(angles_ALRQ)
-        self.constant = nn.Parameter(torch.ones_like(angles_ALRQ[:, 0, 0, 0]))
-
-    def reset_term(self, angles_ALRQ: Tensor) -> None:
-        self.constant.fill_(1)
+    def term(self, angles_ALRQ: Tensor) -> dict[str, Tensor]:
+        return {"constant": torch.ones_like(angles_ALRQ[:, 0, 0, 0])}
 
     def phi(self, raw_BHNM: Tensor) -> Tensor:
         phi_BHNM = super().phi(raw_BHNM)
@@ -94,51 +81,34 @@ class ClassicalTwin(NoTerm):
     Phi (``circuits.measures.rank``), fewer than angles as a rule.
 
     They are those of the lowest frequencies that the circuit's angles move, in the order constant, cos w1, sin w1, cos w2,
-    ...; all others are 0. The constant, which softmax does not see, is one of them where the circuit can move it by itself;
-    so softmax sees as many ways of the twin as of the circuit. They start as the circuit's at the angles that quantum
-    attention would have drawn, the only time that it runs. Where the rank is the number of all coefficients, as for the
-    paper's circuit and amplitudes, the twin is the circuit's family of functions near almost every point of it, in other
-    coordinates.
-
-    Its parameter is ``coefficients_free``, ``(A, F)``; it has no ``angles``.
+    ...; all others are 0. The constant, which softmax does not see, is one of them where the circuit can move it by itself.
+    They start as the circuit's at the angles that quantum attention would have drawn, the only time that it runs. Where the
+    rank is the number of all coefficients, as for the paper's circuit and amplitudes, the twin is the circuit's family of
+    functions near almost every point of it. Its parameter is ``coefficients_free``, ``(A, F)``; it has no ``angles``.
     """
 
-    def make_term(self, angles_ALRQ: Tensor) -> None:
-        super().make_term(angles_ALRQ)
-        self.rank = generic_rank(self.ansatz, self.readout)
-        self.coefficients_free = nn.Parameter(self._start(angles_ALRQ))
-
-    def reset_term(self, angles_ALRQ: Tensor) -> None:
-        self.coefficients_free.copy_(self._start(angles_ALRQ))
-
     @torch.no_grad()
-    def _start(self, angles_ALRQ: Tensor) -> Tensor:
+    def term(self, angles_ALRQ: Tensor) -> dict[str, Tensor]:
         """The free coefficients of the circuit at these angles."""
-        start_AC = self.fitted_at(angles_ALRQ).coefficients_A2J.mT.flatten(1).to(angles_ALRQ.dtype)
+        self.rank = generic_rank(self.ansatz, self.readout)
+        start_AC = self.fitted_at(angles_ALRQ)[0].mT.flatten(1).to(angles_ALRQ.dtype)
         # Column by column: a list as an index is a tensor on the host.
         columns = [start_AC[:, place] for place in self.free]
-        return torch.stack(columns, 1) if columns else start_AC[:, :0]
+        return {"coefficients_free": torch.stack(columns, 1) if columns else start_AC[:, :0]}
 
     @property
     def free(self) -> tuple[int, ...]:
         """The free coefficients, as places in the order constant, its sine (which is 0), cos w1, sin w1, ..."""
-        has_constant = series.doubled_frequencies(self.ansatz, self.readout)[0] == 0
-        others = [place for place in self.rank.moved if not (has_constant and place == 0)]
+        others = [place for place in self.rank.moved if place or self.frequencies[0]]
         return (*[0] * (self.rank.whole - self.rank.seen), *others[: self.rank.seen])
 
     def coefficients(self) -> Tensor:
         free_AF = wide(self.coefficients_free)
         zero_A = free_AF.new_zeros(self.sets)
         columns = dict(zip(self.free, free_AF.unbind(1), strict=True))
-        count = len(series.doubled_frequencies(self.ansatz, self.readout))
+        count = len(self.frequencies)
         coefficient_AC = torch.stack([columns.get(place, zero_A) for place in range(2 * count)], 1)
         return coefficient_AC.unflatten(1, (count, 2)).mT
-
-    def extra_repr(self) -> str:
-        return (
-            f"{super().extra_repr()}, angles={self.ansatz.num_parameters}, rank={self.rank.whole}, "
-            f"rank_without_constant={self.rank.seen}, free={len(self.free)}"
-        )
 
     def notes(self) -> dict[str, Any]:
         """The angles and ways of one circuit, and the free coefficients of one series in its place."""

@@ -1,15 +1,15 @@
-"""How is softmax( Q K^T / sqrt(d_k) + Phi ) V computed without its matrix of scores?
+"""softmax( Q K^T / sqrt(d_k) + Phi ) V without its matrix of scores (Pamuk et al. 2025, eqs. 3 and 4).
 
-Pamuk et al. 2025, eqs. (3) and (4), with Phi as a Fourier series of the score (``circuits.series``).
-``attention_reference`` is the formula. ``quantum_attention`` gives the same, gradients to everything included, a tile of
-scores at a time: torch's matrix products, and between them two loops of ours (``kernels``), scores to weights and gradients
-of weights to gradients of scores. Backward computes the scores again, as FlashAttention does (Dao et al. 2022, arXiv
-2205.14135), so that memory is linear in the length. Read by attention.
+``attention_reference`` is the formula, with Phi as a Fourier series of the score. ``quantum_attention`` gives the same, a
+tile of scores at a time: torch's matrix products, and between them two kernels, scores to weights and gradients of weights
+to gradients of scores. Backward computes the scores again, as FlashAttention does (Dao et al. 2022, arXiv 2205.14135), so
+that memory is linear in the length.
 
 Shapes: B batch, H heads, N queries, M keys, E width of a head, T = B * H matrices; A sets of coefficients (H or 1), J
 frequencies.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -29,7 +29,6 @@ def attention_reference(
     v_BHME: Tensor,
     coefficients_A2J: Tensor,
     first: int,
-    *,
     scale_in: float,
     mask: Tensor | None = None,
     kept_BHNM: Tensor | None = None,
@@ -77,7 +76,6 @@ def quantum_attention(
     v_BHME: Tensor,
     coefficients_A2J: Tensor,
     first: int,
-    *,
     scale_in: float,
     mask: Tensor | None = None,
     kept_BHNM: Tensor | None = None,
@@ -89,7 +87,7 @@ def quantum_attention(
         q_BHNE: queries; keys and values ``(B, H, M, E)``.
         coefficients_A2J: Phi's series, ``(A, 2, J)``.
         first: 2w of its lowest frequency (``circuits.series.doubled_frequencies``).
-        scale_in: Phi's input is so many times Q K^T.
+        scale_in: Phi's input is this times Q K^T.
         mask: added after Phi, broadcasts against ``(B, H, N, M)``. A row of nothing but -inf gives 0.
         kept_BHNM: bool, which weights dropout keeps; those are times ``keep_scale``.
     """
@@ -97,8 +95,7 @@ def quantum_attention(
     fits = coefficients_A2J.shape in ((1, 2, count), (q_BHNE.shape[1], 2, count))
     fits = fits and (kept_BHNM is None or (kept_BHNM.shape == shape and kept_BHNM.dtype is torch.bool and kept_BHNM.is_cpu))
     if not (fits and serves(q_BHNE, k_BHME, v_BHME, mask, count) and build.serves(coefficients_A2J, q_BHNE)):
-        settings = {"scale_in": scale_in, "mask": mask, "kept_BHNM": kept_BHNM, "keep_scale": keep_scale}
-        return attention_reference(q_BHNE, k_BHME, v_BHME, coefficients_A2J, first, **settings)
+        return attention_reference(q_BHNE, k_BHME, v_BHME, coefficients_A2J, first, scale_in, mask, kept_BHNM, keep_scale)
     return _Attention.apply(q_BHNE, k_BHME, v_BHME, coefficients_A2J, first, scale_in, mask, kept_BHNM, keep_scale)
 
 
@@ -128,12 +125,9 @@ class _Attention(torch.autograd.Function):
         q_BHNE, k_BHME, v_BHME, coefficients_A2J, mask, kept_BHNM, out_TNE, lse_TN = ctx.saved_tensors
         first, scale_in, keep_scale = ctx.plain
         if torch.is_grad_enabled():  # of create_graph: the formula can be differentiated again
-            given = zip((q_BHNE, k_BHME, v_BHME, coefficients_A2J), ctx.needs_input_grad, strict=False)
-            wanted = [each for each, wants in given if wants]
-            out = attention_reference(
-                *(q_BHNE, k_BHME, v_BHME, coefficients_A2J, first),
-                **{"scale_in": scale_in, "mask": mask, "kept_BHNM": kept_BHNM, "keep_scale": keep_scale},
-            )
+            given = q_BHNE, k_BHME, v_BHME, coefficients_A2J
+            wanted = list(itertools.compress(given, ctx.needs_input_grad))
+            out = attention_reference(*given, first, scale_in, mask, kept_BHNM, keep_scale)
             found = iter(torch.autograd.grad(out, wanted, grad_BHNE, create_graph=True))
             return *(next(found) if wants else None for wants in ctx.needs_input_grad[:4]), *(None,) * 5
         batch, heads, n, e = q_BHNE.shape
@@ -162,11 +156,8 @@ def _forward_by_tiles(
     q_TNE, k_TME, v_TME, settings: "_Settings", tile: build.Tile, out_TNE: Tensor, lse_TN: Tensor
 ) -> None:
     """Fills the last two."""
-    shape = len(q_TNE), q_TNE.shape[1], k_TME.shape[1]
-    buffer = q_TNE.new_empty(_most(*shape))
     forward = build.kernel("attention_forward", q_TNE.dtype)
-    for matrices, rows in _tiles(*shape):
-        scores = _window(buffer, matrices, rows, shape[2])
+    for matrices, rows, (scores,) in _tiles(q_TNE, tile.M, 1):
         torch.bmm(q_TNE[matrices, rows], k_TME[matrices].mT, out=scores)
         forward(*settings.pointers, scores.data_ptr(), lse_TN.data_ptr(), _at(tile, matrices, rows))
         torch.bmm(scores, v_TME[matrices], out=out_TNE[matrices, rows])
@@ -176,13 +167,10 @@ def _backward_by_tiles(
     q_TNE, k_TME, v_TME, settings: "_Settings", tile: build.Tile, out_TNE, lse_TN, above_TNE, grads, partial_TGC
 ) -> None:
     """Fills the gradients to queries, keys and values, and ``partial_TGC``."""
-    shape = len(q_TNE), q_TNE.shape[1], k_TME.shape[1]
     q_grad_TNE, k_grad_TME, v_grad_TME = grads
-    buffers = q_TNE.new_empty(2, _most(*shape))
     backward = build.kernel("attention_backward", q_TNE.dtype)
     read = (lse_TN.data_ptr(), out_TNE.data_ptr(), above_TNE.data_ptr(), q_TNE.shape[2])
-    for matrices, rows in _tiles(*shape):
-        scores, score_grads = (_window(buffer, matrices, rows, shape[2]) for buffer in buffers)
+    for matrices, rows, (scores, score_grads) in _tiles(q_TNE, tile.M, 2):
         q, k, above = q_TNE[matrices, rows], k_TME[matrices], above_TNE[matrices, rows]
         torch.bmm(q, k.mT, out=scores)
         torch.bmm(above, v_TME[matrices].mT, out=score_grads)
@@ -197,7 +185,7 @@ def _backward_by_tiles(
             v_grad_TME[matrices].baddbmm_(scores.mT, above)
 
 
-# Of attention.h: so many rows share a sum in single precision, and a tile starts at a multiple of it.
+# Of attention.h: this many rows share a sum in single precision, and a tile starts at a multiple of it.
 GROUP = 8
 
 
@@ -216,38 +204,30 @@ class _Settings:
         )
 
 
-def _extent(matrices: int, n: int, m: int) -> tuple[int, int]:
-    """Matrices and rows of a tile: whole matrices if one fits, else a matrix for each thread and as many rows as fit."""
+def _tiles(q_TNE: Tensor, m: int, buffers: int) -> Iterator[tuple[slice, slice, list[Tensor]]]:
+    """Every tile: which matrices, which rows, and buffers of its shape, which the tiles share.
+
+    Whole matrices if one fits, else a matrix for each thread and as many rows as fit.
+    """
+    matrices, n = q_TNE.shape[:2]
     if n * m <= TILE:
-        return min(matrices, TILE // (n * m)), n
-    at_once = min(matrices, torch.get_num_threads())
-    return at_once, min(n, max(GROUP, TILE // (m * at_once) // GROUP * GROUP))
-
-
-def _tiles(matrices: int, n: int, m: int) -> Iterator[tuple[slice, slice]]:
-    """Every tile: which matrices, which rows."""
-    at_once, rows = _extent(matrices, n, m)
+        at_once, rows = min(matrices, TILE // (n * m)), n
+    else:
+        at_once = min(matrices, torch.get_num_threads())
+        rows = min(n, max(GROUP, TILE // (m * at_once) // GROUP * GROUP))
+    memory = q_TNE.new_empty(buffers, at_once * rows * m)
     for matrix in range(0, matrices, at_once):
         for row in range(0, n, rows):
-            yield slice(matrix, min(matrix + at_once, matrices)), slice(row, min(row + rows, n))
-
-
-def _most(matrices: int, n: int, m: int) -> int:
-    at_once, rows = _extent(matrices, n, m)
-    return at_once * rows * m
-
-
-def _window(buffer: Tensor, matrices: slice, rows: slice, m: int) -> Tensor:
-    shape = (matrices.stop - matrices.start, rows.stop - rows.start, m)
-    return buffer[: math.prod(shape)].view(shape)
+            some, part = slice(matrix, min(matrix + at_once, matrices)), slice(row, min(row + rows, n))
+            shape = some.stop - some.start, part.stop - part.start, m
+            yield some, part, [each[: math.prod(shape)].view(shape) for each in memory]
 
 
 def _tile(q_BHNE: Tensor, m: int, coefficients: Tensor, first: int, scale_in: float, keep_scale: float) -> build.Tile:
-    _, heads, n, e = q_BHNE.shape
-    plain = {"N": n, "M": m, "heads": heads, "sets": len(coefficients), "J": coefficients.shape[-1], "first": first}
+    batch, heads, n, e = q_BHNE.shape
+    sizes = {"N": n, "M": m, "heads": heads, "sets": len(coefficients), "J": coefficients.shape[-1], "rows": n}
     scales = {"scale": 1 / math.sqrt(e), "scale_in": scale_in, "keep_scale": keep_scale}
-    whole = {"matrices": q_BHNE.shape[0] * heads, "rows": n}
-    return build.Tile(**plain, **scales, **whole, threads=torch.get_num_threads())
+    return build.Tile(**sizes, **scales, first=first, matrices=batch * heads, threads=torch.get_num_threads())
 
 
 def _small(tile: build.Tile, q_TNE: Tensor) -> bool:

@@ -1,8 +1,6 @@
-"""What does attention take?
+"""What attention takes: its settings, its inputs, and masks in all the shapes of ``torch.nn.MultiheadAttention``.
 
-Its settings, its inputs, and masks in all the shapes that ``torch.nn.MultiheadAttention`` has them. Read by attention.
-
-Shapes: as in ``attention``.
+Shapes: as in ``attention.module``.
 """
 
 import math
@@ -14,6 +12,7 @@ from torch import Tensor
 from superpositional.circuits import Ansatz, series
 from superpositional.circuits.backends import Backend, Exact
 from superpositional.circuits.readouts import READOUTS
+from superpositional.places import not_integers
 
 # Without a series, but with the circuit for every score.
 PER_SCORE = Exact("statevector")
@@ -21,18 +20,13 @@ SCORES = ("raw", "scaled")
 
 
 def check_settings(settings: dict[str, Any], *, circuits: bool, module: str) -> None:
-    """Raises ValueError with every argument that is out of range, with its cure.
+    """Raise ValueError with every argument of a ``module`` that is out of range, and its cure.
 
-    Args:
-        settings: those of the module's constructor.
-        circuits: whether the module runs any; controls do not.
-        module: its name.
+    ``circuits``: whether the module runs any; controls do not.
     """
-    mistakes = []
     width, heads = settings["embed_dim"], settings["num_heads"]
-    for name, value in (("embed_dim", width), ("num_heads", heads)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            mistakes.append(f"{name} must be an integer >= 1, got {value!r}; the paper has 64 and 4 heads")
+    cure = "the paper has 64 and 4 heads"
+    mistakes = not_integers({"embed_dim": (width, 1, cure), "num_heads": (heads, 1, cure)})
     if not mistakes and width % heads:
         mistakes.append(f"embed_dim must be a multiple of num_heads, got {width} and {heads}; try 64 and 4")
     dropout = settings["dropout"]
@@ -58,16 +52,13 @@ def check_settings(settings: dict[str, Any], *, circuits: bool, module: str) -> 
 def _bad_nodes(settings: dict[str, Any], circuits: bool, module: str) -> list[str]:
     """What is wrong with where the circuits run, and how many."""
     ansatz, readout, backend, nodes = (settings[name] for name in ("ansatz", "readout", "backend", "nodes"))
-    mistakes = []
     if not isinstance(backend, Backend):
         return [
             f"backend must be one of superpositional.circuits.backends, got {backend!r}; in a config, choose backend=..."
         ]
     least = series.node_count(ansatz, readout)
-    if nodes is not None and (isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < least):
-        mistakes.append(
-            f"nodes must be an integer >= {least}, the coefficients of readout={readout}, or None, got {nodes!r}"
-        )
+    cure = f"None runs the {least} that the coefficients of readout={readout} take"
+    mistakes = [] if nodes is None else not_integers({"nodes": (nodes, least, cure)})
     if nodes is not None and backend == PER_SCORE:
         mistakes.append(f"nodes={nodes} has no effect: backend.method=statevector has no series; choose auto")
     if not circuits and backend != Exact():
@@ -81,17 +72,15 @@ def _bad_nodes(settings: dict[str, Any], circuits: bool, module: str) -> list[st
 
 
 def check_inputs(query: Tensor, key: Tensor, value: Tensor, embed_dim: int, *, batch_first: bool) -> None:
-    """Raises ValueError where queries, keys and values do not fit together."""
+    """Raise ValueError where queries, keys and values do not fit together."""
     if query.is_nested:
         raise ValueError(
             "nested tensors must be query, key and value in one, without masks and need_weights, got others; pad them"
         )
-    fit = query.dim() == key.dim() == value.dim() in (2, 3)
-    fit = fit and query.shape[-1] == key.shape[-1] == value.shape[-1] == embed_dim
-    if fit and query.dim() == 3:
-        batch = 0 if batch_first else 1
-        fit = query.shape[batch] == key.shape[batch]
-    if not fit or key.shape != value.shape:
+    fit = key.shape == value.shape and query.dim() == key.dim() in (2, 3)
+    fit = fit and query.shape[-1] == key.shape[-1] == embed_dim
+    batch = 0 if batch_first else 1
+    if not fit or (query.dim() == 3 and query.shape[batch] != key.shape[batch]):
         raise ValueError(
             f"query must have shape (..., N, {embed_dim}), key and value (..., M, {embed_dim}) with the same "
             f"batch or none, got {tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
@@ -99,14 +88,10 @@ def check_inputs(query: Tensor, key: Tensor, value: Tensor, embed_dim: int, *, b
 
 
 def mask_of(
-    q_BHNE: Tensor,
-    k_BHME: Tensor,
-    key_padding_mask: Tensor | None,
-    attn_mask: Tensor | None,
-    is_causal: bool,
+    q_BHNE: Tensor, m: int, key_padding_mask: Tensor | None, attn_mask: Tensor | None, is_causal: bool
 ) -> Tensor | None:
     """All masks as numbers to add, in a shape that broadcasts against ``(B, H, N, M)``."""
-    (batch, heads, n, _), m = q_BHNE.shape, k_BHME.shape[2]
+    batch, heads, n, _ = q_BHNE.shape
     masks = []
     for name, mask in (("attn_mask", attn_mask), ("key_padding_mask", key_padding_mask)):
         if mask is not None and mask.dtype != torch.bool and not mask.is_floating_point():

@@ -1,19 +1,16 @@
-"""What does quantum attention compute?
-
-Pamuk et al. 2025, eqs. (3) to (5)::
+"""Quantum attention (Pamuk et al. 2025, eqs. 3 to 5)::
 
     softmax( Q K^T / sqrt(d_k) + Phi ) V,    Phi_ijh = sum_k psi_k( C_h( (Q K^T)_ijh ) )
 
 One scalar, the score, enters the circuit C, so Phi is a short Fourier series of it (``circuits.series``): the circuit runs
-at D+1 or 2D+1 nodes per head and step, never per score, and attention costs a few multiplications a score more than usual;
-on the CPU the matrix of all weights is never made unless it is asked for (``attention_core``).
-Read by nets; ``QuantumAttention`` goes wherever ``torch.nn.MultiheadAttention`` goes.
+at D+1 or 2D+1 nodes per head and step, never per score, and attention costs a few multiplications a score more than usual.
 
 Shapes: B batch, H heads, N queries, M keys, D embed, E = D / H; A sets of angles (H or 1); L, R, Q as in
 ``Ansatz.angles_shape``; K nodes, J frequencies.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -22,10 +19,8 @@ from torch.nn.functional import dropout, linear
 
 from superpositional.attention import core
 from superpositional.attention.inputs import PER_SCORE, check_inputs, check_settings, mask_of, wide
-from superpositional.attention.nodes import Fitted, fitted
 from superpositional.circuits import Ansatz, series
-from superpositional.circuits.backends import Backend, Exact
-from superpositional.circuits.backends.exact import evaluate
+from superpositional.circuits.backends import Backend, Exact, estimate, exact
 from superpositional.circuits.backends.gradients import circuits_of_gradient
 from superpositional.circuits.statevector import require_memory
 
@@ -36,8 +31,7 @@ class OutputProjection(nn.Linear):
     drawn = -1
 
     def reset_parameters(self) -> None:
-        """Draw the weights, unless the attention that it is part of has just done so: ``reset_parameters`` of every module
-        of a model meets both."""
+        """Draw the weights, unless its attention has just done so: ``reset_parameters`` of a whole model meets both."""
         if self.drawn == self.weight._version:
             return
         super().reset_parameters()
@@ -48,9 +42,9 @@ class OutputProjection(nn.Linear):
 class QuantumAttention(nn.Module):
     """Multi-head attention with a quantum term in its scores (Pamuk et al. 2025, eqs. 3 to 5).
 
-    Takes the place of :class:`torch.nn.MultiheadAttention`, in ``nn.TransformerEncoderLayer`` too: ``forward``, initial
-    weights and state_dict are its, with one more entry, ``angles``. Only ``need_weights`` is False unless asked for, and
-    ``nn.TransformerEncoder`` wants ``enable_nested_tensor=False``, or it warns.
+    Takes the place of :class:`torch.nn.MultiheadAttention`, in ``nn.TransformerEncoderLayer`` too, with its ``forward``,
+    initial weights and state_dict, plus one entry, ``angles``. But ``need_weights`` is False by default, and
+    ``nn.TransformerEncoder`` warns without ``enable_nested_tensor=False``.
 
     Args:
         embed_dim, num_heads, dropout, bias, batch_first, device, dtype: as in ``nn.MultiheadAttention`` (but batch first by
@@ -60,10 +54,9 @@ class QuantumAttention(nn.Module):
         score: what enters the circuit, ``"raw"``, Q K^T as eq. (4) says, or ``"scaled"``, divided by sqrt(d_k).
         shared_angles: one set of angles for all heads (and, in ``nets``, all layers) instead of one per head.
         backend: where the circuits at the nodes run (``circuits.backends``): exactly, with shots, with noise, on a
-            device. Gradients to the angles then take the parameter-shift rule, in the same call; those to the scores go
-            through the series, as ever, and only readouts that can be measured are possible. ``Exact("qiskit")`` and
-            ``Exact("aer")`` compute the nodes by these packages; ``Exact("statevector")``, the reference, has no series:
-            the circuit is simulated for every single score, at the price that this has.
+            device. Gradients to the angles then take the parameter-shift rule, in the same call, and only readouts that
+            can be measured are possible. ``Exact("qiskit")`` and ``Exact("aer")`` compute the nodes by these packages;
+            ``Exact("statevector")``, the reference, has no series and simulates the circuit for every score.
         nodes: at how many nodes the circuits run; None is as many as the series has coefficients. More make it a
             least-squares fit, whose errors are smaller.
 
@@ -71,7 +64,7 @@ class QuantumAttention(nn.Module):
     ``phi_squares`` and ``score_squares`` (of Q K^T / sqrt(d_k)) over them, the ``executions`` of the circuit, and the
     ``jobs``, calls of a backend. ``node_error_AK`` has the standard errors at the nodes, of the last pass.
 
-    Shots are drawn from ``shot_seed``, which whoever trains sets for each pass, as ``tasks`` does; None draws one from
+    Shots are drawn from ``shot_seed``, which the training loop sets for each pass, as ``tasks`` does; None draws one from
     torch's generator, as dropout does.
 
     Derivatives of any order are reverse-mode ones: ``torch.func.jacrev`` of ``jacrev``, not ``hessian`` or ``jvp``.
@@ -81,13 +74,12 @@ class QuantumAttention(nn.Module):
 
     Raises:
         ValueError: naming every argument that is out of range, with its cure.
-        MemoryError: where the statevectors at the nodes would not fit. (Those of every score, which
-            ``Exact("statevector")`` has, are known in ``forward`` only, which raises it then.)
+        MemoryError: where the statevectors would not fit; in ``forward`` for those of ``Exact("statevector")``.
     """
 
-    # nn.TransformerEncoderLayer has an evaluation path of its own that reads self_attn's weights and never calls it; this
-    # attribute is its own way of being told not to.
+    # Keeps nn.TransformerEncoderLayer from its evaluation path, which reads self_attn's weights and never calls it.
     _qkv_same_embed_dim = False
+    trained = True  # whether Phi's parameters are
 
     def __init__(
         self,
@@ -112,16 +104,11 @@ class QuantumAttention(nn.Module):
         self.dropout, self.batch_first = dropout, batch_first
         self.ansatz, self.readout, self.score = ansatz, readout, score
         self.shared_angles, self.backend, self.nodes = shared_angles, backend, nodes
-        # Phi by its series, or by a circuit for every score.
         self.by_series = backend != PER_SCORE
         self.measuring, self.statistics = False, {}
         self.shot_seed: int | None = None
-        self.node_error_AK: Tensor | None = None
-        # By run_together: the series, whether its circuits ran for this module, the calls that are counted with it, and the
-        # version of the angles that it is of.
-        self.prepared: tuple[Fitted, bool, int, int] | None = None
-        self.measured_coefficients: Tensor | None = None
-        self.measured_gradient: Tensor | None = None
+        # prepared by run_together: the series, whether its circuits ran for this module, its calls, its angles' version.
+        self.prepared = self.measured_coefficients = self.measured_gradient = self.node_error_AK = None
         self._executed, self._jobs = True, 1
         made = {"device": device, "dtype": dtype}
         # In the order in which MultiheadAttention draws, so that the same seed gives the same weights.
@@ -129,12 +116,15 @@ class QuantumAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim, **made)) if bias else None
         self.out_proj = OutputProjection(embed_dim, embed_dim, bias=bias, **made)
         nn.init.xavier_uniform_(self.in_proj_weight)
-        self.make_term(nn.init.uniform_(torch.empty(self.sets, *ansatz.angles_shape, **made), -math.pi, math.pi))
+        angles_ALRQ = nn.init.uniform_(torch.empty(self.sets, *ansatz.angles_shape, **made), -math.pi, math.pi)
+        if self.circuits:
+            require_memory(ansatz, self.circuits, angles_ALRQ.dtype, gradients=True)
+        for name, start in self.term(angles_ALRQ).items():
+            self.register_parameter(name, nn.Parameter(start, requires_grad=self.trained))
 
-    def make_term(self, angles_ALRQ: Tensor) -> None:
-        """Give Phi its parameters, from the angles drawn for it."""
-        require_memory(self.ansatz, self.circuits, angles_ALRQ.dtype, gradients=True)
-        self.angles = nn.Parameter(angles_ALRQ)
+    def term(self, angles_ALRQ: Tensor) -> dict[str, Tensor]:
+        """Phi's parameters by name, as they start, from the angles drawn for it."""
+        return {"angles": angles_ALRQ}
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -147,17 +137,14 @@ class QuantumAttention(nn.Module):
         if self.in_proj_bias is not None:
             nn.init.zeros_(self.in_proj_bias)
         angles_ALRQ = self.in_proj_weight.new_empty(self.sets, *self.ansatz.angles_shape)
-        self.reset_term(nn.init.uniform_(angles_ALRQ, -math.pi, math.pi))
-
-    def reset_term(self, angles_ALRQ: Tensor) -> None:
-        """Give Phi's parameters the values that ``make_term`` gives them."""
-        self.angles.copy_(angles_ALRQ)
+        for name, start in self.term(nn.init.uniform_(angles_ALRQ, -math.pi, math.pi)).items():
+            getattr(self, name).copy_(start)
 
     def extra_repr(self) -> str:
         return (
             f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, dropout={self.dropout}, {self.ansatz}, "
-            f"readout={self.readout!r}, backend={self.backend}, score={self.score!r}, "
-            f"shared_angles={self.shared_angles}, backend={self.backend}, nodes={self.nodes}"
+            f"readout={self.readout!r}, score={self.score!r}, shared_angles={self.shared_angles}, "
+            f"backend={self.backend}, nodes={self.nodes}"
         )
 
     def forward(
@@ -192,18 +179,17 @@ class QuantumAttention(nn.Module):
         elif not self.batch_first:
             query, key, value = (each.transpose(0, 1) for each in (query, key, value))
         q_BHNE, k_BHME, v_BHME = self._project(query, key, value)
-        mask = mask_of(q_BHNE, k_BHME, key_padding_mask, attn_mask, is_causal)
-        attended_BHNE, weight_BHNM = self._attend(q_BHNE, k_BHME, v_BHME, mask, need_weights)
+        mask = mask_of(q_BHNE, k_BHME.shape[2], key_padding_mask, attn_mask, is_causal)
+        attended_BHNE, weights = self._attend(q_BHNE, k_BHME, v_BHME, mask, need_weights)
         output = self.out_proj(attended_BHNE.transpose(1, 2).flatten(2))
-        weights = None
-        if need_weights:
-            weights = weight_BHNM.mean(1) if average_attn_weights else weight_BHNM
+        if need_weights and average_attn_weights:
+            weights = weights.mean(1)
         if not batched:
             return output.squeeze(0), None if weights is None else weights.squeeze(0)
         return output if self.batch_first else output.transpose(0, 1), weights
 
     def _of_nested(self, nested: Tensor, is_causal: bool) -> Tensor:
-        """Sequences of their own lengths, which an ``nn.TransformerEncoder`` gives that was made with another attention."""
+        """Sequences of their own lengths, from an ``nn.TransformerEncoder`` that was made with torch's attention."""
         padded_BND = nested.to_padded_tensor(0.0)
         lengths_B = torch.tensor([len(each) for each in nested.unbind()], device=padded_BND.device)
         padding_BN = torch.arange(padded_BND.shape[1], device=padded_BND.device) >= lengths_B[:, None]
@@ -215,10 +201,8 @@ class QuantumAttention(nn.Module):
         self, q_BHNE: Tensor, k_BHME: Tensor, v_BHME: Tensor, mask: Tensor | None, need_weights: bool
     ) -> tuple[Tensor, Tensor | None]:
         """The values, weighted; and the weights, if they are needed."""
-        # Its Phi is its series, and nobody looks at the weights.
         unseen = self.by_series and type(self).phi is QuantumAttention.phi and not need_weights
-        frequencies = len(series.doubled_frequencies(self.ansatz, self.readout))
-        if unseen and core.serves(q_BHNE, k_BHME, v_BHME, mask, frequencies):
+        if unseen and core.serves(q_BHNE, k_BHME, v_BHME, mask, len(self.frequencies)):
             return self._attend_unseen(q_BHNE, k_BHME, v_BHME, mask), None
         # Scaled before the product, as torch does it: in half precision the raw score may be too large.
         scaled_BHNM = (q_BHNE / math.sqrt(self.head_dim)) @ k_BHME.mT
@@ -227,7 +211,7 @@ class QuantumAttention(nn.Module):
             self._measure(phi_BHNM.detach(), scaled_BHNM.detach())
         weight_BHNM = core.softmax(scaled_BHNM + phi_BHNM.to(scaled_BHNM.dtype), mask)
         weight_BHNM = dropout(weight_BHNM, self.dropout, self.training)
-        return weight_BHNM.to(v_BHME.dtype) @ v_BHME, weight_BHNM
+        return weight_BHNM.to(v_BHME.dtype) @ v_BHME, weight_BHNM if need_weights else None
 
     def _attend_unseen(self, q_BHNE: Tensor, k_BHME: Tensor, v_BHME: Tensor, mask: Tensor | None) -> Tensor:
         """The same without a matrix of all weights."""
@@ -241,14 +225,9 @@ class QuantumAttention(nn.Module):
             # As torch's dropout draws them on the CPU, so that softmax attention of the same seed drops the same.
             shape = (*q_BHNE.shape[:3], k_BHME.shape[2])
             kept_BHNM = q_BHNE.new_empty(shape, dtype=torch.bool).bernoulli_(1 - self.dropout)
-        return core.quantum_attention(
-            *(q_BHNE, k_BHME, v_BHME, coefficients_A2J.to(q_BHNE.dtype)),
-            series.doubled_frequencies(self.ansatz, self.readout)[0],
-            scale_in=1.0 if self.score == "raw" else 1 / math.sqrt(self.head_dim),
-            mask=mask,
-            kept_BHNM=kept_BHNM,
-            keep_scale=1 / (1 - self.dropout),
-        )
+        scale_in = 1.0 if self.score == "raw" else 1 / math.sqrt(self.head_dim)
+        given = q_BHNE, k_BHME, v_BHME, coefficients_A2J.to(q_BHNE.dtype), self.frequencies[0]
+        return core.quantum_attention(*given, scale_in, mask, kept_BHNM, keep_scale=1 / (1 - self.dropout))
 
     def phi(self, raw_BHNM: Tensor) -> Tensor:
         """Phi of every score Q K^T (eq. 4): ``(B, H, N, M)`` to the same, in float32 or float64."""
@@ -256,16 +235,14 @@ class QuantumAttention(nn.Module):
             return self._phi_by_series(self.coefficients(), raw_BHNM)
         x_BHNM = self._entering(raw_BHNM)
         angles_HLRQ = self.angles.to(x_BHNM.dtype).expand(self.num_heads, *self.ansatz.angles_shape)
-        return evaluate(self.ansatz, x_BHNM[..., None], angles_HLRQ[:, None, None], self.readout).sum(-1)
+        return exact.evaluate(self.ansatz, x_BHNM[..., None], angles_HLRQ[:, None, None], self.readout).sum(-1)
 
     def _phi_by_series(self, coefficients_A2J: Tensor, raw_BHNM: Tensor) -> Tensor:
         x_BHNM = self._entering(raw_BHNM)
         coefficients_A2J = coefficients_A2J.to(x_BHNM.dtype)
-        first = series.doubled_frequencies(self.ansatz, self.readout)[0]
-        # A series' scores side by side. One set of angles for all heads is one series for all.
         by_head = x_BHNM.transpose(0, 1)
         x_AT = by_head.reshape(len(coefficients_A2J), math.prod(x_BHNM.shape) // len(coefficients_A2J))
-        return series.series(coefficients_A2J, x_AT, first).reshape(by_head.shape).transpose(0, 1)
+        return series.series(coefficients_A2J, x_AT, self.frequencies[0]).reshape(by_head.shape).transpose(0, 1)
 
     def _entering(self, raw_BHNM: Tensor) -> Tensor:
         """The scores as they enter the circuit."""
@@ -279,13 +256,14 @@ class QuantumAttention(nn.Module):
             found, self._executed, self._jobs, _ = prepared
         else:
             found, self._executed, self._jobs = self.fitted_at(self.angles, seed=self.next_seed()), True, 1
-        self.node_error_AK = None if found.error_AK is None else found.error_AK.detach()
+        coefficients_A2J, error_AK = found
+        self.node_error_AK = None if error_AK is None else error_AK.detach()
         if self.measuring and self.on_device:
-            self._keep(found.coefficients_A2J)
-        return found.coefficients_A2J
+            self._keep(coefficients_A2J)
+        return coefficients_A2J
 
     def _keep(self, coefficients_A2J: Tensor) -> None:
-        """For who measures: the series, and the loss's gradient to it, of all passes of a step."""
+        """Keep the series, and the loss's gradient to it, of all passes of a step, for diagnostics."""
         self.measured_coefficients, self.measured_gradient = coefficients_A2J.detach(), None
 
         def add(gradient: Tensor) -> None:
@@ -294,10 +272,18 @@ class QuantumAttention(nn.Module):
         if coefficients_A2J.requires_grad:
             coefficients_A2J.register_hook(add)
 
-    def fitted_at(self, angles_ALRQ: Tensor, *, seed: int | None = None) -> Fitted:
-        """The series of the circuit at these angles."""
-        how = {"backend": self.backend, "nodes": self.nodes}
-        return fitted(self.ansatz, self.readout, wide(angles_ALRQ), **how, seed=seed)
+    def fitted_at(self, angles_ALRQ: Tensor, *, seed: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """The circuit's series at these angles and the standard errors at its nodes, ``(A, K)``, None if it is exact.
+        ``seed``: of the shots."""
+        ansatz, readout, backend, angles_ALRQ = self.ansatz, self.readout, self.backend, wide(angles_ALRQ)
+        if isinstance(backend, Exact):
+            if backend.differentiates and self.nodes is None:
+                return exact.coefficients(ansatz, readout, angles_ALRQ), None
+            method = "statevector" if backend.differentiates else backend.method
+            return exact.coefficients_reference(ansatz, readout, angles_ALRQ, method, self.nodes), None
+        node_K = series.nodes(ansatz, readout, dtype=angles_ALRQ.dtype, device=angles_ALRQ.device, count=self.nodes)
+        found = estimate(backend, ansatz, node_K[:, None], angles_ALRQ[:, None], readout, total=True, seed=seed)
+        return series.fit(ansatz, readout, found.mean_BC.squeeze(-1)), found.error_BC.squeeze(-1)
 
     def next_seed(self) -> int | None:
         """The seed of the next pass's shots; None where there are none."""
@@ -311,46 +297,44 @@ class QuantumAttention(nn.Module):
         return self.circuits != 0 and not isinstance(self.backend, Exact)
 
     @property
+    def frequencies(self) -> tuple[int, ...]:
+        """Of Phi's series, doubled."""
+        return series.doubled_frequencies(self.ansatz, self.readout)
+
+    @property
     def sets(self) -> int:
-        """A: of how many functions Phi consists, one per head or one for all."""
+        """A: how many functions Phi consists of, one per head or one for all."""
         return 1 if self.shared_angles else self.num_heads
 
     @property
     def circuits(self) -> int:
-        """Circuits that determine Phi for every score of a step: the nodes of all sets of angles. 0: it has none."""
+        """Circuits that determine Phi in a step: the nodes of all sets of angles. 0: it has none."""
         return self.sets * (self.nodes or series.node_count(self.ansatz, self.readout))
 
     def executions(self, scores: int) -> tuple[int, int]:
-        """Circuits run by one forward pass over so many scores, and by its gradient.
-
-        ``circuits`` whatever the batch and the length, and by autograd none more for the gradient; Qiskit's, and those of
-        a backend, take one or two shifted ones per angle of each. ``Exact("statevector")`` runs one per score.
-        """
+        """Circuits run by one forward pass over this many scores, and by its gradient (shifted ones, without autograd)."""
         if not self.by_series:
             return scores, 0
         by_autograd = self.backend.differentiates or not self.angles.requires_grad
         return self.circuits, 0 if by_autograd else self.circuits * circuits_of_gradient(self.ansatz, self.readout)
 
     @torch.no_grad()
-    def certificate(self, generator: torch.Generator | None = None, count: int = 256, largest: float = 30.0) -> float:
-        """How far the fitted series is from direct simulation: the largest difference over ``count`` random scores per set
-        of angles, uniform in [-largest, largest]. In the module's precision: some 1e-6 in float32, 1e-14 in float64.
-
-        Args:
-            generator: on the CPU; None draws the same scores every time, and from no one else's generator.
+    def certificate(self, generator: torch.Generator | None = None) -> float:
+        """How far the fitted series is from direct simulation: the largest difference over 256 random scores per set of
+        angles, uniform in [-30, 30]. In the module's precision: some 1e-6 in float32, 1e-14 in float64. Without a
+        ``generator``, on the CPU, it draws the same scores every time.
         """
         generator = generator or torch.Generator().manual_seed(0)
         coefficients_A2J = self.coefficients()
         # On the host, as the generator is, whatever the default device.
-        uniform_AT = torch.rand(self.sets, count, generator=generator, dtype=torch.float64, device="cpu")
-        x_AT = (2 * uniform_AT - 1) * largest
-        x_AT = x_AT.to(coefficients_A2J)
-        first = series.doubled_frequencies(self.ansatz, self.readout)[0]
-        return float((series.series(coefficients_A2J, x_AT, first) - self.reference(x_AT)).abs().max())
+        uniform_AT = torch.rand(self.sets, 256, generator=generator, dtype=torch.float64, device="cpu")
+        x_AT = ((2 * uniform_AT - 1) * 30.0).to(coefficients_A2J)
+        found_AT = series.series(coefficients_A2J, x_AT, self.frequencies[0])
+        return float((found_AT - self.reference(x_AT)).abs().max())
 
     def reference(self, x_AT: Tensor) -> Tensor:
         """What the series should be at these inputs: the circuit, simulated at each."""
-        return evaluate(self.ansatz, x_AT[..., None], wide(self.angles)[:, None], self.readout).sum(-1)
+        return exact.evaluate(self.ansatz, x_AT[..., None], wide(self.angles)[:, None], self.readout).sum(-1)
 
     def notes(self) -> dict[str, Any]:
         """What a run record says of the term beside its ansatz and readout, in plain values."""
@@ -381,5 +365,26 @@ class QuantumAttention(nn.Module):
             biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
             given = zip((query, key, value), self.in_proj_weight.chunk(3), biases, strict=True)
             projected = [linear(each, weight, bias) for each, weight, bias in given]
-        q, k, v = (each.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for each in projected)
-        return q, k, v
+        return tuple(each.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for each in projected)
+
+
+def run_together(attentions: Iterable[QuantumAttention]) -> None:
+    """Run the circuits of several layers in one call, for the next forward pass of each.
+
+    Layers whose circuits are of one kind and on one backend; those that share their angles have them run once. The shifted
+    circuits that give the gradients depend on the angles alone, so they are in the same call.
+    """
+    kinds: dict[tuple, dict[int, list[Any]]] = {}
+    for each in attentions:
+        if each.circuits and not isinstance(each.backend, Exact):
+            angles = each.angles
+            kind = each.backend, each.ansatz, each.readout, each.nodes, angles.device, angles.dtype, angles.requires_grad
+            kinds.setdefault(kind, {}).setdefault(id(angles), []).append(each)
+    for users in kinds.values():
+        firsts = [same[0] for same in users.values()]
+        angles_ALRQ = torch.cat([each.angles for each in firsts])
+        found = firsts[0].fitted_at(angles_ALRQ, seed=firsts[0].next_seed())
+        parts = zip(*(each.split([first.sets for first in firsts]) for each in found), strict=True)
+        for index, (same, part) in enumerate(zip(users.values(), parts, strict=True)):
+            for place, each in enumerate(same):
+                each.prepared = part, place == 0, int(index == place == 0), each.angles._version

@@ -1,13 +1,10 @@
-"""What is Q?
+"""The circuit as Q (Pamuk et al. 2025, eqs. 2 and 5), and the forms in which a perturbation is given.
 
-Pamuk et al. 2025, eq. (2): ``Q_i = sin(pi theta_i) * dL/dtheta_i``. Every perturbation here has that form,
-``Q = s(theta) * g``: a modulation ``s`` that depends on the weights alone, times the raw gradient.
-
-``sine`` is eq. (2). ``CircuitPerturbation`` is the circuit that the paper speaks of: ``s_i = -<Z_i>`` of a register into
-which the weights are encoded; at depth 1 without CNOTs it is the sine exactly. ``modulations`` has the sine, and what can
-take its place as a control. Read by the optimizer.
+``Q = s(theta) * g``, where ``s_i = -<Z_i>`` of a register into which the weights are encoded; at depth 1 without CNOTs it
+is the sine of eq. (2) exactly. A perturbation is an object, or plain values in parameter groups and checkpoints.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,12 +30,14 @@ from superpositional.optim.perturbations import (
     cosine,
     draw_seed,
     flattened,
+    like,
     reduced,
     sine,
+    wrong_seed,
 )
 from superpositional.seeds import generator, stream
 
-# At most so many amplitudes are simulated at once, 64 MiB of them, however many scalars are in scope.
+# At most this many amplitudes are simulated at once, 64 MiB of them, however many scalars are in scope.
 AMPLITUDES_AT_ONCE = 2**22
 
 
@@ -47,18 +46,17 @@ class CircuitPerturbation:
     """``Q_i = -<Z_i> g_i`` of a simulated circuit (the paper's "circuit perturbations"; eqs. 2 and 5).
 
     Each run of ``ansatz.n_qubits`` consecutive scalars in scope is one register; the last may be shorter, and has the first
-    of the circuit's qubits. ``x_i = pi theta_i`` is the input of qubit i. The angles are fixed and never trained.
-    Registers go through a parameter group (for ``scope="tensor"``, through a tensor) and do not cross into the next. A
-    weight that is not finite leaves its whole register without a value.
+    of the circuit's qubits. ``x_i = pi theta_i`` is the input of qubit i. Registers go through a parameter group (for
+    ``scope="tensor"``, through a tensor) and do not cross into the next. A weight that is not finite leaves its whole
+    register without a value.
 
     Args:
-        ansatz: the circuit. At depth 1 without CNOTs this is the sine of eq. (2) exactly; with the chain of CNOTs it is
-            ``-prod_{j<=i} (-sin(pi theta_j))``.
-        angles: the further angles: ``"zero"``, or ``"random"``, drawn once, uniform over a turn, from ``seed``'s circuit
-            stream.
+        ansatz: the circuit. At depth 1 this is the sine of eq. (2) without CNOTs, ``-prod_{j<=i} (-sin(pi theta_j))`` with
+            the chain of them.
+        angles: the further angles, never trained: ``"zero"``, or ``"random"``, drawn once, uniform over a turn, from
+            ``seed``'s circuit stream.
         seed: for random angles, and for shots, which are drawn anew at every step. None lets the optimizer draw one from
-            torch's generator when it is made (a run's circuit stream), if one is needed; not under ``torch.distributed``,
-            whose ranks would draw different ones.
+            torch's generator when it is made, if one is needed; not under ``torch.distributed``.
         backend: where the registers run (``circuits.backends``): exactly, or with shots, with noise, on a device, all
             registers of one width in one call.
 
@@ -89,8 +87,7 @@ class CircuitPerturbation:
                 mistakes.append(wrong)
         if self.angles not in ("zero", "random"):
             mistakes.append(f"angles must be zero or random, got {self.angles!r}")
-        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
-            mistakes.append(f"seed must be an integer >= 0 or None, got {self.seed!r}; None draws one")
+        mistakes += wrong_seed(self.seed)
         if mistakes:
             raise ValueError("\n".join(mistakes))
         if self.method not in (None, "closed_form"):
@@ -118,7 +115,7 @@ class CircuitPerturbation:
         return self.seed is None and (self.angles == "random" or self.backend.stochastic)
 
     def seeded(self) -> "CircuitPerturbation":
-        """The same with a seed, drawn from torch's generator, if one is needed and there is none."""
+        """The same with a seed, if it needs one."""
         return replace(self, seed=draw_seed(f"angles={self.angles!r}")) if self._lacks_seed else self
 
     def fixed_angles(self) -> Tensor:
@@ -128,11 +125,11 @@ class CircuitPerturbation:
         return random_angles(self.ansatz, generator(self.seed, "circuit"))
 
     def registers(self, sizes: Sequence[int]) -> int:
-        """Circuits of one step, for blocks of so many scalars."""
+        """Circuits of one step, for blocks of these sizes."""
         return sum(-(-size // self.ansatz.n_qubits) for size in sizes)
 
     def widths(self, sizes: Sequence[int]) -> set[int]:
-        """How wide these registers are: each width is a call of the backend."""
+        """Widths of these registers; each is a call of the backend."""
         n = self.ansatz.n_qubits
         return {n for size in sizes if size >= n} | {size % n for size in sizes if size % n}
 
@@ -143,35 +140,30 @@ class CircuitPerturbation:
             )
         n = self.ansatz.n_qubits
         flats = [flattened(thetas) for thetas in blocks]
+        found = []
         if (circuit := self.compiled()) is not None and all(map(build.serves, flats)):
-            found = []
             for thetas, flat in zip(blocks, flats, strict=True):
                 flat = flat.clone() if len(thetas) == 1 else flat  # else it is a copy already
                 build.kernel("modulate", flat.dtype)(circuit, flat.data_ptr(), len(flat), torch.get_num_threads())
-                parts = flat.split([theta.numel() for theta in thetas])
-                found += [part.view(theta.shape).to(theta) for part, theta in zip(parts, thetas, strict=True)]
+                found += like(thetas, flat)
             return found
-        # All full registers in one batch, and the shorter ones of a length in one.
-        rows: dict[int, list[Tensor]] = {}
-        for flat in flats:
-            full = len(flat) // n * n
-            for row in (flat[:full].view(-1, n), flat[full:].view(1, -1)):
-                if row.numel():
-                    rows.setdefault(row.shape[1], []).append(row.to(flats[0].device))
-        parts = {}
-        for width, each in rows.items():
-            parts[width] = iter(self._simulate(torch.cat(each), call).split([len(row) for row in each]))
-        found = []
-        for thetas, flat in zip(blocks, flats, strict=True):
-            full, rest = divmod(len(flat), n)
-            pieces = [next(parts[width]).flatten() for width in ([n] if full else []) + ([rest] if rest else [])]
-            sizes = [theta.numel() for theta in thetas]
-            split = torch.cat(pieces).split(sizes) if pieces else []
-            found += [part.view(theta.shape).to(theta) for part, theta in zip(split, thetas, strict=True)]
+        # All full registers are one batch, and the shorter ones of a length another.
+        halves = [flat.split([full := len(flat) // n * n, len(flat) - full]) for flat in flats]
+        rows = [[row for row in (full.view(-1, n), rest.view(1, -1)) if row.numel()] for full, rest in halves]
+        batches: dict[int, list[Tensor]] = {}
+        for row in itertools.chain(*rows):
+            batches.setdefault(row.shape[1], []).append(row.to(flats[0].device))
+        parts = {
+            width: iter(self._simulate(torch.cat(batch), call).split([len(row) for row in batch]))
+            for width, batch in batches.items()
+        }
+        for thetas, own in zip(blocks, rows, strict=True):
+            if own:
+                found += like(thetas, torch.cat([next(parts[row.shape[1]]).flatten() for row in own]))
         return found
 
     def compiled(self) -> build.Circuit | None:
-        """The circuit as kernels take it; None where they do not: a method asked for by name, a backend, wide states."""
+        """The circuit for the kernels; None where they do not serve: a method asked for by name, a backend, wide states."""
         if torch.compiler.is_compiling():
             return None
         # The closed form has as many parities as bits of an integer.
@@ -189,27 +181,26 @@ class CircuitPerturbation:
         if not len(theta_BQ):
             return math.nan
         angle_BQ = _angles(theta_BQ)
-        angles_LRQ = _fixed_angles(self, angle_BQ)
-        return float(entanglement(self.ansatz, angle_BQ, angles_LRQ).mean())
+        return float(entanglement(self.ansatz, angle_BQ, _fixed_angles(self, angle_BQ)).mean())
 
     def _simulate(self, theta_BQ: Tensor, call: tuple[int, ...]) -> Tensor:
         """``-<Z>`` of every qubit of registers of one width."""
         width = theta_BQ.shape[1]
         ansatz = replace(self.ansatz, n_qubits=width)
-        if not isinstance(self.backend, Exact):
-            # All at once: a job costs more than what is in it.
-            seed = stream(self.seed, "circuit", *call, width) if self.backend.stochastic else None
-            angle_BQ = _angles(theta_BQ)
-            z_BQ = estimate(
-                self.backend, ansatz, angle_BQ, _fixed_angles(self, angle_BQ)[..., :width], "z", seed=seed
-            ).mean_BC
-            return -z_BQ.to(theta_BQ.dtype)
-        # So many at once that the simulation stays small. The closed form has an angle per gate in the place of amplitudes.
-        each = ansatz.num_parameters if self.method == "closed_form" else 2**width
+        if isinstance(self.backend, Exact):
+            # The closed form has an angle per gate in the place of amplitudes.
+            at_once = AMPLITUDES_AT_ONCE // (ansatz.num_parameters if self.method == "closed_form" else 2**width)
+        else:
+            at_once = len(theta_BQ)  # a job costs more than what is in it
         parts = []
-        for part in theta_BQ.split(max(1, AMPLITUDES_AT_ONCE // each)):
+        for part in theta_BQ.split(max(1, at_once)):
             angle_BQ = _angles(part)
-            z_BQ = evaluate(ansatz, angle_BQ, _fixed_angles(self, angle_BQ)[..., :width], "z", method=self.method)
+            angles_LRQ = _fixed_angles(self, angle_BQ)[..., :width]
+            if isinstance(self.backend, Exact):
+                z_BQ = evaluate(ansatz, angle_BQ, angles_LRQ, "z", method=self.method)
+            else:
+                seed = stream(self.seed, "circuit", *call, width) if self.backend.stochastic else None
+                z_BQ = estimate(self.backend, ansatz, angle_BQ, angles_LRQ, "z", seed=seed).mean_BC
             parts.append(-z_BQ.to(theta_BQ.dtype))
         return torch.cat(parts)
 
@@ -223,44 +214,59 @@ def _compiled(perturbation: CircuitPerturbation) -> build.Circuit:
 
 
 def is_circuit(value: Any) -> bool:
-    """Whether a param group's value is a circuit perturbation in plain values (``CircuitPerturbation.plain``)."""
+    """Whether a param group's value is a circuit perturbation in plain values."""
     return isinstance(value, Mapping) and "ansatz" in value
 
 
 def perturbation_from(value: "str | Mapping[str, Any] | CircuitPerturbation | Drawn") -> Modulation:
-    """The modulation that a param group's plain value, or an argument, stands for.
+    """The modulation that a param group's plain value, or an argument, stands for; ValueError where it stands for none.
 
     A function reads each scalar alone; an object reads whole blocks, and has ``seeded`` and ``plain``.
-
-    Raises:
-        ValueError: for a value that stands for none.
     """
     if isinstance(value, (CircuitPerturbation, Drawn, Called)):
         return value
     if is_circuit(value):
-        arguments = dict(value)
-        # Older checkpoints name the method apart.
-        if (method := arguments.pop("simulator", "auto")) != "auto":
-            arguments["backend"] = Exact(method).plain()
-        # Made and checked once, not at every step. By their text: 1 and True are equal, and only one may be a width.
-        known = None if torch.compiler.is_compiling() else repr(arguments)
-        if known not in _MADE:
-            parts = {"ansatz": Ansatz(**arguments["ansatz"]), "backend": backend_from(arguments.get("backend", Exact()))}
-            made = CircuitPerturbation(**arguments | parts)
-            if known is None or len(_MADE) >= 16:
-                return made
-            _MADE[known] = made
+        if torch.compiler.is_compiling():
+            return _made(value)
+        # Made and checked once, not at every step. By its text: 1 and True are equal, and only one may be a width.
+        if (known := repr(value)) not in _MADE:
+            _MADE[known] = _made(value)
         return _MADE[known]
     if isinstance(value, Mapping) and "kind" in value:
         return Drawn(**value)
     if isinstance(value, str) and value in DRAWN:
         return Drawn(value)
-    if not isinstance(value, str) or value not in PERTURBATIONS:
-        raise ValueError(
-            f"perturbation must be one of {', '.join([*PERTURBATIONS, *DRAWN])}, a CircuitPerturbation or a callable "
-            f"(theta, gradient, generator) -> Q, got {value!r}; in a config, choose optimizer=circuit"
-        )
-    return PERTURBATIONS[value]
+    if isinstance(value, str) and value in PERTURBATIONS:
+        return PERTURBATIONS[value]
+    raise ValueError(
+        f"perturbation must be one of {', '.join([*PERTURBATIONS, *DRAWN])}, a CircuitPerturbation or a callable "
+        f"(theta, gradient, generator) -> Q, got {value!r}; in a config, choose optimizer=circuit"
+    )
+
+
+def _made(plain: Mapping[str, Any]) -> CircuitPerturbation:
+    arguments = {"backend": Exact(), **plain}
+    # Older checkpoints name the method apart.
+    if (method := arguments.pop("simulator", "auto")) != "auto":
+        arguments["backend"] = Exact(method)
+    parts = {"ansatz": Ansatz(**arguments["ansatz"]), "backend": backend_from(arguments["backend"])}
+    return CircuitPerturbation(**arguments | parts)
+
+
+def as_plain(perturbation: Any) -> tuple[Any, int | None]:
+    """A perturbation, with a seed, as param groups hold it, and its circuit's qubits, if it has one.
+
+    Plain values, which torch.load reads with weights_only; a callable as ``Called``; what stands for none as it is.
+    """
+    drawn = isinstance(perturbation, str) and perturbation in DRAWN
+    if drawn or isinstance(perturbation, Mapping):
+        perturbation = perturbation_from(perturbation)
+    if isinstance(perturbation, (CircuitPerturbation, Drawn)):
+        qubits = perturbation.ansatz.n_qubits if isinstance(perturbation, CircuitPerturbation) else None
+        return perturbation.seeded().plain(), qubits
+    if callable(perturbation):
+        perturbation = Called(perturbation)
+    return (perturbation.seeded() if isinstance(perturbation, Called) else perturbation), None
 
 
 def draws_by_step(value: "str | Mapping[str, Any]") -> bool:
@@ -279,7 +285,7 @@ def _fixed_angles(perturbation: CircuitPerturbation, like: Tensor) -> Tensor:
     return _drawn_angles(perturbation, like.dtype, like.device)
 
 
-@torch._disable_dynamo  # see modulations
+@torch._disable_dynamo  # as in perturbations
 @lru_cache(maxsize=16)
 def _drawn_angles(perturbation: CircuitPerturbation, dtype: torch.dtype, device: torch.device) -> Tensor:
     # Kept on the device: a captured CUDA graph takes nothing from the host.

@@ -1,10 +1,9 @@
-"""What does a step of superpositional gradient descent do in one pass?
+"""A step of superpositional gradient descent by kernels, on the CPU.
 
-``FewScalars`` is ``term.Term`` for the weights that eq. (2) of Pamuk et al. 2025 touches at scope ``model`` and ``tensor``:
-two calls around torch's own step, of a few microseconds each. ``OnePass`` is the whole step, AdamW and term, of a group at
-scope ``all``: each weight, gradient and moment goes through the processor once, as in torch's fused AdamW, and nothing of
-the model's size is kept beside them. Both are kernels on the CPU, for the sine and, in ``FewScalars``, for the simulated
-circuit. ``Term`` and torch's step are what they are held to, and serve all else. Read by the optimizer and the tracer.
+``FewScalars`` is ``term.Term`` for the weights that eq. (2) of Pamuk et al. 2025 touches at scope ``model`` and ``tensor``,
+of the sine or a simulated circuit: two calls around torch's own step, of a few microseconds each. ``OnePass`` is the whole
+step, AdamW and sine, of a group at scope ``all``: each number goes through the processor once, as in torch's fused AdamW.
+``Term`` and torch's step are what both are held to, and serve all else.
 """
 
 import ctypes
@@ -18,26 +17,21 @@ from torch.optim import AdamW
 
 from superpositional.circuits.kernels import build
 from superpositional.optim.circuit_perturbation import CircuitPerturbation, perturbation_from
-from superpositional.optim.term import compared
+from superpositional.optim.term import Term, compared
 
 # Fewer scalars than these are done before a second thread has begun.
 ALONE = 2**15
-# Of optimizer.h: so many scalars share a sum in single precision, and what is summed up of each.
+# Of optimizer.h: how many scalars share a sum in single precision, and what is summed up of each.
 CHUNK = 4096
 NUMBERS = 5
 MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
 
-class FewScalars:
-    """A group's term where it touches some scalars at the head of some tensors."""
+class FewScalars(Term):
+    """A group's term where it touches some scalars at the head of some tensors, for ``inject="update"``."""
 
     def __init__(
-        self,
-        optimizer: AdamW,
-        group: dict[str, Any],
-        touched: Sequence[tuple[Tensor, int]],
-        circuit: CircuitPerturbation | None,
-        sampled: bool,
+        self, optimizer: AdamW, group: dict[str, Any], touched: Sequence[tuple[Tensor, int]], circuit: Any, sampled: bool
     ) -> None:
         """``touched``: parameters with how many of their leading scalars; all have a gradient. ``circuit``: None is the
         sine. ``sampled``: whether AdamW's step is measured too."""
@@ -76,52 +70,37 @@ class FewScalars:
         served = _served(optimizer, [parameter for parameter in read if parameter.grad is not None], state=sampled)
         return cls(optimizer, group, touched, circuit, sampled) if served else None
 
-    def enter_moments(self) -> None:
-        """Nothing: it goes into the update."""
-
-    def leave_moments(self, scale: None, overflow: None) -> None:
-        """Nothing, likewise."""
-
-    def enter_update(self, overflow: None, displacements: Any) -> dict[str, int | Tensor]:
-        """As ``Term.enter_update``; of AdamW's own step it works out what it needs."""
-        group, dtype = self.group, self.terms.dtype
-        lr = group["lr"] * (-1 if group["maximize"] else 1)
+    def enter_update(self, overflow: None) -> dict[str, int | Tensor]:
+        lr = self.group["lr"] * (-1 if self.group["maximize"] else 1)
         comparison = self.compare() if self.sampled else {}
         squares = ctypes.c_double()
-        after = build.kernel("term_after", dtype)
+        after = build.kernel("term_after", self.terms.dtype)
         changed = after(self.parameters, len(self.touched), lr, self.terms.data_ptr(), squares)
         torch.autograd.graph.increment_version([parameter for parameter, _ in self.touched])
+        nonzero_gradient, changed = torch.tensor((self.nonzero_gradient, changed), device="cpu").unbind()
         return {
             "touched": len(self.terms),
-            **dict(
-                zip(
-                    ("nonzero_gradient", "changed"),
-                    torch.tensor((self.nonzero_gradient, changed), device="cpu").unbind(),
-                    strict=True,
-                )
-            ),
+            "nonzero_gradient": nonzero_gradient,
+            "changed": changed,
             "perturbation_norm": torch.tensor(math.sqrt(squares.value), dtype=torch.float32, device="cpu"),
             **({} if self.circuits is None else {"circuits": self.circuits}),
             **comparison,
         }
 
     def compare(self) -> dict[str, Tensor]:
-        """As ``Term.compare``, from the state after torch's step and the weights that it left."""
-        group, dtype = self.group, self.terms.dtype
-        displacement = build.kernel("displacement", dtype)
-        heads = {id(parameter): count for parameter, count in self.touched}
-        parts = dict(zip(heads, self.terms.split(self.counts), strict=True))
+        group = self.group
+        displacement = build.kernel("displacement", self.terms.dtype)
+        parts = {id(each): part for (each, _), part in zip(self.touched, self.terms.split(self.counts), strict=True)}
         squares, product = 0.0, 0.0
-        given = [parameter for parameter in group["params"] if parameter.grad is not None]
-        plain = _group(group, 1)
-        for parameter in given:
-            plain.threads = 1 if parameter.numel() < ALONE else torch.get_num_threads()
+        for parameter in [parameter for parameter in group["params"] if parameter.grad is not None]:
+            plain = _group(group, parameter.numel())
             (structure,) = _parameters(self.optimizer, group, [parameter])
-            steps = self.terms.new_empty(heads.get(id(parameter), 0))
-            sums = self.terms.new_empty(-(-parameter.numel() // CHUNK), dtype=torch.float64)
+            part = parts.get(id(parameter), self.terms[:0])
+            steps = torch.empty_like(part)
+            sums = part.new_empty(-(-parameter.numel() // CHUNK), dtype=torch.float64)
             squares += displacement(structure, plain, len(steps), steps.data_ptr(), sums.data_ptr())
             if len(steps):
-                product -= float((steps.double() * parts[id(parameter)].double()).sum())
+                product -= float((steps.double() * part.double()).sum())
         sign, lr = -1 if group["maximize"] else 1, group["lr"]
         size = lr * torch.linalg.vector_norm(self.terms.double())
         whole, along = (torch.tensor(each, dtype=torch.float64, device="cpu") for each in (squares, product * lr * sign))
@@ -129,10 +108,9 @@ class FewScalars:
 
 
 class OnePass:
-    """A group's whole step at scope ``all``; ``serves`` says whether it can."""
+    """A group's whole step at scope ``all``, after ``steps`` of them, where ``serves`` says that it can."""
 
     def __init__(self, group: dict[str, Any], steps: int) -> None:
-        """``steps``: how many were taken before."""
         self.group, self.sampled = group, steps % group["stats_every"] == 0
 
     @staticmethod
@@ -147,9 +125,7 @@ class OnePass:
 
     def step(self, optimizer: AdamW) -> dict[str, int | Tensor]:
         """Take it; returns its statistics."""
-        group = self.group
-        parameters: list[Tensor] = []
-        counts: list[Tensor] = []
+        group, parameters, counts = self.group, [], []
         # Makes the state of parameters that are new, as torch's step does.
         optimizer._init_group(group, parameters, [], [], [], [], counts)
         _count_up(counts)
@@ -158,7 +134,7 @@ class OnePass:
         chunks = sum(-(-size // CHUNK) for size in sizes)
         numbers = parameters[0].new_empty(chunks, NUMBERS, dtype=torch.float64)
         total = parameters[0].new_empty(NUMBERS, dtype=torch.float64)
-        plain = _group(group, 1 if sum(sizes) < ALONE else torch.get_num_threads())
+        plain = _group(group, sum(sizes))
         adamw = build.kernel("adamw", parameters[0].dtype)
         adamw(structures, len(structures), plain, numbers.data_ptr(), total.data_ptr())
         torch.autograd.graph.increment_version(parameters)
@@ -174,32 +150,22 @@ class OnePass:
 
 
 def adamw_of_torch(optimizer: AdamW, group: dict[str, Any]) -> bool:
-    """torch's fused step of a group on the CPU, by torch's kernel and with its result, but without sorting the tensors by
-    device and dtype first and counting up step by step, which for a small model takes longer than the step. False, and
-    nothing done, for other groups."""
+    """Take torch's fused step of a group on the CPU, by torch's kernel, without its sorting and counting, which for a small
+    model takes longer than the step. False, and nothing done, for other groups."""
     if not group["fused"] or not _plain(optimizer, group) or not group["decoupled_weight_decay"]:
         return False
     given = [parameter for parameter in group["params"] if parameter.grad is not None]
     states = [optimizer.state.get(parameter) for parameter in given]
-    if not given or not all(states):
+    if not given or not all(states) or not _are_known(optimizer, given, states):
         return False
     steps = [state["step"] for state in states]
-    if not _are_known(optimizer, given, states):
-        return False
     largest = [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else []
+    grads = [parameter.grad for parameter in given]
+    first, second = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+    settings = {key: group[key] for key in ("lr", "weight_decay", "eps", "amsgrad", "maximize")}
     beta1, beta2 = group["betas"]
     _count_up(steps)
-    torch._fused_adamw_(
-        given,
-        [parameter.grad for parameter in given],
-        [state["exp_avg"] for state in states],
-        [state["exp_avg_sq"] for state in states],
-        largest,
-        steps,
-        beta1=beta1,
-        beta2=beta2,
-        **{key: group[key] for key in ("lr", "weight_decay", "eps", "amsgrad", "maximize")},
-    )
+    torch._fused_adamw_(given, grads, first, second, largest, steps, beta1=beta1, beta2=beta2, **settings)
     return True
 
 
@@ -212,29 +178,28 @@ def _plain(optimizer: AdamW, group: dict[str, Any]) -> bool:
 
 
 def _served(optimizer: AdamW, parameters: Sequence[Tensor], *, state: bool = True) -> bool:
-    """Whether pointers to these parameters, their gradients and, if wanted, their state lead where the kernels expect.
-
-    Torch's own code takes all that is odd: it raises, or computes.
-    """
+    """Whether the kernels can take pointers to these parameters, their gradients and, if wanted, their state. Torch's own
+    code takes all that is odd: it raises, or computes."""
     tensors, counts = [], []
-    for parameter in parameters:  # plainly, because an optimizer asks at every step
+    for parameter in parameters:
         shape, own = parameter.shape, [parameter.grad]
         if state and (kept := optimizer.state.get(parameter)):
             own += [kept[name] for name in MOMENTS if name in kept]
             counts.append(kept.get("step"))
-        for each in own:
+        for each in own:  # plainly, because an optimizer asks at every step
             if not isinstance(each, Tensor) or each.shape != shape:
                 return False
-        tensors.append(parameter)
-        tensors += own
-    return _countable(counts) and build.serves(*tensors) and all(tensor.is_contiguous() for tensor in tensors)
+        tensors += [parameter, *own]
+    countable = all(
+        type(count) is Tensor and count.is_cpu and count.numel() == 1 and count.dtype in build.NAMES for count in counts
+    )
+    alike = countable and len({count.dtype for count in counts}) <= 1
+    return alike and build.serves(*tensors) and all(tensor.is_contiguous() for tensor in tensors)
 
 
 def _are_known(optimizer: AdamW, parameters: Sequence[Tensor], states: Sequence[dict[str, Any]]) -> bool:
-    """``_served``, asked again only of parameters whose size or tensors of state are others than before.
-
-    Torch's own fused step checks nothing, and all of a check takes as long as a small tensor's step.
-    """
+    """``_served``, asked again only of parameters whose size or tensors of state have changed: a whole check takes as long
+    as a small tensor's step."""
     known = optimizer.__dict__.setdefault("_known", {})
     counts = getattr(states[0]["step"], "dtype", None)
     for parameter, state in zip(parameters, states, strict=True):
@@ -252,18 +217,23 @@ def _are_known(optimizer: AdamW, parameters: Sequence[Tensor], states: Sequence[
 
 
 def check_fused(optimizer: AdamW, group: dict[str, Any]) -> None:
-    """Check a group for torch's fused step, which on the CPU writes wherever the sizes of a parameter lead it.
+    """Check a group for torch's fused step, which on the CPU walks a parameter, its gradient and its moments side by side
+    through memory.
 
     Raises:
-        RuntimeError: naming each gradient and moment whose shape is not its parameter's, or whose memory is not dense.
+        RuntimeError: naming each of them whose shape is not the parameter's, or whose memory is not dense.
     """
+
+    def strides(tensor: Tensor) -> list[int]:
+        return [step for step, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
+
     mistakes = []
     for parameter in group["params"] if group["fused"] else ():
-        own = {"parameter": parameter, **_own(optimizer, parameter)}
+        state = optimizer.state.get(parameter, {})
+        own = {"parameter": parameter, "grad": parameter.grad, **{name: state[name] for name in MOMENTS if name in state}}
         dense = torch.empty_like(parameter, device="meta")
         for name, each in own.items() if parameter.grad is not None and parameter.is_cpu else ():
-            # Torch's kernel walks all of them through memory side by side.
-            if not isinstance(each, Tensor) or each.shape != parameter.shape or _steps(each) != _steps(dense):
+            if not isinstance(each, Tensor) or each.shape != parameter.shape or strides(each) != strides(dense):
                 mistakes.append(
                     f"{name} must be dense and of its parameter's shape {tuple(parameter.shape)} for fused=True, got "
                     f"{tuple(each.shape) if isinstance(each, Tensor) else each!r}; clear old gradients, and load the "
@@ -273,22 +243,10 @@ def check_fused(optimizer: AdamW, group: dict[str, Any]) -> None:
         raise RuntimeError("\n".join(mistakes))
 
 
-def _steps(tensor: Tensor) -> list[int]:
-    """From one value to the next in memory, of each dimension that has several."""
-    return [step for step, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
-
-
-def _own(optimizer: AdamW, parameter: Tensor) -> dict[str, Any]:
-    """A parameter's gradient and what it has of AdamW's moments."""
-    state = optimizer.state.get(parameter, {})
-    return {"grad": parameter.grad, **{name: state[name] for name in MOMENTS if name in state}}
-
-
-def _group(group: dict[str, Any], threads: int) -> build.Group:
-    beta1, beta2 = group["betas"]
-    plain = (group[key] for key in ("lr", "eps", "weight_decay", "quantum_weight"))
-    lr, eps, weight_decay, quantum_weight = plain
-    return build.Group(lr, beta1, beta2, eps, weight_decay, quantum_weight, group["maximize"], threads)
+def _group(group: dict[str, Any], size: int) -> build.Group:
+    """A group's settings, with threads for this many scalars."""
+    rest = (group[key] for key in ("eps", "weight_decay", "quantum_weight", "maximize"))
+    return build.Group(group["lr"], *group["betas"], *rest, 1 if size < ALONE else torch.get_num_threads())
 
 
 def _parameters(optimizer: AdamW, group: dict[str, Any], parameters: Sequence[Tensor]) -> ctypes.Array:
@@ -308,13 +266,7 @@ def _parameters(optimizer: AdamW, group: dict[str, Any], parameters: Sequence[Te
     return (build.Parameter * len(found))(*found)
 
 
-def _countable(counts: Sequence[Any]) -> bool:
-    return all(type(count) is Tensor and count.is_cpu and count.numel() == 1 for count in counts) and all(
-        count.dtype in build.NAMES and count.dtype is counts[0].dtype for count in counts
-    )
-
-
 def _count_up(counts: Sequence[Tensor]) -> None:
-    """One more step in each, which must be on the CPU in float32 or float64, as torch makes them."""
+    """Add one step to each count."""
     pointers = (ctypes.c_void_p * len(counts))(*(count.data_ptr() for count in counts))
     build.kernel("count_up", counts[0].dtype)(pointers, len(counts))

@@ -1,18 +1,16 @@
-"""How does a step of superpositional gradient descent go?
-
-Pamuk et al. 2025, eq. (1), with decoupled weight decay as in AdamW::
+"""Superpositional gradient descent (Pamuk et al. 2025, eq. 1), with decoupled weight decay as in AdamW::
 
     theta <- theta - lr * (m / (sqrt(v) + eps) + quantum_weight * Q) - lr * weight_decay * theta
 
-The AdamW part is torch's own step, so all its fast paths stay; this module adds what is ours. Q comes from
-``perturbation``, the scalars it touches from ``scope``; on the CPU ``fused`` does the usual cases at next to no cost. Read
-by tasks; ``SuperpositionalAdamWReference`` in ``optimizer_reference`` is the same method in twenty plain lines.
+The AdamW part is torch's own step, so all its fast paths stay. Q comes from ``perturbation``, the scalars it touches from
+``scope``; on the CPU ``fused`` does the usual cases at next to no cost. ``reference`` has the same in plain lines.
 """
 
 import inspect
 import math
+import numbers
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,12 +18,10 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.optimizer import ParamsT
 
-from superpositional.optim.circuit_perturbation import CircuitPerturbation, draws_by_step
+from superpositional.optim.circuit_perturbation import CircuitPerturbation, as_plain, draws_by_step, perturbation_from
 from superpositional.optim.fused import FewScalars, OnePass, adamw_of_torch, check_fused
 from superpositional.optim.perturbations import Called
-from superpositional.optim.scope import leading, scoped
-from superpositional.optim.settings import as_object, as_plain, check, check_size
-from superpositional.optim.term import Term, as_scalar, whole
+from superpositional.optim.term import SCOPES, Term, leading, scalars, scoped
 
 # Our keys of a group, with the defaults.
 OURS = {
@@ -37,6 +33,7 @@ OURS = {
     "bias_correction": True,
     "stats_every": 100,
 }
+INJECTIONS = ("update", "moments")
 
 # AdamW's step without torch's hooks: torch wraps a class's step with them once an instance exists, so super().step() would
 # run a subclass's twice.
@@ -61,16 +58,16 @@ class SuperpositionalAdamW(AdamW):
             ``"tensor"``, the first n of each tensor; ``"all"``, every scalar.
         perturbation: ``"sine"``, eq. (2), or a ``circuit_perturbation.CircuitPerturbation``, a circuit of n_qubits
             qubits that is simulated; groups and checkpoints hold it as plain values. Controls without anything quantum:
-            ``"cosine"``, ``"constant"``, ``"random_sign"``, ``"shuffled"`` (see ``superpositional.optim.perturbations``).
-            Or any callable ``(theta, gradient, generator) -> Q`` (``perturbations.Called`` says what it gets).
+            ``"cosine"``, ``"constant"``, ``"random_sign"``, ``"shuffled"`` (``superpositional.optim.perturbations``). Or
+            any callable ``(theta, gradient, generator) -> Q`` (see ``perturbations.Called``).
         inject: ``"update"``, eq. (1); ``"moments"``, the gradient ``(1 + quantum_weight * sin(pi theta)) * g`` enters
             both moments ("Adam with quantum-inspired moment updates"), and ``p.grad`` is left as found.
         bias_correction: off is eq. (1) as printed, whose first step is about 3.16 lr; on is AdamW.
-        stats_every: on every so many steps the size of the whole AdamW step is measured too (see below).
+        stats_every: from one sampled step, which measures the whole AdamW step too (see below), to the next.
 
     Attributes:
         statistics: numbers of the last step, a dictionary per group: 0-dim tensors on the parameters' device, so that
-            nothing waits for a GPU until somebody reads them. ``state_dict`` does not hold them.
+            nothing waits for a GPU until they are read. ``state_dict`` does not hold them.
 
     =====================  ============================================================================================
     ``step``               AdamW's count of steps (int); the rest is absent if the last step was without the term
@@ -115,53 +112,33 @@ class SuperpositionalAdamW(AdamW):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        perturbation = as_object(perturbation)
+        settings = dict(locals())
+        settings["perturbation"], qubits = as_plain(perturbation)
         if n_qubits is None:
-            n_qubits = perturbation.ansatz.n_qubits if isinstance(perturbation, CircuitPerturbation) else 4
-        ours = {
-            "quantum_weight": quantum_weight,
-            "n_qubits": n_qubits,
-            "scope": scope,
-            "perturbation": as_plain(perturbation),
-            "inject": inject,
-            "bias_correction": bias_correction,
-            "stats_every": stats_every,
-        }
-        theirs = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "differentiable": differentiable}
-        check(theirs | ours)
-        self._ours = ours
+            settings["n_qubits"] = qubits or OURS["n_qubits"]
+        check(settings)
+        self._ours = {key: settings[key] for key in OURS}
         self.statistics: list[dict[str, int | Tensor]] = []
-        super().__init__(
-            params,
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            fused=fused,
-        )
-        del self._ours
+        theirs = {"maximize": maximize, "foreach": foreach, "capturable": capturable, "fused": fused}
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **theirs)
         # In defaults, so that groups added later and checkpoints of a plain AdamW find them.
-        self.defaults.update(ours)
+        self.defaults.update(self._ours)
+        del self._ours
         check_size(self.param_groups)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        under_construction = "_ours" in self.__dict__
-        if "perturbation" in param_group:
-            own = as_object(param_group["perturbation"])
-            if isinstance(own, CircuitPerturbation):
-                param_group.setdefault("n_qubits", own.ansatz.n_qubits)
-            param_group["perturbation"] = as_plain(own)
         # While torch's constructor runs, its defaults lack our keys.
-        for key, value in (self._ours if under_construction else {}).items():
+        ours = vars(self).get("_ours")
+        if "perturbation" in param_group:
+            param_group["perturbation"], qubits = as_plain(param_group["perturbation"])
+            if qubits is not None:
+                param_group.setdefault("n_qubits", qubits)
+        for key, value in (ours or {}).items():
             param_group.setdefault(key, value)
         check({**self.defaults, **param_group})
         super().add_param_group(param_group)
         self.statistics.append({"step": 0})
-        if not under_construction:
+        if ours is None:
             try:
                 check_size(self.param_groups)
             except ValueError:
@@ -178,8 +155,8 @@ class SuperpositionalAdamW(AdamW):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        defaults = state.get("defaults", self.__dict__.get("defaults", {}))
-        for group, own in zip(state["param_groups"], self.__dict__.get("param_groups", ()), strict=False):
+        defaults = state.get("defaults", vars(self).get("defaults", {}))
+        for group, own in zip(state["param_groups"], vars(self).get("param_groups", ()), strict=False):
             if isinstance(own.get("perturbation"), Called) and "callable" in (group.get("perturbation") or ()):
                 group["perturbation"] = own["perturbation"].loaded(group["perturbation"])
         # A checkpoint of torch.optim.AdamW, or of an older version, brings groups without our keys.
@@ -189,12 +166,10 @@ class SuperpositionalAdamW(AdamW):
             # Older versions kept statistics here, and a compiled step then left capturable behind it, which is for GPUs.
             if group.pop("statistics", None) is not None and all(parameter.is_cpu for parameter in group["params"]):
                 group["capturable"] = False
-            # Before anything is taken over.
             check(group)
         check_size(state["param_groups"])
         super().__setstate__(state)
-        # What the fused step has seen, of parameters that may be gone.
-        self.__dict__.pop("_known", None)
+        vars(self).pop("_known", None)  # what the fused step has seen, of parameters that may be gone
         for parameter, own in self.state.items():
             for name, each in own.items() if isinstance(parameter, Tensor) else ():
                 # Of weights in another memory format: torch's fused step pairs numbers by their place in memory.
@@ -211,11 +186,7 @@ class SuperpositionalAdamW(AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step.
-
-        Args:
-            closure: re-evaluates the model and returns the loss, which is returned.
-        """
+        """Take one step; ``closure`` re-evaluates the model and returns the loss, which is returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -237,14 +208,10 @@ class SuperpositionalAdamW(AdamW):
     def _warn_if_nothing_is_touched(self) -> None:
         """Warn, once, where gradients came and none of them to a scalar in scope."""
         groups = self.param_groups
-        on = [group for group in groups if isinstance(group["quantum_weight"], Tensor) or group["quantum_weight"] != 0]
+        on = [group for group in groups if _is_on(group)]
         in_scope = [parameter for group in on for parameter, _ in scoped(groups, group)]
-        touched = any(parameter.grad is not None for parameter in in_scope)
-        if (
-            in_scope
-            and not touched
-            and any(parameter.grad is not None for group in groups for parameter in group["params"])
-        ):
+        given = any(parameter.grad is not None for group in groups for parameter in group["params"])
+        if given and in_scope and all(parameter.grad is None for parameter in in_scope):
             self._warned = True
             warnings.warn(
                 f"no scalar in scope had a gradient, so this step was AdamW's alone, with scope={on[0]['scope']!r} and "
@@ -253,13 +220,12 @@ class SuperpositionalAdamW(AdamW):
                 stacklevel=4,
             )
 
-    def _step_of(self, groups: list[dict[str, Any]], terms: dict[int, Term | FewScalars]) -> None:
+    def _step_of(self, groups: list[dict[str, Any]], terms: dict[int, Term]) -> None:
         """torch's own step of these groups, between the terms' parts before and after it."""
         steps = self._hide_step_counts(groups)
         for term in terms.values():
             term.enter_moments()
-        # Set by GradScaler for fused steps alone. Those meet scaled gradients, unscale them in place, and do nothing at
-        # all where the scaler found an inf.
+        # Set by GradScaler for fused steps alone: they unscale gradients in place, and do nothing where it found an inf.
         scale, overflow = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         taken, every = False, self.param_groups
         try:
@@ -277,16 +243,14 @@ class SuperpositionalAdamW(AdamW):
             for step, before in steps:
                 step.copy_(before + (taken if overflow is None else overflow.reshape(()) == 0))
         for index, term in terms.items():
-            self.statistics[index].update(term.enter_update(overflow, self._displacements(term.group)))
+            self.statistics[index].update(term.enter_update(overflow))
 
-    def _term(self, index: int) -> Term | FewScalars | OnePass | None:
+    def _term(self, index: int) -> Term | OnePass | None:
         group = self.param_groups[index]
         steps = self.statistics[index]["step"]
         taken = any(parameter.grad is not None for parameter in group["params"])
-        # They tell of one step; of a step without the term there is nothing to tell but the count.
         self.statistics[index] = {"step": steps + taken}
-        weight = group["quantum_weight"]
-        if not isinstance(weight, Tensor) and weight == 0:
+        if not _is_on(group):
             return None
         scope = scoped(self.param_groups, group)
         with_gradient = [(parameter, n) for parameter, n in scope if parameter.grad is not None]
@@ -303,7 +267,8 @@ class SuperpositionalAdamW(AdamW):
         if (few := FewScalars.of(self, group, scope, steps)) is not None:
             return few
         # Nothing on ranks that hold none of the scalars.
-        return Term(group, scope, index, steps) if any(leading(parameter, n) for parameter, n in with_gradient) else None
+        here = any(leading(parameter, n) for parameter, n in with_gradient)
+        return Term(group, self.state, scope, index, steps) if here else None
 
     def _steps_before(self, parameter: Tensor, group: dict[str, Any], counted: int) -> int:
         """AdamW's count for a parameter before this step.
@@ -335,28 +300,82 @@ class SuperpositionalAdamW(AdamW):
                 step.fill_(math.inf)
         return steps
 
-    def _displacements(self, group: dict[str, Any]) -> Iterator[tuple[Tensor, list[Tensor]]]:
-        """AdamW's own step of each parameter of a group, weight decay included, a tensor at a time.
 
-        Worked out from the state after the step: keeping the weights from before it would cost a copy of the model and
-        2.6-3.4 times a fused step.
-        """
-        (beta1, beta2), lr, decay = group["betas"], as_scalar(group["lr"]), group["weight_decay"]
-        for parameter in group["params"]:
-            if parameter.grad is None:
-                continue
-            state = self.state[parameter]
-            second = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
-            step = state["step"] if group["bias_correction"] else torch.full_like(state["step"], math.inf)
-            displacements = []
-            for theta, m, v in zip(whole(parameter), whole(state["exp_avg"]), whole(second), strict=True):
-                denominator = v.sqrt() / _one_minus_power(beta2, step).sqrt() + group["eps"]
-                adam = lr * (m / _one_minus_power(beta1, step)) / denominator
-                before = (theta + adam) / (1 - lr * decay)
-                displacements.append(-adam - lr * decay * before)
-            yield parameter, displacements
+def _is_on(group: dict[str, Any]) -> bool:
+    """Whether a group has the term: a tensor's value is not read, which would wait for an accelerator."""
+    return isinstance(group["quantum_weight"], Tensor) or group["quantum_weight"] != 0
 
 
-def _one_minus_power(beta: float, step: Tensor) -> Tensor:
-    """``1 - beta ** step`` with every digit: the step count is float32, and 1 - 0.999 in it is off by 6e-5."""
-    return -torch.expm1(step * (math.log(beta) if beta > 0 else -math.inf))
+def check_size(groups: list[dict[str, Any]]) -> None:
+    """Check that registers are neither larger than what there is nor spread over ranks."""
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    for group in groups:
+        placements = [each for parameter, _ in scoped(groups, group) for each in getattr(parameter, "placements", ())]
+        if not isinstance(group["perturbation"], str) and not all(each.is_replicate() for each in placements):
+            raise ValueError(
+                "perturbation must be 'sine' where parameters are sharded, got one that reads whole registers, which would "
+                "lie on several ranks; keep the parameters whole, or use perturbation='sine'"
+            )
+    if any(torch.nn.parameter.is_lazy(parameter) for parameter in parameters):
+        return
+    total = sum(map(scalars, parameters))
+    for group in groups:
+        if group["n_qubits"] > total and _is_on(group):
+            raise ValueError(
+                f"n_qubits must be at most the number of scalars to optimize, {total}, got {group['n_qubits']}; "
+                f"the usual register is 4"
+            )
+
+
+def check(group: dict[str, Any]) -> None:
+    """Raise ValueError with every setting of a group that is out of range, and its cure."""
+
+    def fits(value: Any, below: float = math.inf) -> bool:
+        if isinstance(value, Tensor):
+            return value.numel() == 1 and not value.is_complex()
+        # numbers.Real has NumPy's scalars too. NaN fails the comparison.
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 <= value < below
+
+    mistakes = [
+        f"{key} must be a finite number >= 0, got {group[key]!r}; {cure}"
+        for key, cure in (
+            ("lr", "the paper's values are 1e-3 and 2e-5"),
+            ("eps", "Adam's usual value is 1e-8"),
+            ("weight_decay", "0 decays nothing"),
+            ("quantum_weight", "0 recovers AdamW"),
+        )
+        if not fits(group[key])
+    ]
+    betas = group["betas"]
+    pair = isinstance(betas, Sequence) and not isinstance(betas, str) and len(betas) == 2
+    if not pair or not all(fits(beta, 1) for beta in betas):
+        mistakes.append(f"betas must be two numbers in [0, 1), got {betas!r}; Adam's usual ones are (0.9, 0.999)")
+    for key, cure in (("n_qubits", "the paper has 4"), ("stats_every", "100 costs next to nothing")):
+        if isinstance(group[key], bool) or not isinstance(group[key], numbers.Integral) or group[key] < 1:
+            mistakes.append(f"{key} must be an integer >= 1, got {group[key]!r}; {cure}")
+    for key, choices in (("scope", SCOPES), ("inject", INJECTIONS)):
+        if group[key] not in choices:
+            mistakes.append(f"{key} must be one of {', '.join(choices)}, got {group[key]!r}")
+    try:
+        perturbation = perturbation_from(group["perturbation"])
+    except (ValueError, TypeError, KeyError) as error:
+        mistakes += str(error).splitlines()
+    else:
+        width = perturbation.ansatz.n_qubits if isinstance(perturbation, CircuitPerturbation) else group["n_qubits"]
+        if width != group["n_qubits"] and not any(mistake.startswith("n_qubits") for mistake in mistakes):
+            mistakes.append(
+                f"n_qubits must be that of the perturbation's circuit, got {group['n_qubits']!r}; pass n_qubits={width}"
+            )
+        called = isinstance(perturbation, Called)
+        if group.get("capturable") and (called or getattr(perturbation, "kind", None) == "random_sign"):
+            name = perturbation.name if called else "'random_sign'"
+            mistakes.append(f"capturable must be false with perturbation={name}, got true: a graph would replay one draw")
+    if group.get("differentiable"):
+        mistakes.append(
+            f"differentiable must be false, got {group['differentiable']!r}: the step goes without autograd; "
+            "use torch.optim.AdamW to differentiate through steps"
+        )
+    if not isinstance(group["bias_correction"], bool):
+        mistakes.append(f"bias_correction must be true or false, got {group['bias_correction']!r}")
+    if mistakes:
+        raise ValueError("\n".join(mistakes))

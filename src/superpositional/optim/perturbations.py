@@ -1,9 +1,8 @@
-"""What multiplies the gradient in Q, what can stand in its place, and any other Q (``Called``).
+"""The sine of eq. (2), the controls that take its place, and any other Q (``Called``).
 
 Pamuk et al. 2025, eq. (2), is ``Q = s(theta) * g`` with ``s = sin(pi theta)``: ``sine``. The others are controls: a gain
-that stays with another ``s`` was not the circuit's. Each keeps all else: the weight λ, the scalars in scope, the raw
-gradient, the place in the step. Only ``random_sign`` has eq. (2)'s size too; the others come out larger as a rule, since
-the sine of a small weight is small (``superpositional plan`` and the record's ``perturbation/ratio`` say by how much).
+that stays with a different ``s`` was not the circuit's. They change nothing else. Only ``random_sign`` has eq. (2)'s size
+too; the others are larger as a rule, since the sine of a small weight is small (``superpositional plan`` says by how much).
 
 ===============  ====================================================================================================
 ``cosine``       ``s = cos(pi theta)``: as periodic and as smooth; near 1, not near 0, for the small weights of a net
@@ -13,6 +12,7 @@ the sine of a small weight is small (``superpositional plan`` and the record's `
 ===============  ====================================================================================================
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from superpositional.places import not_integers
 from superpositional.seeds import generator
 
 Modulation = Callable[[list[list[Tensor]], tuple[int, ...]], list[Tensor]]
-"""Blocks of scalars in scope, each a list of real tensors that follow one another, to the modulation of every tensor, in
-their order and shapes. Registers run through a block and never from one into the next. The integers name the call: the
-step, from 0, and the group; what is drawn is drawn from them."""
+"""Blocks of scalars in scope, each a list of real tensors, to the modulation of every tensor, in their order and shapes.
+Registers run through a block and never into the next. The integers, the step from 0 and the group, seed what is drawn."""
 
 
 def sine(blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
@@ -52,12 +52,7 @@ def constant(blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Ten
 class Drawn:
     """A modulation that draws: ``kind`` is ``"random_sign"`` or ``"shuffled"``.
 
-    Args:
-        seed: of all its draws. None lets the optimizer draw one from torch's generator when it is made (in a run, from the
-            circuit's stream), as it does for random circuit angles.
-
-    Raises:
-        ValueError: for another kind, or a seed that is none.
+    ``seed=None`` lets the optimizer draw one from torch's generator when it is made (in a run, from the circuit's stream).
     """
 
     kind: str
@@ -66,15 +61,14 @@ class Drawn:
     def __post_init__(self) -> None:
         if self.kind not in DRAWN:
             raise ValueError(f"a modulation that draws must be one of {', '.join(DRAWN)}, got {self.kind!r}")
-        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
-            raise ValueError(f"seed must be an integer >= 0 or None, got {self.seed!r}; None draws one")
+        if mistakes := wrong_seed(self.seed):
+            raise ValueError(*mistakes)
 
     def plain(self) -> dict[str, Any]:
         """As param groups and checkpoints hold it."""
         return {"kind": self.kind, "seed": self.seed}
 
     def seeded(self) -> "Drawn":
-        """The same with a seed."""
         return self if self.seed is not None else replace(self, seed=draw_seed(f"perturbation={self.kind!r}"))
 
     def __call__(self, blocks: list[list[Tensor]], call: tuple[int, ...] = ()) -> list[Tensor]:
@@ -96,8 +90,7 @@ def _shuffled(seed: int, blocks: list[list[Tensor]], call: tuple[int, ...]) -> l
     for index, thetas in enumerate(blocks):
         flat = flattened(thetas)
         (s,) = sine([[flat[_cycle(seed, call[1:], index, len(flat), flat.device)]]])
-        parts = s.split([theta.numel() for theta in thetas])
-        found += [part.view(theta.shape).to(theta) for part, theta in zip(parts, thetas, strict=True)]
+        found += like(thetas, s)
     return found
 
 
@@ -117,24 +110,19 @@ class Called:
     """A perturbation given as a callable ``(theta, gradient, generator) -> Q``, called for each tensor's scalars in scope.
 
     ``theta`` is a copy from before the step and ``gradient`` the raw one, both of one shape, which Q has too; ``generator``
-    lies on the CPU and is seeded by (seed, step, group), so that a resumed run draws the same. What ``function`` has as
-    ``state_dict`` and ``load_state_dict`` goes through the optimizer's.
-
-    Args:
-        function: the callable.
-        seed: of the generator; None lets the optimizer draw one when it is made.
+    lies on the CPU and is seeded by (seed, step, group), so that a resumed run draws the same. Where ``function`` has
+    ``state_dict`` and ``load_state_dict``, they go through the optimizer's. ``seed=None`` lets the optimizer draw one.
     """
 
     function: Callable[[Tensor, Tensor, torch.Generator], Tensor]
     seed: int | None = None
 
     def seeded(self) -> "Called":
-        """The same with a seed."""
         return self if self.seed is not None else replace(self, seed=draw_seed(f"perturbation={self.name}"))
 
     @property
     def name(self) -> str:
-        """The callable's module and name, by which a checkpoint knows it."""
+        """The callable's module and name, as a checkpoint has it."""
         named = self.function if hasattr(self.function, "__qualname__") else type(self.function)
         return f"{named.__module__}.{named.__qualname__}"
 
@@ -144,11 +132,7 @@ class Called:
         return {"callable": self.name, "seed": self.seed, "state": state}
 
     def loaded(self, plain: Mapping[str, Any]) -> "Called":
-        """The same with the seed and state of a ``plain``.
-
-        Raises:
-            ValueError: it is of another callable.
-        """
+        """The same with the seed and state of a ``plain``; ValueError if it is of a different callable."""
         if plain["callable"] != self.name:
             raise ValueError(f"perturbation must be {plain['callable']}, as in the state_dict, got {self.name}")
         if hasattr(self.function, "load_state_dict"):
@@ -156,11 +140,7 @@ class Called:
         return replace(self, seed=plain["seed"])
 
     def terms(self, thetas: Sequence[Tensor], grads: Sequence[Tensor], call: tuple[int, ...]) -> list[Tensor]:
-        """Q of each tensor.
-
-        Raises:
-            ValueError: the callable returned something else than a tensor of the gradient's shape.
-        """
+        """Q of each tensor; ValueError where the callable returns anything but a tensor of the gradient's shape."""
         dice, found = generator(self.seed, "circuit", *call), []
         for theta, grad in zip(thetas, grads, strict=True):
             q = self.function(theta, grad, dice)
@@ -174,12 +154,13 @@ class Called:
 DRAWN: Mapping[str, Callable[..., list[Tensor]]] = {"random_sign": _random_sign, "shuffled": _shuffled}
 
 
-def draw_seed(what: str) -> int:
-    """A seed from torch's generator, for ``what`` was made without one.
+def wrong_seed(seed: Any) -> list[str]:
+    """What is wrong with a seed that may be None."""
+    return [] if seed is None else not_integers({"seed": (seed, 0, "None draws one")})
 
-    Raises:
-        ValueError: under ``torch.distributed``, whose ranks would draw different ones.
-    """
+
+def draw_seed(what: str) -> int:
+    """A seed from torch's generator for ``what``; ValueError under ``torch.distributed``, whose ranks would differ."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     if distributed and torch.distributed.get_world_size() > 1:
         raise ValueError(f"seed must be given under torch.distributed, got None with {what}; pass seed=0")
@@ -189,7 +170,7 @@ def draw_seed(what: str) -> int:
 
 def _angles(blocks: list[list[Tensor]]) -> list[Tensor]:
     """``pi theta`` of every tensor, reduced."""
-    return list(torch._foreach_mul(reduced([theta for thetas in blocks for theta in thetas]), torch.pi))
+    return list(torch._foreach_mul(reduced(list(itertools.chain(*blocks))), torch.pi))
 
 
 def reduced(thetas: Sequence[Tensor]) -> list[Tensor]:
@@ -204,6 +185,10 @@ def reduced(thetas: Sequence[Tensor]) -> list[Tensor]:
 
 def flattened(thetas: list[Tensor]) -> Tensor:
     """Scalars one after another, on the first tensor's device."""
-    if not thetas:
-        return torch.empty(0)
-    return torch.cat([theta.reshape(-1).to(thetas[0].device) for theta in thetas])
+    return torch.cat([theta.reshape(-1).to(thetas[0].device) for theta in thetas]) if thetas else torch.empty(0)
+
+
+def like(thetas: list[Tensor], flat: Tensor) -> list[Tensor]:
+    """The inverse of ``flattened``: scalars in the tensors' shapes and dtypes, on their devices."""
+    parts = flat.split([theta.numel() for theta in thetas])
+    return [part.view(theta.shape).to(theta) for part, theta in zip(parts, thetas, strict=True)]

@@ -1,7 +1,6 @@
-"""Is it the circuit, or would any tiny change have done that?
+"""The placebo: an optimizer arm without the quantum term, against which a claimed effect has to stand.
 
-Training amplifies rounding, so "it differs with the same seed" proves nothing. A control is an optimizer arm without the
-quantum term, against which a claimed effect has to stand. Read by sweeps through Hydra's targets.
+Training amplifies rounding, so a different result with the same seed proves nothing.
 """
 
 import math
@@ -12,11 +11,11 @@ import torch
 from torch.optim import AdamW
 
 from superpositional.optim.optimizer import adamw_step
-from superpositional.optim.scope import leading
+from superpositional.optim.term import leading
 
 
 class PlaceboAdamW(AdamW):
-    """AdamW, but for one weight that is moved by one unit in the last place, once, after the first step.
+    """AdamW, but one weight is moved by one unit in the last place, once, after the first step.
 
     The weight is the first that eq. (2) of Pamuk et al. 2025 would touch and that is not 0: the least perturbation floating
     point can express, and a meaningless one. What this arm differs from AdamW by is the least noise a paired comparison can
@@ -37,19 +36,18 @@ class PlaceboAdamW(AdamW):
         return loss
 
     def _move_one_weight(self) -> None:
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                # Of a sharded parameter every rank looks at the whole, once: all must agree on which weight it is.
-                whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
-                # A zero's neighbour is a denormal, which the next step would swallow.
-                nonzero = torch.cat([view.reshape(-1) for view in leading(whole, 1024)]).nonzero()
-                if not len(nonzero):
-                    continue
-                place = int(nonzero[0])
-                before, views = sum(view.numel() for view in leading(parameter, place)), leading(parameter, place + 1)
-                # On the one rank that holds it: there the first place + 1 scalars are one more than the first place.
-                if sum(view.numel() for view in views) > before:
-                    weight = views[-1].view(-1)[-1]
-                    weight.copy_(torch.nextafter(weight, torch.full_like(weight, math.inf)))
-                return
+        for parameter in (parameter for group in self.param_groups for parameter in group["params"]):
+            # Of a sharded parameter every rank looks at the whole, once: all must agree on which weight it is.
+            whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+            # A zero's neighbour is a denormal, which the next step would swallow.
+            nonzero = torch.cat([view.reshape(-1) for view in leading(whole, 1024)]).nonzero()
+            if not len(nonzero):
+                continue
+            place = int(nonzero[0])
+            before, views = sum(view.numel() for view in leading(parameter, place)), leading(parameter, place + 1)
+            # On the one rank that holds it: there the first place + 1 scalars are one more than the first place.
+            if sum(view.numel() for view in views) > before:
+                weight = views[-1].view(-1)[-1]
+                weight.copy_(torch.nextafter(weight, torch.full_like(weight, math.inf)))
+            return
         raise ValueError("PlaceboAdamW found no weight to move: the first 1,024 scalars of every parameter are 0")

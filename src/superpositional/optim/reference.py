@@ -1,8 +1,6 @@
-"""How does a step of superpositional gradient descent go, in plain lines?
+"""The method in plain lines (Pamuk et al. 2025, eqs. 1 and 2), slow and obvious on purpose.
 
-The readable twin of ``optimizer.SuperpositionalAdamW``: Pamuk et al. 2025, eqs. (1) and (2), written out tensor by tensor
-with none of torch's fast paths. Slow and obvious on purpose; the tests hold the fast one to it, and a reader who wants the
-method reads this.
+Tests hold ``optimizer.SuperpositionalAdamW`` to it.
 """
 
 import math

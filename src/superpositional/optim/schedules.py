@@ -1,7 +1,6 @@
-"""How does quantum_weight change over a run?
+"""Schedules of ``quantum_weight`` and of the learning rate.
 
-torch's schedulers drive ``lr`` alone. This one drives ``group["quantum_weight"]`` the way LambdaLR drives lr. Read by
-tasks; after one's own ``scheduler.step()`` in a plain loop.
+torch's schedulers drive ``lr`` alone; ``QuantumWeightScheduler`` drives ``group["quantum_weight"]`` as LambdaLR drives lr.
 """
 
 import math
@@ -13,22 +12,23 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from superpositional.places import not_integers
+
 
 class QuantumWeightScheduler(LRScheduler):
     """``quantum_weight = initial * multiplier(step)`` for every group that has one.
 
-    A scheduler as Lightning and others take it, beside one of ``lr``, which it leaves alone: torch's constructor, which
-    would write ``initial_lr`` into groups and wrap the optimizer's step, is not called.
+    A scheduler as Lightning and others take it, beside one of ``lr``. torch's constructor, which would write ``initial_lr``
+    into groups and wrap the optimizer's step, is not called.
 
     Args:
-        optimizer: a ``SuperpositionalAdamW``; its groups' ``quantum_weight`` at this moment are the initial values. A
-            tensor weight is filled in place, so compiled and captured steps see it.
+        optimizer: a ``SuperpositionalAdamW``, whose groups' ``quantum_weight`` are the initial values. Tensor weights are
+            filled in place, so compiled and captured steps see it.
         multiplier: from the number of calls of ``step`` so far to a factor >= 0.
     """
 
     def __init__(self, optimizer: Optimizer, multiplier: Callable[[int], float]) -> None:
-        self.optimizer = optimizer
-        self.multiplier = multiplier
+        self.optimizer, self.multiplier = optimizer, multiplier
         self.groups = [group for group in optimizer.param_groups if "quantum_weight" in group]
         if not self.groups:
             raise ValueError(
@@ -41,7 +41,7 @@ class QuantumWeightScheduler(LRScheduler):
 
     @property
     def last_epoch(self) -> int:
-        """``last_step``, under torch's name for it."""
+        """``last_step`` under torch's name."""
         return self.last_step
 
     def get_last_lr(self) -> list[Any]:
@@ -93,8 +93,7 @@ class WarmupDecay:
                 f"warmup_steps must be >= 0 and below total_steps, got {warmup_steps} and {total_steps}; "
                 f"the paper warms up for 500"
             )
-        self.warmup_steps = warmup_steps
-        self.total_steps = total_steps
+        self.warmup_steps, self.total_steps = warmup_steps, total_steps
 
     def __call__(self, step: int) -> float:
         """The factor after ``step`` steps."""
@@ -108,19 +107,18 @@ class WarmupDecay:
 class WarmupShare:
     """``WarmupDecay`` over a run of any length: warm-up of ``most`` steps or this share of the run, whichever is less.
 
-    A multiplier once it is told the run's length, which tasks do (``over``). Pamuk et al. 2025, Table III, has 500 steps in
-    one epoch of GSM8K, 7,473 of them; shorter runs would else never leave their warm-up.
+    Tasks tell it the run's length (``over``): runs shorter than the paper's would never leave a warm-up of 500 steps.
     """
 
     def __init__(self, share: float = 0.1, most: int = 500) -> None:
         if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share < 1:
             raise ValueError(f"share must be in [0, 1), got {share!r}; 0.1 warms up for a tenth of the run")
-        if isinstance(most, bool) or not isinstance(most, int) or most < 0:
-            raise ValueError(f"most must be an integer >= 0, got {most!r}; the paper warms up for 500 steps")
+        if mistakes := not_integers({"most": (most, 0, "the paper warms up for 500 steps")}):
+            raise ValueError(*mistakes)
         self.share, self.most = share, most
 
     def over(self, total_steps: int | float) -> WarmupDecay:
-        """The multiplier of a run of so many steps."""
+        """The multiplier of a run of this many steps."""
         if not math.isfinite(total_steps):
             raise ValueError(f"the run must have a known length, got {total_steps} steps; set trainer.max_steps")
         return WarmupDecay(min(self.most, int(self.share * total_steps)), int(total_steps))

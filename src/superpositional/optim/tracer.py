@@ -1,11 +1,9 @@
-"""What would AdamW alone have done from here?
+"""A tracer of what an optimizer's step has over AdamW's.
 
 At a sampled step ``Tracer`` keeps the weights, gradients and moments from before it, takes AdamW's own step on the copies
-(torch's code, the same settings), and holds what the optimizer really did against it: how large a share of the update the
-rest is (for Pamuk et al. 2025, eq. 1, the quantum term), how far it turns the update, and how many scalars came out other
-than AdamW alone would have left them, in floating point. It works for every optimizer with Adam's state, and costs a copy
-of the model at the sampled steps; the numbers that ``SuperpositionalAdamW`` leaves on its groups are the cheap way to most
-of this, and are held to it. Read by the ``UpdateTracer`` callback and by ``plan``.
+(torch's code, the same settings), and compares what the optimizer really did: the norm of the rest (for Pamuk et al. 2025,
+eq. 1, the quantum term) against the update's, how far it turns the update, and how many scalars it changed in floating
+point. That costs a copy of the model; ``SuperpositionalAdamW.statistics``, which are held to it, have most of this cheaply.
 """
 
 import inspect
@@ -19,6 +17,7 @@ from torch.optim import Adam, Optimizer
 
 from superpositional.optim.fused import OnePass
 from superpositional.optim.optimizer import SuperpositionalAdamW
+from superpositional.places import not_integers
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 # What changes the numbers of an Adam step; a group that lacks one has torch's default.
@@ -63,12 +62,12 @@ class Tracer:
         every: steps from one sampled step to the next; the first is one.
 
     Raises:
-        ValueError: the optimizer is no Adam, or parameters are sharded.
+        ValueError: the optimizer is not an Adam, or parameters are sharded.
     """
 
     def __init__(self, optimizer: Optimizer, *, every: int = 1) -> None:
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"every must be an integer >= 1, got {every!r}; 1 traces each step")
+        if mistakes := not_integers({"every": (every, 1, "1 traces each step")}):
+            raise ValueError(*mistakes)
         if not isinstance(optimizer, Adam):
             raise ValueError(
                 f"optimizer must be torch's Adam or AdamW to be traced, or a subclass, got {type(optimizer).__name__}"
@@ -79,7 +78,7 @@ class Tracer:
         self.optimizer, self.every = optimizer, every
         self.steps = 0
         self.traces: list[Trace] = []
-        self.before: list[list[tuple[Tensor, dict[str, Tensor]]]] | None = None
+        self.before: list[list[tuple[Tensor, Tensor, dict[str, Tensor]]]] = []
         self.hooks: list[Any] = []
 
     def __enter__(self) -> "Tracer":
@@ -92,26 +91,27 @@ class Tracer:
     def __exit__(self, *_: Any) -> None:
         for hook in self.hooks:
             hook.remove()
-        self.hooks, self.before = [], None
+        self.hooks, self.before = [], []
 
     @torch.no_grad()
     def _keep(self, optimizer: Optimizer, *_: Any) -> None:
+        """Copy each parameter and its moments, at sampled steps."""
         if getattr(optimizer, "grad_scale", None) is not None:
             raise ValueError("fused must be false to be traced under GradScaler, got true: it unscales within the step")
-        self.before = None
-        if self.steps % self.every == 0:
-            self.before = [_copied(optimizer, group) for group in optimizer.param_groups]
+        groups = optimizer.param_groups if self.steps % self.every == 0 else ()
+        self.before = [
+            [(each, each.detach().clone(), _moments(optimizer, each)) for each in group["params"]] for group in groups
+        ]
         self.steps += 1
 
     @torch.no_grad()
     def _compare(self, optimizer: Optimizer, *_: Any) -> None:
-        if self.before is None:
+        if not self.before:
             return
         changed = scalars = 0
         sums = torch.zeros(4, dtype=torch.float64)
         for group, kept in zip(optimizer.param_groups, self.before, strict=True):
-            moved = [(parameter, *each) for parameter, each in zip(group["params"], kept, strict=True)]
-            moved = [each for each in moved if each[0].grad is not None]
+            moved = [each for each in kept if each[0].grad is not None]
             for real, start, alone in _adam_step(optimizer, group, moved) if moved else ():
                 after, before, pure = (_numbers(each) for each in (real, start, alone))
                 # Not the difference's count: it may be a denormal that is flushed.
@@ -119,32 +119,17 @@ class Tracer:
                 scalars += after.numel()
                 after, before, pure = (each.double() for each in (after, before, pure))
                 update, adamw, rest = after - before, pure - before, after - pure
-                dots = [update @ update, adamw @ adamw, rest @ rest, rest @ adamw]
-                sums += torch.stack(dots).cpu()
+                sums += torch.stack([update @ update, adamw @ adamw, rest @ rest, rest @ adamw]).cpu()
         whole, adamw, rest, product = sums.tolist()
         said = [each["touched"] for each in getattr(optimizer, "statistics", ()) if "touched" in each]
-        self.traces.append(
-            Trace(
-                step=self.steps,
-                share=math.sqrt(rest / whole) if whole else math.nan,
-                angle=_angle(adamw, rest, product) if whole and adamw else math.nan,
-                touched=sum(said) if said else None,
-                changed=changed,
-                scalars=scalars,
-            )
-        )
-        self.before = None
+        share = math.sqrt(rest / whole) if whole else math.nan
+        angle = _angle(adamw, rest, product) if whole and adamw else math.nan
+        self.traces.append(Trace(self.steps, share, angle, sum(said) if said else None, changed, scalars))
+        self.before = []
 
 
-def _copied(optimizer: Optimizer, group: dict[str, Any]) -> list[tuple[Tensor, dict[str, Tensor]]]:
-    """Each parameter's numbers and moments."""
-    return [
-        (
-            parameter.detach().clone(),
-            {name: value.clone() for name, value in optimizer.state.get(parameter, {}).items() if name in MOMENTS},
-        )
-        for parameter in group["params"]
-    ]
+def _moments(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in optimizer.state.get(parameter, {}).items() if name in MOMENTS}
 
 
 def _adam_step(

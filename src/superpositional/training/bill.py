@@ -28,8 +28,7 @@ from superpositional.circuits.backends.aer import OnDevice, on_device
 from superpositional.circuits.backends.gradients import circuits_of_gradient
 from superpositional.circuits.readouts import is_amplitude
 from superpositional.optim.circuit_perturbation import CircuitPerturbation, is_circuit, perturbation_from
-from superpositional.optim.scope import leading, scoped
-from superpositional.optim.term import in_blocks
+from superpositional.optim.term import in_blocks, leading, scoped
 from superpositional.seeds import drawing_from
 from superpositional.training import config as configs
 

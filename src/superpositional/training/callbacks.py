@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from superpositional import records
-from superpositional.optim.scope import describe, scoped
+from superpositional.optim.term import describe, scoped
 from superpositional.optim.tracer import Tracer
 
 Curve = tuple[np.ndarray, np.ndarray]

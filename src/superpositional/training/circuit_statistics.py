@@ -28,8 +28,7 @@ from superpositional.circuits.backends.aer import BASIS, Device
 from superpositional.circuits.backends.exact import coefficients, compiles
 from superpositional.circuits.measures import PAIRS, entanglement
 from superpositional.optim.circuit_perturbation import CircuitPerturbation, is_circuit, perturbation_from
-from superpositional.optim.scope import leading, scoped
-from superpositional.optim.term import in_blocks
+from superpositional.optim.term import in_blocks, leading, scoped
 from superpositional.training.callbacks import Curve, Kept, integer, log, meets_scaled_gradients
 
 

@@ -124,7 +124,7 @@ class SequenceTransformer(nn.Module):
         hidden_BND = self.embedding(tokens_BN) + self.positions.weight[:n_tokens]
         # The circuits of all layers depend on their angles alone: on a device, one job.
         if on_device := [layer.self_attn for layer in self.layers if getattr(layer.self_attn, "on_device", False)]:
-            from superpositional.attention.nodes import run_together
+            from superpositional.attention.module import run_together
 
             run_together(on_device)
         for layer in self.layers:
