@@ -80,11 +80,11 @@ BAD_INPUT = [
     ),
     (
         ["optimizer=circuit", "circuit.n_qubits=45"],
-        ["optimizer: n_qubits=45 needs 1.57e+06 GiB for the statevector of 1 circuit at depth=2, and "],
+        ["optimizer: n_qubits=45 needs 1.57e+6 GiB for the statevector of 1 circuit at depth=2, and "],
     ),
     (
         ["net/attention=quantum", "circuit.n_qubits=45"],
-        ["net: n_qubits=45 needs 8.87e+09 GiB for the statevectors of 364 circuits at depth=2, and "],
+        ["net: n_qubits=45 needs 8.87e+9 GiB for the statevectors of 364 circuits at depth=2, and "],
     ),
     (
         ["net/attention=quantum", "net.attention.readout=w"],

@@ -291,7 +291,7 @@ def test_bf16_keeps_its_weights_in_float32(rows, tmp_path) -> None:
         ("net.model=nonsense", "model must be one of smollm2_135m, llama_3_2_1b, tiny, a folder that is there"),
         ("task.lr_schedule.share=2", "share must be in [0, 1), got 2"),
         ("callbacks.exact_match.questions=0", "questions must be an integer >= 1, got 0"),
-        ("callbacks.checkpoint.every_n_steps=0", "every_n_steps must be an integer >= 1 or null, got 0"),
+        ("callbacks.checkpoint.every_n_steps=0", "every_n_steps must be an integer >= 1, got 0; null is at epochs' ends"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_before_any_weight_is_read(door, rows, words, message) -> None:

@@ -290,7 +290,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(door, workplace) -> No
     assert "by 2 runs that are done" in out
     size = sum(path.stat().st_size for path in (workplace / "outputs/smoke").glob("*/seed-0/**/*") if path.is_file())
     number, unit = re.search(r"and ([\d.e+]+) (kB|MB), by", out).groups()
-    assert float(number) * {"kB": 1e3, "MB": 1e6}[unit] == pytest.approx(4 * size, rel=0.005)  # three digits
+    assert float(number) * {"kB": 1e3, "MB": 1e6}[unit] == pytest.approx(4 * size, rel=0.05)  # one decimal
 
 
 def test_each_gpu_has_its_own_runs_and_is_given_back(door, workplace, probes, monkeypatch) -> None:

@@ -181,7 +181,7 @@ def say_dry_run(
     elif waiting:
         seconds, size = (sum(values) for values in zip(*known, strict=True))
         by = f"trials of a few batches{'; W&B adds its own files' if planned[0].config.get('logger') else ''}"
-        by = by if pace.trials else "runs that are done"
+        by = by if pace.trials else f"{sum(map(len, pace.runs.values()))} runs that are done"
         text = f"about {in_words(round(seconds / at_once))}, {at_once} at once, and {decimal(round(size))}, by {by}"
     else:
         text = "nothing is left to run"

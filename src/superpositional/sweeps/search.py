@@ -135,7 +135,7 @@ def tuned(folder: str, arms: Iterable[str], seeds: Iterable[int]) -> tuple[dict[
     if not path.is_file():
         raise ConfigError([f"{key} must be the folder of a search with its ledger.json, got {str(folder)!r}; run it"])
     try:
-        found = records.read_json(path, "equal_budget", "arms", "tuning_seeds")
+        found = records.read_json(path, "why_not", "arms", "tuning_seeds")
     except records.Unreadable as error:
         raise ConfigError([f"{key}: {error}"]) from None
     mistakes = [f"{key}: budgets are not equal in {path}: {why}" for why in found["why_not"]]

@@ -26,8 +26,6 @@ from superpositional.sweeps.progress import View
 from superpositional.training import config as configs
 
 LOOK_EVERY = 2  # seconds
-# What is passed on to sbatch where it is given.
-ASKED = ["cpus_per_task", "gpus_per_node", "partition", "account", "qos", "constraint", "setup", "additional_parameters"]
 NOTICE = 90  # seconds before the time limit at which a task is told, to record where it is and be requeued
 
 
@@ -57,24 +55,27 @@ class SlurmLauncher(Launcher):
         *,
         timeout_min: int = 60,
         requeues: int = 10,
+        cpus_per_task: int | None = None,
+        gpus_per_node: int | None = None,
         mem_gb: float | None = None,
+        partition: str | None = None,
+        account: str | None = None,
+        qos: str | None = None,
+        constraint: str | None = None,
         setup: Sequence[str] = (),
         additional_parameters: Mapping[str, Any] | None = None,
         jobs: int | None = None,
         retry_failed: bool = False,
         dry_run: bool = False,
-        **asked: Any,
     ) -> None:
         super().__init__(jobs=jobs, retry_failed=retry_failed, dry_run=dry_run)
         self.timeout_min, self.requeues, self.mem_gb = timeout_min, requeues, mem_gb
-        self.asked = {"setup": list(setup), "additional_parameters": dict(additional_parameters or {}), **asked}
+        asked = {"cpus_per_task": cpus_per_task, "gpus_per_node": gpus_per_node, "partition": partition}
+        asked |= {"account": account, "qos": qos, "constraint": constraint, "setup": list(setup)}
+        self.asked = asked | {"additional_parameters": dict(additional_parameters or {})}
 
     def mistakes(self) -> list[str]:
         wrong = [*super().mistakes(), *self._too_small("timeout_min", 1), *self._too_small("requeues", 0)]
-        if unknown := sorted({*self.asked} - {*ASKED}):
-            wrong.append(
-                f"hydra.launcher.{unknown[0]} is not a setting of this launcher; use additional_parameters.{unknown[0]}"
-            )
         if self.mem_gb is not None and (type(self.mem_gb) not in (int, float) or not self.mem_gb > 0):
             wrong.append(f"hydra.launcher.mem_gb must be a number > 0, got {self.mem_gb!r}; null is the cluster's default")
         if not self.dry_run:
