@@ -23,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _main(arguments)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ConfigError, MemoryError) as error:
+    except ConfigError as error:
         from superpositional.training.train import refuse
 
-        refuse(error if isinstance(error, ConfigError) else ConfigError([str(error)]))
+        refuse(error)
     except (UserError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             from superpositional.training.train import cannot_write
@@ -122,7 +122,10 @@ def _bench(options: argparse.Namespace) -> None:
 def _circuit(options: argparse.Namespace) -> None:
     from superpositional.training import show
 
-    show.circuit(options.overrides, options.out, options.readout)
+    try:
+        show.circuit(options.overrides, options.out, options.readout)
+    except MemoryError as error:  # a register too wide to simulate, in words
+        raise ConfigError([str(error)]) from None
 
 
 def _sweep(options: argparse.Namespace) -> None:

@@ -87,7 +87,7 @@ def _read_runs(folder: Path, plan: Mapping[str, Any]) -> tuple[list[tuple[str, R
         except Unreadable as error:
             wrong.append(str(error))
         else:
-            wrong += of_record(where, run.record, SCHEMA, STATUSES)
+            wrong += of_record(where, run.record)
             found.append((where, run))
     return found, wrong
 
@@ -245,18 +245,18 @@ def of_plan(where: str, plan: Mapping[str, Any]) -> Iterator[str]:
             yield f"{where}: {key} must be an object, got {plan[key]!r}; {PLAN_CURE}"
 
 
-def of_record(where: str, record: Mapping[str, Any], schema: int, statuses: Sequence[str]) -> Iterator[str]:
+def of_record(where: str, record: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with one run's record."""
     where = f"{where}: arm {record.get('arm')}, seed {record.get('seed')}"
-    if record.get("schema", schema) != schema:
-        yield f"{where}: schema must be {schema}, got {record['schema']!r}; read it with the version that wrote it"
+    if record.get("schema", SCHEMA) != SCHEMA:
+        yield f"{where}: schema must be {SCHEMA}, got {record['schema']!r}; read it with the version that wrote it"
     for names, fits, allowed in FIELDS:
         for key in names.split():
             value = record.get(key)
             if (value is not None or key in NEEDED) and not fits(value):
                 yield f"{where}: {key} must be {allowed}, got {value!r}; {CURE}"
-    if isinstance(record.get("status"), str) and record["status"] not in statuses:
-        yield f"{where}: status must be one of {', '.join(statuses)}, got {record['status']!r}; {CURE}"
+    if isinstance(record.get("status"), str) and record["status"] not in STATUSES:
+        yield f"{where}: status must be one of {', '.join(STATUSES)}, got {record['status']!r}; {CURE}"
     summary = record.get("summary")
     for name, value in summary.items() if isinstance(summary, Mapping) else ():
         if value is not None and not _number(value):

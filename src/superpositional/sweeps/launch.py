@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from superpositional import places, records
-from superpositional.places import ConfigError
+from superpositional.places import ConfigError, not_integers
 from superpositional.records import ledger, locks
 from superpositional.sweeps import plan as plans
 from superpositional.sweeps import progress, worker
@@ -155,17 +155,13 @@ class Launcher(HydraLauncher):
         if threading.current_thread() is not threading.main_thread():
             wrong.append("a sweep must be started from the main thread, which alone can heed Ctrl-C; got another one")
         if self.jobs is not None:
-            wrong += self._too_small("jobs", 1, "; null is one per core or GPU")
+            wrong += not_integers({"hydra.launcher.jobs": (self.jobs, 1, "null is one per core or GPU")})
         if self.run is not None and not callable(self.run):
             wrong.append(f"hydra.launcher.run must be a callable, given in Python alone, got {self.run!r}; remove it")
         for name in ("retry_failed", "dry_run"):
             if type(value := getattr(self, name)) is not bool:
                 wrong.append(f"hydra.launcher.{name} must be true or false, got {value!r}")
         return wrong
-
-    def _too_small(self, name: str, least: int, cure: str = "") -> list[str]:
-        fits = type(value := getattr(self, name)) is int and value >= least
-        return [] if fits else [f"hydra.launcher.{name} must be an integer >= {least}, got {value!r}{cure}"]
 
     def try_out(self, waiting: Sequence[Job], pace: Pace) -> None:
         """Learn how long runs take of which no record tells. Nothing is tried where runs would not run.
@@ -258,7 +254,7 @@ class LocalLauncher(Launcher):
     per_gpu: int = 1
 
     def mistakes(self) -> list[str]:
-        return super().mistakes() + self._too_small("per_gpu", 1, "; 1 shares no GPU")
+        return super().mistakes() + not_integers({"hydra.launcher.per_gpu": (self.per_gpu, 1, "1 shares no GPU")})
 
     def slots(self, planned: Sequence[Job]) -> int:
         self.gpus = gpus() if any(takes_gpu(job.config["trainer"]) for job in planned) else []

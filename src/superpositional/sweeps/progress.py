@@ -58,12 +58,15 @@ class View:
             disable=not self.live,
         )
         self.all = self.bars.add_task("runs", total=self.total, state="")
-        there = Counter(job.arm for job in planned if job not in self.queue)
+        counts, to_run = (Counter(job.arm for job in jobs) for jobs in (planned, waiting))
+        # Where they are more than the terminal has lines, only arms at work have a bar.
+        self.crowded = len(counts) > max(1, console.height - 4)
         self.arms = {
-            arm: self.bars.add_task(arm, total=count, completed=there[arm], state="")
-            for arm, count in Counter(job.arm for job in planned).items()
+            arm: self.bars.add_task(arm, total=count, completed=count - to_run[arm], state="", visible=not self.crowded)
+            for arm, count in counts.items()
         }
         self.badly: dict[str, Counter[str]] = {arm: Counter() for arm in self.arms}
+        self.last: dict[str, str | None] = {}
 
     def __enter__(self) -> "View":
         self.bars.start()
@@ -75,6 +78,7 @@ class View:
     def started(self, job: Job) -> None:
         self.queue.remove(job)
         self.running[job] = time.monotonic()
+        self._show(job)
 
     def ended(self, job: Job, record: Mapping[str, Any]) -> None:
         """Show how a run ended: on a terminal the bars speak for those that are done."""
@@ -83,9 +87,9 @@ class View:
         self.pace.add(job, record)
         self.bars.advance(self.all)
         self.bars.advance(self.arms[job.arm])
-        self._show(job)
         if record["status"] != "done":
             self.badly[job.arm][record["status"]] += 1
+        self._show(job)
         if record["status"] != "done" or not self.live:
             took = "" if record["wall_seconds"] is None else f" in {in_words(record['wall_seconds'])}"
             self.say(f"{job.name}: {record['status']}{took} ({self.ended_now}/{self.total}{self._left()})")
@@ -112,10 +116,12 @@ class View:
     def _show(self, job: Job) -> None:
         if not self.live:
             return
-        at_work = sum(each.arm == job.arm for each in self.running)
-        parts = [f"{at_work} running" if at_work else "", *(f"{many} {how}" for how, many in self.badly[job.arm].items())]
-        state = "  ".join(filter(None, [", ".join(filter(None, parts)), _last_metric(job)]))
-        self.bars.update(self.arms[job.arm], state=state)
+        arm = job.arm
+        self.last[arm] = _last_metric(job) or self.last.get(arm)
+        at_work = sum(each.arm == arm for each in self.running)
+        parts = [f"{at_work} running" if at_work else "", *(f"{many} {how}" for how, many in self.badly[arm].items())]
+        state = "  ".join(filter(None, [", ".join(filter(None, parts)), self.last[arm]]))
+        self.bars.update(self.arms[arm], state=state, visible=at_work > 0 or not self.crowded)
 
     def _left(self) -> str:
         """By how long runs of each arm took so far; nothing as long as none has ended."""

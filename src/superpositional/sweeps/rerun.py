@@ -52,7 +52,8 @@ class Rerun:
             lines.append(f"bit for bit the same: {many}, sha256 {published.digest(self.after)}")
         else:
             apart = sorted(self._summaries_apart(), key=lambda each: -each[1])
-            shown = [f"  {name}: {now!r} for {then!r}".replace("None", "none") for name, _, then, now in apart]
+            told = [(name, *("none" if each is None else repr(each) for each in both)) for name, _, *both in apart]
+            shown = [f"  {name}: {now} for {then}" for name, then, now in told]
             lines += [f"not the same: {many}", *(shown or ["  the curves, and no summary"])]
         lines += [f"made with {each}" for each in self.otherwise]
         if not self.same and not self.otherwise:

@@ -19,7 +19,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, Quote, Quo
 
 from superpositional import records
 from superpositional.format import did_you_mean
-from superpositional.places import ConfigError
+from superpositional.places import ConfigError, not_integers
 from superpositional.records import identity
 
 PATH = "hydra.sweeper.search"
@@ -75,8 +75,7 @@ def _mistakes(node: Any, shared: Space, own: Mapping[str, Space]) -> list[str]:
     trials, seed, metric = node["trials"], node["seed"], node["metric"]
     if type(trials) is not int or trials < 1 or trials & (trials - 1):
         wrong.append(f"{PATH}.trials must be a power of 2, for Sobol's balance, got {trials!r}; 16 is usual")
-    if type(seed) is not int or seed < 0:
-        wrong.append(f"{PATH}.seed must be an integer >= 0, got {seed!r}")
+    wrong += not_integers({f"{PATH}.seed": (seed, 0, "0 is a seed")})
     if not isinstance(metric, str) or metric.startswith("test/"):
         wrong.append(f"{PATH}.metric must name a summary value that is not of the test set, got {metric!r}; val/ ones are")
     if node["goal"] not in ("max", "min"):

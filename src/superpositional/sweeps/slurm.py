@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from superpositional import records
-from superpositional.places import ConfigError
+from superpositional.places import ConfigError, not_integers
 from superpositional.sweeps import plan as plans
 from superpositional.sweeps import worker
 from superpositional.sweeps.launch import FINISH, GO_ON, GRACE, KILL, STOP, Launcher
@@ -75,7 +75,8 @@ class SlurmLauncher(Launcher):
         self.asked = asked | {"additional_parameters": dict(additional_parameters or {})}
 
     def mistakes(self) -> list[str]:
-        wrong = [*super().mistakes(), *self._too_small("timeout_min", 1), *self._too_small("requeues", 0)]
+        sizes = {"timeout_min": (self.timeout_min, 1, "60 is usual"), "requeues": (self.requeues, 0, "10 is usual")}
+        wrong = super().mistakes() + not_integers({f"hydra.launcher.{name}": each for name, each in sizes.items()})
         if self.mem_gb is not None and (type(self.mem_gb) not in (int, float) or not self.mem_gb > 0):
             wrong.append(f"hydra.launcher.mem_gb must be a number > 0, got {self.mem_gb!r}; null is the cluster's default")
         if not self.dry_run:

@@ -19,7 +19,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from superpositional.circuits import Ansatz
-from superpositional.places import ConfigError
+from superpositional.places import ConfigError, not_integers
 from superpositional.records import claims
 from superpositional.training import config as configs
 from superpositional.training.check_values import at, guess, refused, supplied, unbound
@@ -217,12 +217,9 @@ def _too_large(config: DictConfig) -> Iterator[str]:
 
 def bad_scalars(config: DictConfig) -> Iterator[str]:
     """Name what is wrong with the settings that no constructor takes."""
-    for key, (least, cure) in INTEGERS.items():
-        value = config.get(key)
-        if type(value) is not int or value < least:
-            yield f"{key} must be an integer >= {least}, got {value!r}; {cure}"
-        elif key == "threads" and value > MOST_THREADS:
-            yield f"threads must be at most {MOST_THREADS}, got {value}; {cure}"
+    yield from not_integers({key: (config.get(key), *rest) for key, rest in INTEGERS.items()})
+    if type(threads := config.get("threads")) is int and threads > MOST_THREADS:
+        yield f"threads must be at most {MOST_THREADS}, got {threads}; {INTEGERS['threads'][1]}"
     for key, pattern in TEXTS.items():
         value = config.get(key)
         if not (value is None and key != "sweep") and not (isinstance(value, str) and re.fullmatch(pattern, value)):

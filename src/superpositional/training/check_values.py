@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from hydra.errors import InstantiationException
 
-from superpositional.places import ConfigError
+from superpositional.places import ConfigError, not_integers
 from superpositional.training import config as configs
 
 # Of instantiate's keys, those that would change what a node's own ones mean.
@@ -237,9 +237,9 @@ def _trainer_mistakes(plain: Mapping[str, Any]) -> dict[str, list[str]]:
             found[key] = [f"trainer.{key} must be {str(ONLY[key][0]).lower()}, got {value!r}: {ONLY[key][1]}"]
     if trainer.get("max_epochs") == -1 and all(trainer.get(key, -1) in (-1, None) for key in ("max_steps", "max_time")):
         found["max_epochs"] = ["trainer.max_epochs must have an end, got -1; give a number, max_steps or max_time"]
-    if type(together := trainer.get("accumulate_grad_batches", 1)) is not int or together < 1:
-        text = f"trainer.accumulate_grad_batches must be an integer >= 1, got {together!r}; 1 accumulates nothing"
-        found["accumulate_grad_batches"] = [text]
+    together = (trainer.get("accumulate_grad_batches", 1), 1, "1 accumulates nothing")
+    if wrong := not_integers({"trainer.accumulate_grad_batches": together}):
+        found["accumulate_grad_batches"] = wrong
     found["precision"] = list(_imprecise(trainer, plain.get("optimizer")))
     found["strategy"] = list(_sharded(trainer.get("strategy"), plain.get("callbacks") or {}))
     return {key: texts for key, texts in found.items() if texts}
